@@ -1,0 +1,56 @@
+"""Every error that RTvNIC raises on purpose, and the exit code that each leads to.
+
+RtvnicError                 base: one message for a person, no traceback
+├── AnswerIsNo     exit 1   the question was understood; the answer is no
+│   └── InvalidFile         a topology file with one or more problems, all of them listed
+└── CannotRun      exit 2   this machine lacks something; `cure` names the command that helps
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class RtvnicError(Exception):
+    """Base of all errors meant for a person. `str(error)` is the whole message."""
+
+    exit_code = 2
+
+
+class AnswerIsNo(RtvnicError):
+    """The request was understood and is refused, invalid or missed."""
+
+    exit_code = 1
+
+
+class CannotRun(RtvnicError):
+    """The machine cannot do what was asked. `cure` is what the reader should run or change."""
+
+    def __init__(self, what: str, cure: str) -> None:
+        super().__init__(f"{what}; {cure}")
+        self.what = what
+        self.cure = cure
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing wrong in a topology file. `line` and `column` count from 1."""
+
+    line: int
+    column: int
+    path: str
+    message: str
+
+    def text(self, file: str) -> str:
+        where = f"{self.path}: " if self.path else ""
+        return f"{file}:{self.line}:{self.column}: {where}{self.message}"
+
+
+class InvalidFile(AnswerIsNo):
+    """A topology file that cannot be used. Carries every problem found, in file order."""
+
+    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
+        self.file = file
+        self.problems = tuple(sorted(problems))
+        super().__init__("\n".join(problem.text(file) for problem in self.problems))

@@ -1,0 +1,175 @@
+"""The words of the project as immutable data: what a topology file declares once it is understood.
+
+Nothing here reads a file, a clock or a socket. Durations are integer nanoseconds (`_ns`), rates bit/s (`_bps`),
+sizes bytes (`_bytes`). Mappings keep the order of the file. Build a Network with `controller.topology_file.load`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from pathlib import Path
+
+IpAddress = IPv4Address | IPv6Address
+IpInterface = IPv4Interface | IPv6Interface
+
+LABEL_STACK_BYTES = 8
+WIRE_OVERHEAD_BYTES = 24
+"""Preamble 7, start 1, FCS 4 and gap 12: what a frame occupies on the wire beyond its own bytes."""
+
+NAME_MAX = 10
+"""A node's name; the kernel allows 15 characters for the interfaces derived from it (`left-shim`)."""
+
+
+class Scheduler(StrEnum):
+    """What orders packets at an uplink: the EDF shim, or one first-in-first-out queue (the baseline)."""
+
+    EDF = "edf"
+    FIFO = "fifo"
+
+
+class SwitchKind(StrEnum):
+    """A plain L2 switch (in Mininet a Linux bridge), or an Open vSwitch bridge that a controller programs."""
+
+    PLAIN = "plain"
+    OVS = "ovs"
+
+
+class Protocol(StrEnum):
+    UDP = "udp"
+    TCP = "tcp"
+
+
+@dataclass(frozen=True)
+class DeadlineClass:
+    """The deadlines in (`above_ns`, `up_to_ns`] share one OVS queue, one MPLS TC and one DSCP.
+
+    `queue_id` (1 to 7) is the TC too; queue 0 is best effort.
+    """
+
+    name: str
+    queue_id: int
+    dscp: int
+    above_ns: int
+    up_to_ns: int
+
+    def takes(self, deadline_ns: int) -> bool:
+        return self.above_ns < deadline_ns <= self.up_to_ns
+
+
+@dataclass(frozen=True)
+class Uplink:
+    """A hypervisor's link to the network. Best effort goes first while all packets have `be_slack_ns` left."""
+
+    switch: str
+    interface: str
+    rate_bps: int
+    be_slack_ns: int
+    scheduler: Scheduler
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a controller listens: OpenFlow and REST, both on `address`."""
+
+    address: str
+    openflow_port: int
+    rest_port: int
+
+    @property
+    def rest_url(self) -> str:
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"http://{host}:{self.rest_port}"
+
+
+@dataclass(frozen=True)
+class Hypervisor:
+    """One physical machine: an OVS bridge of the same name, an uplink, a controller (its domain has its name too)."""
+
+    name: str
+    datapath_id: int
+    uplink: Uplink
+    controller: Endpoint
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A switch between hypervisors. `domain` names the controller of an OVS one; it is empty for a plain one."""
+
+    name: str
+    kind: SwitchKind
+    datapath_id: int
+    domain: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """A cable between two switches."""
+
+    ends: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Vm:
+    """A virtual machine with one NIC. `interface` is its port on the hypervisor's side."""
+
+    name: str
+    hypervisor: str
+    mac: str
+    addresses: tuple[IpInterface, ...]
+    interface: str
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A real-time channel, one direction. `label` is its channel label; ports are None for "any".
+
+    `source` and `destination` are the VMs' addresses that select it, both of one IP version.
+    """
+
+    name: str
+    label: int
+    talker: str
+    listener: str
+    source: IpAddress
+    destination: IpAddress
+    protocol: Protocol | None
+    src_port: int | None
+    dst_port: int | None
+    deadline_ns: int
+    rate_bps: int
+    burst_bytes: int
+    deadline_class: DeadlineClass
+    on_miss: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A whole topology file. Every name that one part mentions exists in the part that declares it."""
+
+    file: Path
+    hypervisors: Mapping[str, Hypervisor]
+    switches: Mapping[str, Switch]
+    links: tuple[Link, ...]
+    vms: Mapping[str, Vm]
+    classes: tuple[DeadlineClass, ...]
+    channels: Mapping[str, Channel]
+
+    def vms_of(self, hypervisor: str) -> tuple[Vm, ...]:
+        return tuple(vm for vm in self.vms.values() if vm.hypervisor == hypervisor)
+
+    def bridges_of(self, domain: str) -> tuple[str, ...]:
+        """The OVS bridges that the controller of `domain` programs, its hypervisor's first."""
+        return (domain, *(switch.name for switch in self.switches.values() if switch.domain == domain))
+
+    def talker_domain(self, channel: Channel) -> str:
+        return self.vms[channel.talker].hypervisor
+
+    def listener_domain(self, channel: Channel) -> str:
+        return self.vms[channel.listener].hypervisor
+
+    def is_local(self, channel: Channel) -> bool:
+        """Both ends on one hypervisor: the channel crosses no uplink and carries no labels."""
+        return self.talker_domain(channel) == self.listener_domain(channel)

@@ -1,0 +1,72 @@
+"""Paths: one tree over all declared cables, so that no declared topology loops.
+
+A loop is broken at a port of an OVS switch, which the controller can block; a loop of plain switches only is refused
+when the file is read (`loops_of_plain_switches`).
+"""
+
+from __future__ import annotations
+
+import networkx as nx
+
+from controller.model import Network, SwitchKind
+from controller.wiring import Port, PortRole, port_to, ports_of
+
+
+def spanning_tree(network: Network) -> nx.Graph[str]:
+    """The cables in use. Those between plain switches come first: nothing can block them."""
+    tree = nx.minimum_spanning_tree(_cables(network))
+    assert isinstance(tree, nx.Graph)
+    return tree
+
+
+def path(network: Network, talker: str, listener: str) -> tuple[str, ...]:
+    """The nodes that a packet visits from VM `talker` to VM `listener`, both included."""
+    start, end = network.vms[talker].hypervisor, network.vms[listener].hypervisor
+    return (talker, *nx.shortest_path(spanning_tree(network), start, end), listener)
+
+
+def blocked_ports(network: Network, switch: str) -> tuple[Port, ...]:
+    """The ports of an OVS switch whose cable the tree leaves out."""
+    tree = spanning_tree(network)
+    return tuple(port for port in ports_of(network, switch) if not tree.has_edge(switch, port.peer))
+
+
+def port_by_mac(network: Network, bridge: str) -> dict[str, Port]:
+    """For each declared VM, the port of `bridge` that leads to it. A hypervisor's other VMs are behind its uplink."""
+    tree = spanning_tree(network)
+    ports: dict[str, Port] = {}
+    for vm in network.vms.values():
+        if vm.hypervisor == bridge:
+            ports[vm.mac] = port_to(network, bridge, vm.name)
+        elif nx.has_path(tree, bridge, vm.hypervisor):
+            next_node = nx.shortest_path(tree, bridge, vm.hypervisor)[1]
+            ports[vm.mac] = port_to(network, bridge, next_node)
+    return ports
+
+
+def loops_of_plain_switches(network: Network) -> list[list[str]]:
+    """Loops that no controller can break, each as the switches along it."""
+    plain = [name for name, switch in network.switches.items() if switch.kind is SwitchKind.PLAIN]
+    return [sorted(loop) for loop in nx.cycle_basis(_cables(network).subgraph(plain))]
+
+
+def unreachable_hypervisors(network: Network) -> list[str]:
+    """Hypervisors that no cable connects with the first one."""
+    cables, names = _cables(network), list(network.hypervisors)
+    return [name for name in names[1:] if not nx.has_path(cables, names[0], name)]
+
+
+def trunk_ports(network: Network, switch: str) -> tuple[Port, ...]:
+    """The ports of `switch` that are in use."""
+    blocked = set(blocked_ports(network, switch))
+    return tuple(port for port in ports_of(network, switch) if port.role is PortRole.TRUNK and port not in blocked)
+
+
+def _cables(network: Network) -> nx.Graph[str]:
+    cables: nx.Graph[str] = nx.Graph()
+    for name, hypervisor in network.hypervisors.items():
+        cables.add_edge(name, hypervisor.uplink.switch, weight=0)
+    for first, second in (link.ends for link in network.links):
+        both_plain = all(network.switches[end].kind is SwitchKind.PLAIN for end in (first, second))
+        cables.add_edge(first, second, weight=1 if both_plain else 2)
+    return cables

@@ -1,0 +1,14 @@
+"""Where running parts of RTvNIC find each other on one machine: sockets and process files below one directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+RUN_DIR = Path(os.environ.get("RTVNIC_RUN_DIR", "/run/rtvnic"))
+"""Sockets, process ids and a private Open vSwitch live here; root's own (mode 0700)."""
+
+
+def shim_socket(hypervisor: str) -> Path:
+    """The Unix socket on which the shim of `hypervisor` serves its controller."""
+    return RUN_DIR / f"{hypervisor}.shim.sock"

@@ -1,0 +1,1 @@
+"""Open vSwitch and link configuration: planned as data, applied as a difference."""

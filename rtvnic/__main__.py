@@ -1,0 +1,54 @@
+"""The program `rtvnic`: finds the verb, runs it, turns errors into one message and an exit code.
+
+Each verb is a module of this package with `arguments(parser)` and `run(args) -> exit code`. Only the chosen one is
+imported, so that the shim starts without loading a web server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+
+from controller.errors import RtvnicError
+
+VERBS = {
+    "check": "validate a topology file, or print its JSON Schema",
+    "up": "run a topology file in Mininet until Ctrl-C",
+    "controller": "run the controller of one domain",
+    "shim": "run the EDF shim between two interfaces",
+    "show": "print the state of a running controller",
+    "bench": "run an experiment",
+    "down": "remove what a killed run left behind",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line. Returns the exit code: 0 fine, 1 the answer is no, 2 could not run."""
+    words = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="rtvnic", description="Real-time channels between virtual machines.")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    for name, summary in VERBS.items():
+        verb = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name == chosen:
+            module = importlib.import_module(f"rtvnic.{name}")
+            module.arguments(verb)
+            verb.set_defaults(run=module.run)
+    args = parser.parse_args(words)
+    try:
+        return int(args.run(args))
+    except RtvnicError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

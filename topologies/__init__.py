@@ -1,0 +1,1 @@
+"""Example topology files, and what builds a Mininet network from any of them."""
