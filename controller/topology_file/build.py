@@ -1,0 +1,146 @@
+"""From a valid form to a Network: fills in every default that depends on other parts of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from controller.labels import assign_channel_labels
+from controller.model import (
+    LABEL_STACK_BYTES,
+    WIRE_OVERHEAD_BYTES,
+    Channel,
+    DeadlineClass,
+    Endpoint,
+    Hypervisor,
+    IpInterface,
+    Link,
+    Network,
+    Switch,
+    SwitchKind,
+    Uplink,
+    Vm,
+)
+from controller.topology_file.schema import ChannelForm, ClassForm, ControllerForm, File, HypervisorForm, VmForm
+from controller.units import NS_PER_MS
+
+FIRST_OPENFLOW_PORT = 6653
+FIRST_REST_PORT = 8181
+_FULL_FRAME_BYTES = 1514 + LABEL_STACK_BYTES + WIRE_OVERHEAD_BYTES
+_DEFAULT_CLASSES = (
+    ("2ms", 7, 46, 2),
+    ("4ms", 6, 44, 4),
+    ("8ms", 5, 34, 8),
+    ("16ms", 4, 36, 16),
+    ("40ms", 3, 26, 40),
+    ("200ms", 2, 18, 200),
+    ("5s", 1, 10, 5000),
+)
+
+
+def network(form: File, file: Path) -> Network:
+    """The whole network. `form` must have passed every rule of `rules.FORM_RULES`."""
+    classes = deadline_classes(form.classes)
+    labels = assign_channel_labels(form.channels)
+    return Network(
+        file=file,
+        hypervisors={
+            name: _hypervisor(name, index, entry, form) for index, (name, entry) in enumerate(form.hypervisors.items())
+        },
+        switches=_switches(form),
+        links=tuple(Link(ends) for ends in form.links),
+        vms={name: _vm(name, index, entry) for index, (name, entry) in enumerate(form.vms.items())},
+        classes=classes,
+        channels={name: _channel(name, labels[name], entry, form, classes) for name, entry in form.channels.items()},
+    )
+
+
+def deadline_classes(forms: Mapping[str, ClassForm]) -> tuple[DeadlineClass, ...]:
+    """The declared classes, else the default ones, shortest deadlines first; each begins where the one below ends."""
+    declared = [(name, entry.queue, entry.dscp, entry.up_to) for name, entry in forms.items()]
+    default = [(name, queue, dscp, up_to_ms * NS_PER_MS) for name, queue, dscp, up_to_ms in _DEFAULT_CLASSES]
+    rows = sorted(declared or default, key=lambda row: row[3])
+    bounds = [0, *(row[3] for row in rows)]
+    return tuple(
+        DeadlineClass(name, queue, dscp, above_ns, up_to_ns)
+        for (name, queue, dscp, up_to_ns), above_ns in zip(rows, bounds, strict=False)
+    )
+
+
+def common_addresses(
+    talker: VmForm, listener: VmForm, ip_version: int | None
+) -> tuple[IpInterface, IpInterface] | None:
+    """The first addresses of the two VMs that are in one IP network, of `ip_version` if given."""
+    for source in talker.ip:
+        for destination in listener.ip:
+            if ip_version in (None, source.version) and source.network == destination.network:
+                return source, destination
+    return None
+
+
+def endpoint(form: ControllerForm, index: int) -> Endpoint:
+    """Where the controller of the hypervisor at `index` in the file listens."""
+    return Endpoint(
+        form.address, form.openflow_port or FIRST_OPENFLOW_PORT + index, form.rest_port or FIRST_REST_PORT + index
+    )
+
+
+def vm_mac(form: VmForm, index: int) -> str:
+    """The MAC address of the VM at `index` in the file."""
+    number = index + 1
+    return form.mac or f"02:00:00:00:{number >> 8:02x}:{number & 0xFF:02x}"
+
+
+def _hypervisor(name: str, index: int, form: HypervisorForm, file: File) -> Hypervisor:
+    uplink = form.uplink
+    return Hypervisor(
+        name=name,
+        datapath_id=index + 1,
+        uplink=Uplink(
+            switch=uplink.switch or next(iter(file.switches)),
+            interface=uplink.interface or f"{name}-up",
+            rate_bps=uplink.rate,
+            be_slack_ns=uplink.be_slack,
+            scheduler=uplink.scheduler,
+        ),
+        controller=endpoint(form.controller, index),
+    )
+
+
+def _switches(file: File) -> dict[str, Switch]:
+    first_hypervisor = next(iter(file.hypervisors))
+    switches = {}
+    for datapath_id, (name, form) in enumerate(file.switches.items(), start=len(file.hypervisors) + 1):
+        domain = "" if form.kind is SwitchKind.PLAIN else form.controlled_by or first_hypervisor
+        switches[name] = Switch(name, form.kind, datapath_id, domain)
+    return switches
+
+
+def _vm(name: str, index: int, form: VmForm) -> Vm:
+    return Vm(name, form.hypervisor, vm_mac(form, index), tuple(form.ip), form.interface or f"{name}-port")
+
+
+def _channel(name: str, label: int, form: ChannelForm, file: File, classes: tuple[DeadlineClass, ...]) -> Channel:
+    addresses = common_addresses(file.vms[form.talker], file.vms[form.listener], form.ip_version)
+    assert addresses is not None, "checked by rules.channel_addresses"
+    return Channel(
+        name=name,
+        label=label,
+        talker=form.talker,
+        listener=form.listener,
+        source=addresses[0].ip,
+        destination=addresses[1].ip,
+        protocol=form.protocol,
+        src_port=form.src_port,
+        dst_port=form.dst_port,
+        deadline_ns=form.deadline,
+        rate_bps=form.min_rate,
+        burst_bytes=form.burst or default_burst_bytes(form.min_rate),
+        deadline_class=next(entry for entry in classes if entry.takes(form.deadline)),
+        on_miss=tuple(form.on_miss),
+    )
+
+
+def default_burst_bytes(rate_bps: int) -> int:
+    """What a channel may send at once where the file does not say: 1 ms at its rate, at least two full frames."""
+    return max(2 * _FULL_FRAME_BYTES, rate_bps // 8 // 1000)

@@ -1,0 +1,41 @@
+"""Reads a topology file: either all of it is understood, or every problem in it is listed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from controller.errors import CannotRun, InvalidFile
+from controller.model import Network
+from controller.topology_file.build import network
+from controller.topology_file.rules import FORM_RULES, NETWORK_RULES, Draft
+from controller.topology_file.schema import validate
+from controller.topology_file.source import MAX_BYTES, Finding, Source, read
+
+
+def load(file: Path) -> Network:
+    """The network in `file`. Raises InvalidFile with all its problems, CannotRun if it cannot be read at all."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise CannotRun(f"cannot read {file}: {reason}", "give the path of a topology file") from None
+    return parse(content, file)
+
+
+def parse(content: bytes, file: Path) -> Network:
+    """The network in `content`, whatever bytes it is. `file` is its name in messages. Raises InvalidFile."""
+    source = read(content, str(file))
+    form, findings = validate(source.data)
+    draft = Draft(form, source.data)
+    findings += [finding for rule in FORM_RULES for finding in rule(draft)]
+    _stop_if_any(findings, source, file)
+    result = network(form, file)
+    _stop_if_any([finding for rule in NETWORK_RULES for finding in rule(result)], source, file)
+    return result
+
+
+def _stop_if_any(findings: list[Finding], source: Source, file: Path) -> None:
+    found = [source.problem(finding) for finding in findings if finding.place not in source.refused]
+    if problems := source.problems + found:
+        raise InvalidFile(str(file), problems)

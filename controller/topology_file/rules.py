@@ -1,0 +1,274 @@
+"""What the parts of a topology file must be to each other. Each rule yields what it finds; none stops another.
+
+The form rules work on the valid entries of a file that may have invalid ones too (`Draft`), so that one run finds as
+much as can be known. The network rules need the whole network.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from controller.model import IpInterface, Network, SwitchKind
+from controller.routing import loops_of_plain_switches, unreachable_hypervisors
+from controller.topology_file.build import common_addresses, deadline_classes, endpoint, vm_mac
+from controller.topology_file.fields import suggestion
+from controller.topology_file.schema import ChannelForm, File
+from controller.topology_file.source import Finding, Place, path_text
+from controller.units import DURATION, RATE
+from controller.wiring import PortRole, ports_of, shim_interface
+
+Findings = Iterator[Finding]
+
+_REFERENCES: Mapping[Place, tuple[str, str]] = {
+    ("hypervisors", "*", "uplink", "switch"): ("switches", "switch"),
+    ("switches", "*", "controlled_by"): ("hypervisors", "hypervisor"),
+    ("links", "*", "*"): ("switches", "switch"),
+    ("vms", "*", "hypervisor"): ("hypervisors", "hypervisor"),
+    ("channels", "*", "from"): ("vms", "VM"),
+    ("channels", "*", "to"): ("vms", "VM"),
+}
+"""Where the file mentions a name; the section that declares it, and what is declared there."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A file on its way: `form` has its valid entries, `data` all of them as they were written."""
+
+    form: File
+    data: Mapping[str, Any]
+
+    def names(self, section: str) -> tuple[str, ...] | None:
+        """All names that `section` declares, in the order of the file; None if the section cannot be read."""
+        entries = self.data.get(section, getattr(self.form, section))
+        return tuple(entries) if isinstance(entries, dict) else None
+
+    def addresses(self, channel: ChannelForm) -> tuple[IpInterface, IpInterface] | None:
+        """What `common_addresses` finds for the channel; None too if an end of it is not a valid VM."""
+        talker, listener = self.form.vms.get(channel.talker), self.form.vms.get(channel.listener)
+        return common_addresses(talker, listener, channel.ip_version) if talker and listener else None
+
+
+def hypervisor_exists(draft: Draft) -> Findings:
+    if draft.data.get("hypervisors") == {}:
+        yield Finding(("hypervisors",), "no hypervisor is declared; write one, such as left: {uplink: 100Mbps}")
+
+
+def node_names(draft: Draft) -> Findings:
+    """Hypervisors, switches and VMs share one set of names. The default switch comes first: it cannot be renamed."""
+    sections = sorted(("hypervisors", "switches", "vms"), key=lambda section: section in draft.data)
+    items = [(name, (section, name)) for section in sections for name in draft.names(section) or ()]
+    for place, name, first in _repeated(items):
+        yield Finding(place, f"the name '{name}' is taken by {_owner(first)}; choose another", at_key=True)
+
+
+def references(draft: Draft) -> Findings:
+    """Every name that the file mentions is declared. Reads the data as written: invalid entries mention names too."""
+    for pattern, (section, what) in _REFERENCES.items():
+        names = draft.names(section)
+        for place, name in _matching(draft.data, pattern):
+            if names is not None and isinstance(name, str) and name not in names:
+                yield Finding(place, f"no {what} is called '{name}'; {suggestion(name, names)}")
+
+
+def uplink_switches(draft: Draft) -> Findings:
+    switches = draft.names("switches")
+    for name, hypervisor in draft.form.hypervisors.items():
+        if hypervisor.uplink.switch is None and switches is not None and len(switches) != 1:
+            message = f"add 'switch', the switch that it leads to; {suggestion('', switches)}"
+            yield Finding(("hypervisors", name, "uplink"), message)
+
+
+def switch_controllers(draft: Draft) -> Findings:
+    for name, switch in draft.form.switches.items():
+        if switch.controlled_by is not None and switch.kind is SwitchKind.PLAIN:
+            message = "a plain switch has no controller; remove 'controlled_by', or write kind: ovs"
+            yield Finding(("switches", name, "controlled_by"), message)
+
+
+def link_ends(draft: Draft) -> Findings:
+    for index, ends in enumerate(draft.form.links):
+        if ends[0] == ends[1]:
+            yield Finding(("links", index), f"this links '{ends[0]}' to itself; write two different switches")
+    items = [(frozenset(ends), ("links", index)) for index, ends in enumerate(draft.form.links)]
+    for place, _, first in _repeated(items):
+        yield Finding(place, f"the same two switches are linked by {path_text(first)}; remove one of the links")
+
+
+def vm_addresses(draft: Draft) -> Findings:
+    """No two VMs have an IP or MAC address in common."""
+    vms, order = draft.form.vms, {name: index for index, name in enumerate(draft.names("vms") or ())}
+    ips = [(address.ip, ("vms", name, "ip", index)) for name, vm in vms.items() for index, address in enumerate(vm.ip)]
+    macs = [(vm_mac(vm, order[name]), ("vms", name, "mac")) for name, vm in vms.items()]
+    for place, address, first in _repeated([*ips, *macs]):
+        yield Finding(place, f"the address {address} is taken by {_owner(first)}; each needs its own")
+
+
+def controller_ports(draft: Draft) -> Findings:
+    """No two servers listen on one address and port."""
+    order = {name: index for index, name in enumerate(draft.names("hypervisors") or ())}
+    items: list[tuple[Any, Place]] = []
+    for name, hypervisor in draft.form.hypervisors.items():
+        listens = endpoint(hypervisor.controller, order[name])
+        for key in ("openflow_port", "rest_port"):
+            items.append(((listens.address, getattr(listens, key)), ("hypervisors", name, "controller", key)))
+    for place, (address, port), first in _repeated(items):
+        yield Finding(place, f"{place[-1]} {port} of {address} is taken by {path_text(first)}; each needs its own")
+
+
+def class_values(draft: Draft) -> Findings:
+    """No two classes have a queue, a DSCP or a bound in common."""
+    for key, show in (("queue", str), ("dscp", str), ("up_to", DURATION.format)):
+        items = [(getattr(entry, key), ("classes", name, key)) for name, entry in draft.form.classes.items()]
+        for place, value, first in _repeated(items):
+            yield Finding(place, f"{show(value)} is taken by {_owner(first)}; each class needs its own")
+
+
+def channel_ends(draft: Draft) -> Findings:
+    for name, channel in draft.form.channels.items():
+        if channel.talker == channel.listener:
+            yield Finding(("channels", name, "to"), f"'{channel.listener}' is the talker too; write another VM")
+
+
+def channel_ports(draft: Draft) -> Findings:
+    for name, channel in draft.form.channels.items():
+        for key in ("src_port", "dst_port"):
+            if getattr(channel, key) is not None and channel.protocol is None:
+                yield Finding(("channels", name, key), f"'{key}' needs a protocol; add protocol: udp or protocol: tcp")
+
+
+def channel_deadlines(draft: Draft) -> Findings:
+    """A class takes every deadline. Judged only when all classes are valid."""
+    if len(draft.names("classes") or ()) != len(draft.form.classes):
+        return
+    longest = deadline_classes(draft.form.classes)[-1]
+    for name, channel in draft.form.channels.items():
+        if channel.deadline > longest.up_to_ns:
+            found, allowed = DURATION.format(channel.deadline), DURATION.format(longest.up_to_ns)
+            yield Finding(
+                ("channels", name, "deadline"),
+                f"no class takes {found}; allowed: up to {allowed} (class '{longest.name}')",
+            )
+
+
+def channel_addresses(draft: Draft) -> Findings:
+    """Talker and listener have addresses in one IP network: nothing here routes between two."""
+    vms = draft.form.vms
+    for name, channel in draft.form.channels.items():
+        ends = (channel.talker, channel.listener)
+        if all(end in vms for end in ends) and draft.addresses(channel) is None:
+            kind = f"IPv{channel.ip_version} " if channel.ip_version else ""
+            message = f"'{ends[0]}' and '{ends[1]}' have no {kind}addresses in one network; give them such addresses"
+            yield Finding(("channels", name), message)
+
+
+def channel_selectors(draft: Draft) -> Findings:
+    """Where a packet could belong to two channels, one of them is the more specific one.
+
+    Only a channel by source port and one by destination port can meet without that: all else is equal or nested.
+    """
+    alike: dict[Hashable, str] = {}
+    by_one_port: dict[Hashable, str] = {}
+    for name, channel in draft.form.channels.items():
+        if (addresses := draft.addresses(channel)) is None or channel.talker == channel.listener:
+            continue
+        pair, ports = (*addresses, channel.protocol), (channel.src_port, channel.dst_port)
+        if (first := alike.setdefault((pair, ports), name)) != name:
+            message = f"selects the same packets as '{first}'; tell them apart by protocol, src_port and dst_port"
+            yield Finding(("channels", name), message)
+        given = tuple(port is not None for port in ports)
+        if sum(given) == 1:
+            by_one_port.setdefault((pair, given), name)
+            if other := by_one_port.get((pair, given[::-1])):
+                message = f"a packet may belong to this channel and to '{other}'; give both ports in one of the two"
+                yield Finding(("channels", name), message)
+
+
+def uplink_loads(draft: Draft) -> Findings:
+    """Channels need less than an uplink carries, each way. Necessary, not sufficient: admission decides exactly."""
+    leaving: dict[str, int] = defaultdict(int)
+    arriving: dict[str, int] = defaultdict(int)
+    for channel in draft.form.channels.values():
+        talker, listener = draft.form.vms.get(channel.talker), draft.form.vms.get(channel.listener)
+        if talker and listener and talker.hypervisor != listener.hypervisor:
+            leaving[talker.hypervisor] += channel.min_rate
+            arriving[listener.hypervisor] += channel.min_rate
+    for name, hypervisor in draft.form.hypervisors.items():
+        for way, loads in (("leave", leaving), ("arrive", arriving)):
+            if loads[name] >= hypervisor.uplink.rate:
+                need, carries = RATE.format(loads[name]), RATE.format(hypervisor.uplink.rate)
+                message = f"the channels that {way} here need {need}; allowed: less than the {carries} of the uplink"
+                yield Finding(("hypervisors", name, "uplink"), message)
+
+
+def interface_names(network: Network) -> Findings:
+    """No two interfaces of the machine have one name: bridges, ports, and the shims' own."""
+    items: list[tuple[str, Place]] = [(name, ("switches", name)) for name in network.switches]
+    items += [(port.interface, ("switches", name)) for name in network.switches for port in ports_of(network, name)]
+    for name in network.hypervisors:
+        items += [(name, ("hypervisors", name)), (shim_interface(name), ("hypervisors", name))]
+        for port in ports_of(network, name):
+            places = {PortRole.VM: ("vms", port.peer), PortRole.UPLINK: ("hypervisors", name, "uplink")}
+            items.append((port.interface, (*places.get(port.role, ("hypervisors", name)), "interface")))
+    for place, interface, first in _repeated(items):
+        yield Finding(place, f"the interface name '{interface}' is taken by {_owner(first)}; choose another name")
+
+
+def plain_loops(network: Network) -> Findings:
+    for loop in loops_of_plain_switches(network):
+        last = max(index for index, link in enumerate(network.links) if set(link.ends) <= set(loop))
+        names = ", ".join(loop)
+        message = f"the plain switches {names} form a loop; remove a link between them, or make one of them ovs"
+        yield Finding(("links", last), message)
+
+
+def reachability(network: Network) -> Findings:
+    first = next(iter(network.hypervisors))
+    for name in unreachable_hypervisors(network):
+        switch, other = network.hypervisors[name].uplink.switch, network.hypervisors[first].uplink.switch
+        message = f"'{name}' cannot reach '{first}'; add links that join the switches '{switch}' and '{other}'"
+        yield Finding(("hypervisors", name, "uplink"), message)
+
+
+FORM_RULES = (
+    hypervisor_exists,
+    node_names,
+    references,
+    uplink_switches,
+    switch_controllers,
+    link_ends,
+    vm_addresses,
+    controller_ports,
+    class_values,
+    channel_ends,
+    channel_ports,
+    channel_deadlines,
+    channel_addresses,
+    channel_selectors,
+    uplink_loads,
+)
+NETWORK_RULES = (interface_names, plain_loops, reachability)
+
+
+def _repeated(items: Iterable[tuple[Any, Place]]) -> Iterator[tuple[Place, Any, Place]]:
+    """For each value that came before: its place, the value, and the place where it came first."""
+    first: dict[Any, Place] = {}
+    for value, place in items:
+        if first.setdefault(value, place) != place:
+            yield place, value, first[value]
+
+
+def _matching(data: Any, pattern: Place, place: Place = ()) -> Iterator[tuple[Place, Any]]:
+    """The parts of `data` whose place matches `pattern`, where '*' is any one key or position."""
+    if not pattern:
+        yield place, data
+        return
+    inner = data if isinstance(data, dict) else dict(enumerate(data)) if isinstance(data, list) else {}
+    for key in inner if pattern[0] == "*" else inner.keys() & pattern[:1]:
+        yield from _matching(inner[key], pattern[1:], (*place, key))
+
+
+def _owner(place: Place) -> str:
+    return path_text(place[:2])

@@ -1,0 +1,87 @@
+"""Paths on a ring: one tree, blocked at a port that a controller can block."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from controller.errors import InvalidFile
+from controller.model import Network
+from controller.routing import blocked_ports, path, port_by_mac, trunk_ports
+from controller.topology_file.load import parse
+from controller.wiring import ports_of
+
+
+def ring(**kinds: str) -> Network:
+    """`left` at s1, `right` at s2, and the ring s1-s2-s3; a switch is plain unless `kinds` says otherwise."""
+    switches = ", ".join(f"{name}: {kinds.get(name, 'plain')}" for name in ("s1", "s2", "s3"))
+    text = f"""
+version: 1
+hypervisors: {{left: {{uplink: {{rate: 1Gbps, switch: s1}}}}, right: {{uplink: {{rate: 1Gbps, switch: s2}}}}}}
+switches: {{{switches}}}
+links: [[s1, s2], [s2, s3], [s3, s1]]
+vms:
+  a: {{hypervisor: left, ip: 10.0.0.1}}
+  b: {{hypervisor: right, ip: 10.0.0.2}}
+  c: {{hypervisor: left, ip: 10.0.0.3}}
+"""
+    return parse(text.encode(), Path("net.yaml"))
+
+
+def blocked(network: Network) -> list[tuple[str, str]]:
+    return [(name, port.peer) for name in network.switches for port in blocked_ports(network, name)]
+
+
+def test_one_cable_of_a_ring_is_left_out_at_both_ends() -> None:
+    (first, second) = blocked(ring(s1="ovs", s2="ovs", s3="ovs"))
+    assert first == second[::-1]
+
+
+@pytest.mark.parametrize("ovs", ["s1", "s2", "s3"])
+def test_the_cable_left_out_ends_at_an_ovs_switch(ovs: str) -> None:
+    assert ovs in {name for name, _ in blocked(ring(**{ovs: "ovs"}))}
+
+
+def test_nothing_can_block_a_ring_of_plain_switches() -> None:
+    with pytest.raises(InvalidFile, match="s1, s2, s3 form a loop"):
+        ring()
+
+
+def test_path_follows_the_cables_in_use() -> None:
+    network = ring(s3="ovs")
+    assert path(network, "a", "b") == ("a", "left", "s1", "s2", "right", "b")
+    assert path(network, "a", "c") == ("a", "left", "c")
+
+
+@pytest.mark.parametrize("ovs", ["s1", "s2", "s3"])
+def test_path_avoids_the_blocked_cable(ovs: str) -> None:
+    network = ring(**{ovs: "ovs"})
+    nodes = path(network, "a", "b")
+    assert set(blocked(network)).isdisjoint(pairwise(nodes))
+    assert (nodes[:2], nodes[-2:]) == (("a", "left"), ("right", "b"))
+
+
+@pytest.mark.parametrize("switch", ["s1", "s2", "s3"])
+def test_trunk_ports_are_those_that_are_not_blocked(switch: str) -> None:
+    network = ring(s1="ovs", s2="ovs", s3="ovs")
+    in_use, left_out = trunk_ports(network, switch), blocked_ports(network, switch)
+    assert sorted(in_use + left_out, key=lambda port: port.number) == list(ports_of(network, switch))
+    assert set(in_use).isdisjoint(left_out)
+
+
+def test_a_hypervisor_reaches_its_own_vms_by_their_ports_and_others_by_the_uplink() -> None:
+    network = ring(s3="ovs")
+    ports = port_by_mac(network, "left")
+    assert {name: ports[vm.mac].interface for name, vm in network.vms.items()} == {
+        "a": "a-port",
+        "b": "left-up",
+        "c": "c-port",
+    }
+
+
+def test_a_switch_reaches_a_vm_by_the_next_cable() -> None:
+    network = ring(s3="ovs")
+    ports = port_by_mac(network, "s1")
+    assert {name: ports[vm.mac].peer for name, vm in network.vms.items()} == {"a": "left", "b": "s2", "c": "left"}

@@ -1,0 +1,73 @@
+"""The JSON Schema for editors agrees with the loader: valid files pass, slips are marked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from controller.topology_file.schema import json_schema
+
+EXAMPLES = sorted((Path(__file__).parents[4] / "topologies").glob("*.yaml"))
+VALIDATOR = jsonschema.Draft202012Validator(json_schema())
+
+
+def with_part(section: str, value: str) -> dict[str, Any]:
+    return {"version": 1, "hypervisors": {"left": {"uplink": "100Mbps"}}} | {section: yaml.safe_load(value)}
+
+
+def test_is_a_json_schema_of_its_draft() -> None:
+    jsonschema.Draft202012Validator.check_schema(json.loads(json.dumps(json_schema())))
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_takes_the_examples(file: Path) -> None:
+    VALIDATOR.validate(yaml.safe_load(file.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("section", "value"),
+    [
+        ("hypervisors", "{left: {uplink: {rate: 1.5 Gbps}}}"),
+        ("switches", "{core: {kind: ovs}}"),
+        ("vms", "{a: {hypervisor: left, ip: [10.0.0.1, 'fd00::1/64'], mac: '02:00:00:00:00:AB'}}"),
+        ("channels", "{c: {from: a, to: b, deadline: 5ms, min_rate: 2Mbps, on_miss: [log]}}"),
+    ],
+)
+def test_takes(section: str, value: str) -> None:
+    VALIDATOR.validate(with_part(section, value))
+
+
+@pytest.mark.parametrize(
+    ("section", "value"),
+    [
+        ("colour", "red"),
+        ("version", "2"),
+        ("hypervisors", "{}"),
+        ("hypervisors", "{Left: {uplink: 1Gbps}}"),
+        ("hypervisors", "{much-longer: {uplink: 1Gbps}}"),
+        ("hypervisors", "{left: {uplink: 5}}"),
+        ("hypervisors", "{left: {uplink: 5MBps}}"),
+        ("hypervisors", "{left: {}}"),
+        ("switches", "{core: bridge}"),
+        ("links", "[[core]]"),
+        ("vms", "{a: {hypervisor: left, ip: nowhere}}"),
+        ("classes", "{x: {queue: 8, dscp: 10, up_to: 5ms}}"),
+        ("channels", "{c: {from: a, to: b, deadline: 5, min_rate: 2Mbps}}"),
+        ("channels", "{c: {from: a, to: b, deadline: 5ms, min_rate: 2Mbps, src_port: 70000}}"),
+        ("channels", "{c: {from: a, to: b, deadline: 5ms, min_rate: 2Mbps, on_miss: exec}}"),
+    ],
+)
+def test_marks(section: str, value: str) -> None:
+    assert not VALIDATOR.is_valid(with_part(section, value))
+
+
+def test_every_key_is_described() -> None:
+    schema = json_schema()
+    forms = [schema, *schema["$defs"].values()]
+    undescribed = [key for form in forms for key, part in form["properties"].items() if "description" not in part]
+    assert undescribed == []
