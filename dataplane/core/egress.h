@@ -1,0 +1,58 @@
+/* The egress: frames from the inner interface go out of the uplink, earliest deadline first, at the uplink's rate.
+ *
+ * Labelled frames are taken at once, stamped, and queued.  Best effort stays in its rings until its turn.  Each frame
+ * either leaves, or is dropped under the counter that names the cause.
+ *
+ * The loop owns all of it, save what is said to be for another thread. */
+
+#ifndef EGRESS_H
+#define EGRESS_H 1
+
+#include "channel_table.h"
+#include "edf_queue.h"
+#include "loop.h"
+#include "packet_pool.h"
+#include "ring.h"
+#include "scheduler.h"
+#include "sender.h"
+
+/* A frame in the batch that is about to leave. */
+struct departure {
+    uint32_t packet;                /* PACKET_POOL_NONE: best effort. */
+    uint32_t length;
+    int64_t start_ns;               /* First and last bit on the wire. */
+    int64_t end_ns;
+};
+
+struct egress {
+    struct loop loop;
+    const struct channel_table *channels;
+    int inner_ifindex;
+
+    struct ring labelled;
+    struct ring best_effort[2];     /* Control and bulk, which take turns: neither starves the other. */
+    uint32_t best_effort_turn;
+    int64_t wall_offset_ns;         /* moment_offset_ns() as of the last turn. */
+    struct packet_pool pool;
+    struct edf_queue queue;
+    struct scheduler scheduler;
+    struct sender sender;
+    struct departure departures[SENDER_BATCH];
+
+    uint64_t rate_bps;              /* Atomic: what the other thread asks for. */
+    int64_t be_slack_ns;
+
+    struct egress_counters counters;
+    struct sent_books classes[LABELS_TC_COUNT];
+};
+
+/* Opening and closing; loop_start() and loop_destroy() are the caller's. */
+int egress_open(struct egress *, int inner_ifindex, int uplink_ifindex, uint32_t queue_capacity, bool bypass_qdisc);
+void egress_close(struct egress *);
+void *egress_body(void *egress);
+
+/* For another thread. */
+void egress_configure(struct egress *, uint64_t rate_bps, int64_t be_slack_ns);
+void egress_report(struct egress *, struct egress_counters *);
+
+#endif /* egress.h */

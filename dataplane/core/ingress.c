@@ -1,0 +1,146 @@
+#include "ingress.h"
+
+#include <errno.h>
+
+#include "counter.h"
+#include "labels.h"
+
+enum {
+    SLOTS = 4096,
+    TURN_MAX = 256,             /* Frames judged in one turn. */
+    NAP_NS = 250000,            /* A busy link costs a wake-up per nap, not per frame; a miss is told as much later. */
+};
+
+/* Opens what the check needs.  Returns 0 or an errno; either way it may be closed. */
+int
+ingress_open(struct ingress *ingress, int ifindex)
+{
+    ingress->ifindex = ifindex;
+    return ring_open(&ingress->ring, ifindex, RING_LABELLED, RING_SLOT_HEADERS, SLOTS);
+}
+
+/* Frees what ingress_open() opened. */
+void
+ingress_close(struct ingress *ingress)
+{
+    ring_close(&ingress->ring);
+}
+
+/* Tells of a packet of 'channel_label' that came 'lateness_ns' after its deadline. */
+static void
+tell_miss(struct ingress *ingress, uint32_t channel_label, int64_t lateness_ns, int64_t at_ns)
+{
+    struct miss miss = { .label = channel_label, .lateness_ns = lateness_ns, .at_ns = at_ns };
+
+    if (miss_ring_put(&ingress->misses, miss)) {
+        loop_signal(ingress->loop.event_fd);
+    } else {
+        counter_add(&ingress->counters.miss_events_dropped, 1);
+    }
+}
+
+static void
+judge_bypassed(struct ingress *ingress, const struct labels *labels, struct channel *channel, uint32_t length)
+{
+    counter_add(&ingress->counters.bypassed, 1);
+    books_enter_bypassed(&ingress->classes[labels->tc], length);
+    if (channel) {
+        books_enter_bypassed(&channel->received, length);
+    }
+}
+
+static void
+judge_stamped(struct ingress *ingress, const struct labels *labels, struct channel *channel, uint32_t length,
+              int64_t at_ns)
+{
+    int64_t lateness_ns = labels_lateness_ns(labels->deadline, at_ns);
+
+    counter_add(&ingress->counters.missed, lateness_ns > 0);
+    books_enter_received(&ingress->classes[labels->tc], length, lateness_ns);
+    if (channel) {
+        books_enter_received(&channel->received, length, lateness_ns);
+        if (lateness_ns > 0) {
+            tell_miss(ingress, labels->channel, lateness_ns, at_ns);
+        }
+    }
+}
+
+static void
+judge(struct ingress *ingress, const struct ring_frame *frame)
+{
+    struct labels labels;
+    enum labels_kind kind = labels_parse(frame->bytes, frame->length, &labels);
+    struct channel *channel;
+
+    if (kind != LABELS_LABELLED) {
+        counter_add_malformed(&ingress->counters.malformed, kind);
+        return;
+    }
+    counter_add(&ingress->counters.packets, 1);
+    channel = channel_table_find(ingress->channels, labels.channel);
+    counter_add(&ingress->counters.unknown_channel, !channel);
+    if (labels_is_relative(&labels)) {
+        judge_bypassed(ingress, &labels, channel, frame->wire_length);
+    } else {
+        judge_stamped(ingress, &labels, channel, frame->wire_length, frame->stamp_ns);
+    }
+}
+
+/* Judges what waits in the ring.  Returns how many frames it found. */
+static uint32_t
+judge_arrivals(struct ingress *ingress)
+{
+    struct ring_frame frame;
+    uint32_t count = 0;
+
+    while (count < TURN_MAX && ring_take(&ingress->ring, &frame)) {
+        judge(ingress, &frame);
+        count++;
+    }
+    ring_release(&ingress->ring);
+    return count;
+}
+
+static void
+wait_for_frames(struct ingress *ingress)
+{
+    struct pollfd fds[2] = { { .fd = ingress->ring.fd, .events = POLLIN } };
+
+    loop_wait(&ingress->loop, fds, 1, -1);
+    if (fds[0].revents & POLLERR && ring_is_gone(ingress->ring.fd, ingress->ifindex)) {
+        loop_fail(&ingress->loop, ENODEV);
+    }
+}
+
+static void
+nap(struct ingress *ingress)
+{
+    struct pollfd fds[1];
+
+    loop_wait(&ingress->loop, fds, 0, NAP_NS);
+}
+
+/* The loop's body. */
+void *
+ingress_body(void *ingress_)
+{
+    struct ingress *ingress = ingress_;
+
+    while (loop_turn(&ingress->loop)) {
+        uint32_t count = judge_arrivals(ingress);
+        if (!count) {
+            wait_for_frames(ingress);
+        } else if (count < TURN_MAX) {
+            nap(ingress);
+        }
+    }
+    return NULL;
+}
+
+/* Writes the counters of the moment to 'counters'. */
+void
+ingress_report(struct ingress *ingress, struct ingress_counters *counters)
+{
+    counter_copy(counters, &ingress->counters, sizeof *counters);
+    counters->ring_dropped = ring_drops(&ingress->ring);
+}

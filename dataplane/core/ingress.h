@@ -1,0 +1,32 @@
+/* The deadline check: looks at each labelled frame that comes in by the uplink and compares its stamp with the
+ * kernel's arrival stamp.  Passive: it sees a copy, so it adds no delay and loses no frame.
+ *
+ * The loop owns all of it, save what is said to be for another thread. */
+
+#ifndef INGRESS_H
+#define INGRESS_H 1
+
+#include "channel_table.h"
+#include "loop.h"
+#include "miss_ring.h"
+#include "ring.h"
+
+struct ingress {
+    struct loop loop;
+    const struct channel_table *channels;
+    int ifindex;
+    struct ring ring;
+    struct ingress_counters counters;
+    struct received_books classes[LABELS_TC_COUNT];
+    struct miss_ring misses;        /* To the thread that reads the loop's eventfd. */
+};
+
+/* Opening and closing; loop_start() and loop_destroy() are the caller's. */
+int ingress_open(struct ingress *, int ifindex);
+void ingress_close(struct ingress *);
+void *ingress_body(void *ingress);
+
+/* For another thread. */
+void ingress_report(struct ingress *, struct ingress_counters *);
+
+#endif /* ingress.h */

@@ -1,0 +1,79 @@
+/* What the shim says of itself, as plain numbers.
+ *
+ * Python sees these structures too (build_core.py reads this file), and passes them on under the names that they have
+ * here: 'sent' of struct traffic as "sent_packets" and "sent_bytes", 'malformed' without a prefix. */
+
+#ifndef REPORT_H
+#define REPORT_H 1
+
+#include <stdint.h>
+
+/* Packets and their bytes, labels included, Ethernet's preamble, FCS and gap not. */
+struct traffic {
+    uint64_t packets;
+    uint64_t bytes;
+};
+
+/* Frames with a label stack that is not one of ours, by cause; dropped by the egress. */
+struct malformed {
+    uint64_t short_;            /* Ends before its headers do. */
+    uint64_t one_label;
+    uint64_t many_labels;       /* More than two. */
+};
+
+/* The egress since its start.  From 'ring_dropped_real_time' on, all should be zero, save 'ring_dropped_best_effort':
+ * that is how best effort learns that the link is full. */
+struct egress_counters {
+    struct traffic real_time;
+    struct traffic best_effort;
+    uint64_t ring_dropped_real_time;        /* The loop did not run for too long. */
+    uint64_t ring_dropped_best_effort;
+    uint64_t queue_full;                    /* Real-time dropped: more waited than the queue holds. */
+    uint64_t too_long;                      /* Dropped: larger than the shim carries. */
+    struct malformed malformed;
+    uint64_t unknown_channel;               /* Sent all the same. */
+    uint64_t late_departures;               /* Sent, last bit after the deadline. */
+    uint64_t send_errors;                   /* Dropped: the uplink would not take it. */
+};
+
+/* The deadline check since its start.  All but 'packets' should be zero. */
+struct ingress_counters {
+    uint64_t packets;                       /* With two labels. */
+    uint64_t missed;
+    uint64_t bypassed;                      /* Came past a dead shim: without a stamp. */
+    struct malformed malformed;
+    uint64_t unknown_channel;               /* Judged all the same. */
+    uint64_t ring_dropped;                  /* Not judged. */
+    uint64_t miss_events_dropped;           /* Counted as missed, but not told. */
+};
+
+/* A histogram in short; all zero if it is empty. */
+struct summary {
+    uint64_t count;
+    int64_t min;
+    int64_t mean;
+    int64_t p50;
+    int64_t p90;
+    int64_t p99;
+    int64_t p999;
+    int64_t max;
+};
+
+/* One channel since it is in the table, or one class since the start. */
+struct books_report {
+    struct traffic sent;
+    struct traffic received;
+    uint64_t missed;
+    uint64_t bypassed;
+    struct summary queueing_delay;
+    struct summary lateness;
+};
+
+/* One packet that arrived after its deadline. */
+struct miss {
+    uint32_t label;             /* Of its channel. */
+    int64_t lateness_ns;
+    int64_t at_ns;              /* Arrival, on the wall clock. */
+};
+
+#endif /* report.h */

@@ -1,0 +1,94 @@
+/* The choice: what goes on the wire next, and when.
+ *
+ * If best effort waits and every queued real-time packet has at least 'be_slack_ns' left, best effort goes; else the
+ * earliest deadline.  With no best effort waiting, real-time goes at once.  The wire is a clock: it says when the last
+ * bit of what was sent is out.  A packet is handed over at most 'ahead_ns' before its first bit can go, so that
+ * nothing queues below, where order is lost.
+ *
+ * Pure: time comes in as 'now_ns', on a clock that never steps back.  Not thread-safe. */
+
+#ifndef SCHEDULER_H
+#define SCHEDULER_H 1
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "edf_queue.h"
+
+enum {
+    SCHEDULER_WIRE_OVERHEAD_BYTES = 24,     /* Preamble 7, start 1, FCS 4, gap 12. */
+    SCHEDULER_AHEAD_NS = 50000,
+};
+
+enum scheduler_choice {
+    SCHEDULER_NOTHING,          /* Nothing waits. */
+    SCHEDULER_WAIT,             /* The wire is taken: choose again at scheduler_wake_ns(). */
+    SCHEDULER_REAL_TIME,        /* The earliest deadline. */
+    SCHEDULER_BEST_EFFORT,      /* The oldest best-effort frame. */
+};
+
+struct scheduler {
+    uint64_t rate_bps;          /* Of the wire; 0 if it takes no time. */
+    int64_t be_slack_ns;
+    int64_t ahead_ns;
+    int64_t wire_free_ns;       /* When the last bit of all that was sent is out. */
+};
+
+/* Changes the wire's rate.  What was sent at the old rate counts as out. */
+static inline void
+scheduler_set_rate(struct scheduler *scheduler, uint64_t rate_bps)
+{
+    scheduler->rate_bps = rate_bps;
+    scheduler->wire_free_ns = 0;
+}
+
+/* Returns when the first bit of a packet chosen at 'now_ns' goes. */
+static inline int64_t
+scheduler_start_ns(const struct scheduler *scheduler, int64_t now_ns)
+{
+    return scheduler->wire_free_ns > now_ns ? scheduler->wire_free_ns : now_ns;
+}
+
+/* Returns the first instant at which the choice is not SCHEDULER_WAIT. */
+static inline int64_t
+scheduler_wake_ns(const struct scheduler *scheduler)
+{
+    return scheduler->wire_free_ns - scheduler->ahead_ns;
+}
+
+/* Returns what to send at 'now_ns' of 'queue' and, if 'best_effort_waits', of best effort. */
+static inline enum scheduler_choice
+scheduler_choose(const struct scheduler *scheduler, const struct edf_queue *queue, bool best_effort_waits,
+                 int64_t now_ns)
+{
+    int64_t slack_ns;
+
+    if (edf_queue_is_empty(queue) && !best_effort_waits) {
+        return SCHEDULER_NOTHING;
+    }
+    if (now_ns < scheduler_wake_ns(scheduler)) {
+        return SCHEDULER_WAIT;
+    }
+    if (edf_queue_is_empty(queue)) {
+        return SCHEDULER_BEST_EFFORT;
+    }
+    slack_ns = edf_queue_first_deadline(queue) - scheduler_start_ns(scheduler, now_ns);
+    return best_effort_waits && slack_ns >= scheduler->be_slack_ns ? SCHEDULER_BEST_EFFORT : SCHEDULER_REAL_TIME;
+}
+
+/* Notes that a frame of 'frame_bytes' is sent at 'now_ns'.  Returns when its first bit goes; 'wire_free_ns' is when
+ * its last one does.  Rounds up: never faster than the wire. */
+static inline int64_t
+scheduler_send(struct scheduler *scheduler, uint32_t frame_bytes, int64_t now_ns)
+{
+    int64_t start_ns = scheduler_start_ns(scheduler, now_ns);
+    uint64_t bits = 8 * ((uint64_t) frame_bytes + SCHEDULER_WIRE_OVERHEAD_BYTES);
+
+    scheduler->wire_free_ns = start_ns;
+    if (scheduler->rate_bps) {
+        scheduler->wire_free_ns += (bits * 1000000000 + scheduler->rate_bps - 1) / scheduler->rate_bps;
+    }
+    return start_ns;
+}
+
+#endif /* scheduler.h */

@@ -1,0 +1,134 @@
+"""What the shim's socket speaks: newline-delimited JSON, a request in, an answer out. Opens no socket.
+
+`{"id": 7, "op": "statistics"}` is answered by `{"id": 7, "ok": true, ...}` or `{"id": 7, "ok": false, "error": "..."}`.
+After `subscribe` the other side is sent events too: `{"event": "misses", "misses": [...]}`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from dataplane.errors import RequestError, ShimError
+
+Json = dict[str, Any]
+
+LINE_BYTES_MAX = 1 << 20
+LABELS = range(16, 1 << 20)
+RATES_BPS = range(10**12)
+SLACKS_NS = range(5_000_000_001)
+CONTRACT = {
+    "deadline_ns": range(1, 5_000_000_001),
+    "rate_bps": RATES_BPS,
+    "burst_bytes": range(1 << 32),
+}
+
+
+class Target(Protocol):
+    """What the requests are for: a dataplane.shim.Shim."""
+
+    rate_bps: int
+    be_slack_ns: int
+    labels: set[int]
+
+    def configure(self, rate_bps: int, be_slack_ns: int) -> None: ...
+    def add_channels(self, labels: Iterable[int]) -> None: ...
+    def remove_channels(self, labels: Iterable[int]) -> None: ...
+    def statistics(self, labels: Iterable[int]) -> Json: ...
+
+
+class Session:
+    """One client's side of the conversation. `wants_misses` is true from its subscription on."""
+
+    def __init__(self, target: Target) -> None:
+        self.wants_misses = False
+        self._target = target
+        self._operations = {
+            "configure": self._configure,
+            "channels": self._channels,
+            "statistics": self._statistics,
+            "subscribe": self._subscribe,
+        }
+
+    def answer(self, line: bytes) -> bytes:
+        """Carry out the request in `line` and return the line to send back."""
+        request: Json = {}
+        try:
+            request = _parse(line)
+            answer = encode({"id": request.get("id"), "ok": True, **self._carry_out(request)})
+            if len(answer) > LINE_BYTES_MAX:
+                raise RequestError(f"the answer has {len(answer)} bytes, more than a line; ask for fewer `labels`")
+            return answer
+        except (RequestError, ShimError) as error:
+            return encode({"id": request.get("id"), "ok": False, "error": str(error)})
+
+    def _carry_out(self, request: Json) -> Json:
+        operation = request.get("op")
+        if not isinstance(operation, str) or operation not in self._operations:
+            raise RequestError(f"op: {operation!r} is unknown; allowed: {', '.join(self._operations)}")
+        return self._operations[operation](request)
+
+    def _configure(self, request: Json) -> Json:
+        rate_bps = _require(request.get("rate_bps", self._target.rate_bps), RATES_BPS, "rate_bps")
+        be_slack_ns = _require(request.get("be_slack_ns", self._target.be_slack_ns), SLACKS_NS, "be_slack_ns")
+        self._target.configure(rate_bps, be_slack_ns)
+        return {"rate_bps": self._target.rate_bps, "be_slack_ns": self._target.be_slack_ns}
+
+    def _channels(self, request: Json) -> Json:
+        wanted = [_channel_label(channel, f"set[{at}]") for at, channel in enumerate(_list(request, "set"))]
+        unwanted = _labels(request, "remove")
+        self._target.remove_channels(unwanted)
+        self._target.add_channels(wanted)
+        return {"count": len(self._target.labels)}
+
+    def _statistics(self, request: Json) -> Json:
+        asked = _labels(request, "labels") if "labels" in request else self._target.labels
+        return self._target.statistics(asked)
+
+    def _subscribe(self, request: Json) -> Json:
+        topics = _list(request, "to")
+        if topics != ["misses"]:
+            raise RequestError(f"to: {topics!r} is unknown; allowed: ['misses']")
+        self.wants_misses = True
+        return {}
+
+
+def encode(message: Json) -> bytes:
+    """`message` as a line."""
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def _parse(line: bytes) -> Json:
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError):
+        raise RequestError("the line is not JSON") from None
+    if not isinstance(request, dict):
+        raise RequestError("the line is not a JSON object")
+    return request
+
+
+def _list(request: Json, name: str) -> list[Any]:
+    values = request.get(name, [])
+    if not isinstance(values, list):
+        raise RequestError(f"{name}: {values!r} is not a list")
+    return values
+
+
+def _labels(request: Json, name: str) -> list[int]:
+    return [_require(label, LABELS, f"{name}[{at}]") for at, label in enumerate(_list(request, name))]
+
+
+def _channel_label(channel: object, path: str) -> int:
+    if not isinstance(channel, dict):
+        raise RequestError(f"{path}: {channel!r} is not an object")
+    for name, allowed in CONTRACT.items():
+        _require(channel.get(name), allowed, f"{path}.{name}")
+    return _require(channel.get("label"), LABELS, f"{path}.label")
+
+
+def _require(value: object, allowed: range, path: str) -> int:
+    if type(value) is not int or value not in allowed:
+        raise RequestError(f"{path}: {value!r} is not an integer of {allowed.start} to {allowed.stop - 1}")
+    return value

@@ -1,0 +1,180 @@
+"""Serves a shim on a Unix socket (mode 0600) and sends misses to those who subscribed.
+
+One thread, the caller's, in `Server.wait`. Whoever leaves too much unread is cut off, so memory is bounded. Misses go
+out in batches, the first at once; what the core's ring cannot hold until the next batch is counted there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dataplane.errors import ShimError
+from dataplane.protocol import LINE_BYTES_MAX, Session, encode
+from dataplane.shim import Shim
+
+CLIENTS_MAX = 16
+UNREAD_BYTES_MAX = 4 * LINE_BYTES_MAX
+RECEIVE_BYTES = 1 << 16
+BATCH_MISSES_MAX = 1000
+BATCH_PERIOD_S = 0.1
+
+
+class Client:
+    """One connection: bytes that came and are not yet a line, answers and events that are not yet sent."""
+
+    def __init__(self, connection: socket.socket, session: Session) -> None:
+        self.connection = connection
+        self.session = session
+        self.unsent = bytearray()
+        self._partial = bytearray()
+
+    def receive(self) -> bool:
+        """Read, and answer what is complete. Returns False if there is nothing more to expect from the other side."""
+        data = self.connection.recv(RECEIVE_BYTES)
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        for line in lines:
+            self.unsent += self.session.answer(bytes(line))
+        return bool(data) and len(self._partial) <= LINE_BYTES_MAX
+
+    def send(self) -> bool:
+        """Send what the other side takes. Returns False if it leaves too much unread."""
+        if self.unsent:
+            with contextlib.suppress(BlockingIOError):
+                del self.unsent[: self.connection.send(self.unsent)]
+        return len(self.unsent) <= UNREAD_BYTES_MAX
+
+
+class Server:
+    """Waits for everything that the shim's process reacts to. `close` ends all connections and removes the socket."""
+
+    def __init__(self, shim: Shim) -> None:
+        self._shim = shim
+        self._selector = selectors.DefaultSelector()
+        self._clients: list[Client] = []
+        self._listener: socket.socket | None = None
+        self._are_misses_due = False
+        self._next_batch_s = 0.0
+        self.watch(shim, self._on_event)
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def watch(self, file: Any, on_readable: Callable[[], None]) -> None:
+        """Call `on_readable` from `wait` whenever `file` (a descriptor, or what has a fileno) is readable."""
+        self._selector.register(file, selectors.EVENT_READ, on_readable)
+
+    def listen(self, path: Path) -> None:
+        """Accept clients at `path`, root's own. Raises ShimError if another shim does so already."""
+        self._listener = _bind(path)
+        self.watch(self._listener, self._on_connection)
+
+    def wait(self, timeout_s: float | None) -> None:
+        """React to what is ready, or wait for it up to `timeout_s` (None: for ever). Raises ShimError if it fails."""
+        if self._are_misses_due:
+            until_batch_s = max(0.0, self._next_batch_s - time.monotonic())
+            timeout_s = until_batch_s if timeout_s is None else min(timeout_s, until_batch_s)
+        for key, _ in self._selector.select(timeout_s):
+            key.data()
+        if self._are_misses_due and time.monotonic() >= self._next_batch_s:
+            self._send_misses()
+
+    def close(self) -> None:
+        for client in list(self._clients):
+            self._drop(client)
+        if self._listener is not None:
+            Path(self._listener.getsockname()).unlink(missing_ok=True)
+            self._listener.close()
+        self._selector.close()
+
+    def _on_event(self) -> None:
+        self._shim.acknowledge()
+        self._are_misses_due = True
+
+    def _send_misses(self) -> None:
+        misses = self._shim.take_misses(BATCH_MISSES_MAX)
+        self._next_batch_s = time.monotonic() + BATCH_PERIOD_S
+        self._are_misses_due = len(misses) == BATCH_MISSES_MAX
+        event = encode({"event": "misses", "misses": misses})
+        for client in [client for client in self._clients if misses and client.session.wants_misses]:
+            client.unsent += event
+            self._flush(client)
+
+    def _on_connection(self) -> None:
+        assert self._listener is not None
+        connection, _ = self._listener.accept()
+        if len(self._clients) == CLIENTS_MAX:
+            connection.close()
+            return
+        connection.setblocking(False)
+        client = Client(connection, Session(self._shim))
+        self._clients.append(client)
+        self.watch(connection, lambda: self._on_ready(client))
+
+    def _on_ready(self, client: Client) -> None:
+        try:
+            is_alive = client.receive()
+        except BlockingIOError:
+            is_alive = True
+        except OSError:
+            is_alive = False
+        self._flush(client)
+        if not is_alive:
+            self._drop(client)
+
+    def _flush(self, client: Client) -> None:
+        """Send what can be sent now; for the rest, wait until the client reads."""
+        try:
+            keep = client.send()
+        except OSError:
+            keep = False
+        if not keep:
+            self._drop(client)
+        elif client in self._clients:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unsent else 0)
+            key = self._selector.get_key(client.connection)
+            self._selector.modify(client.connection, events, key.data)
+
+    def _drop(self, client: Client) -> None:
+        if client in self._clients:
+            self._clients.remove(client)
+            self._selector.unregister(client.connection)
+            client.connection.close()
+
+
+def _bind(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if _is_served(path):
+            raise ShimError(f"another shim serves {path}", "stop that one, or choose another --socket")
+        path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
+        listener.listen()
+    except (OSError, ShimError) as error:
+        listener.close()
+        if isinstance(error, ShimError):
+            raise
+        raise ShimError(f"cannot listen at {path}: {error.strerror or error}", "choose another --socket") from error
+    return listener
+
+
+def _is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True

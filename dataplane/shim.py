@@ -1,0 +1,236 @@
+"""The C core as a Python object: starts it, sets it, reads it. No packet ever passes through Python.
+
+A Shim belongs to one thread, usually the main one; the core's own threads carry the packets.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from dataplane._core import ffi, lib
+from dataplane.errors import ShimError
+
+Json = dict[str, Any]
+
+TC_COUNT = 8
+TUNSETIFF = 0x400454CA
+IFF_TAP = 0x0002
+IFF_NO_PI = 0x1000
+
+
+@dataclass(frozen=True)
+class ShimConfig:
+    """One shim: what enters by `inner` leaves by `uplink`, at `rate_bps` (0: unpaced).
+
+    `liveness` names the TAP that is up while the shim works (empty: none); `priority` is that of SCHED_FIFO (0: none).
+    """
+
+    inner: str
+    uplink: str
+    rate_bps: int
+    be_slack_ns: int
+    queue_capacity: int = 8192
+    priority: int = 50
+    bypass_qdisc: bool = False
+    liveness: str = ""
+
+
+class Shim:
+    """A running shim. Raises ShimError if it cannot start; `close` stops it, also as a context manager.
+
+    `labels` are the channels in the table; `warnings` tells what the machine did not permit.
+    """
+
+    def __init__(self, config: ShimConfig) -> None:
+        self.config = config
+        self.rate_bps = config.rate_bps
+        self.be_slack_ns = config.be_slack_ns
+        self.labels: set[int] = set()
+        self.warnings: list[str] = []
+        self._tap: int | None = None
+        self._core = _open_core(config)
+        try:
+            self._start()
+        except ShimError:
+            self.close()
+            raise
+
+    def __enter__(self) -> Shim:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        privileges = ffi.new("struct shim_privileges *")
+        error = lib.shim_start(self._core, self.config.priority, privileges)
+        if error:
+            raise ShimError(f"the shim's threads do not start: {os.strerror(error)}", "see `ulimit -u`")
+        if self.config.priority and not privileges.is_real_time:
+            self.warnings.append("no real-time priority: packets are late when the CPUs are busy")
+        if not privileges.is_locked:
+            self.warnings.append("memory is not locked: packets are late when memory is short")
+        if self.config.liveness:
+            self._tap = _hold_tap(self.config.liveness)
+
+    def close(self) -> None:
+        """Let the TAP go down, then stop the loops. The shim is of no use afterwards."""
+        if self._tap is not None:
+            os.close(self._tap)
+        self._tap = None
+        if self._core is not None:
+            lib.shim_close(self._core)
+        self._core = None
+
+    def fileno(self) -> int:
+        """Readable when there are misses to take or a failure to see; `acknowledge` makes it unreadable."""
+        return int(lib.shim_event_fd(self._core))
+
+    def acknowledge(self) -> None:
+        """Take note of the event. Raises ShimError if the shim has failed."""
+        os.eventfd_read(self.fileno())
+        failure = lib.shim_failure(self._core)
+        if failure:
+            gone = [name for name in (self.config.inner, self.config.uplink) if not _exists(name)]
+            what = f"interface {gone[0]} is gone" if gone else f"the shim has stopped: {os.strerror(failure)}"
+            raise ShimError(what, "start it again when both interfaces are there")
+
+    def configure(self, rate_bps: int, be_slack_ns: int) -> None:
+        """Set the link's rate (0: unpaced) and the slack above which best effort goes first."""
+        lib.shim_configure(self._core, rate_bps, be_slack_ns)
+        self.rate_bps, self.be_slack_ns = rate_bps, be_slack_ns
+
+    def add_channels(self, labels: Iterable[int]) -> None:
+        """Keep books on the channels of `labels`; a known one goes on. Raises ShimError if they do not fit."""
+        for label in labels:
+            error = lib.shim_add_channel(self._core, label)
+            if error:
+                raise ShimError(f"channel {label} does not fit: {os.strerror(error)}", "remove others first")
+            self.labels.add(label)
+
+    def remove_channels(self, labels: Iterable[int]) -> None:
+        """Forget the channels of `labels` and their books; unknown ones are ignored."""
+        known = self.labels.intersection(labels)
+        if known:
+            lib.shim_remove_channels(self._core, ffi.new("uint32_t[]", list(known)), len(known))
+            self.labels -= known
+
+    def statistics(self, labels: Iterable[int]) -> Json:
+        """Everything since the start, with the books of those channels of `labels` that are in the table."""
+        egress, ingress = ffi.new("struct egress_counters *"), ffi.new("struct ingress_counters *")
+        lib.shim_report(self._core, egress, ingress)
+        known = self.labels.intersection(labels)
+        return {
+            "egress": _flat(egress),
+            "ingress": _flat(ingress),
+            "classes": self._classes(),
+            "channels": {str(label): self._books(lib.shim_report_channel, label) for label in sorted(known)},
+        }
+
+    def _classes(self) -> Json:
+        """By TC, the books of those classes that have any traffic. Best effort is of class 0."""
+        classes = {}
+        for tc in range(TC_COUNT):
+            books = self._books(lib.shim_report_class, tc)
+            sent = {"packets": books.pop("sent_packets"), "bytes": books.pop("sent_bytes")}
+            if sent["packets"] or books["received_packets"]:
+                classes[str(tc)] = sent | books
+        return classes
+
+    def _books(self, write_report: Callable[[Any, int, Any], None], key: int) -> Json:
+        report = ffi.new("struct books_report *")
+        write_report(self._core, key, report)
+        return _flat(report)
+
+    def take_misses(self, limit: int) -> list[Json]:
+        """Up to `limit` misses that were not taken yet, oldest first."""
+        misses = ffi.new("struct miss[]", limit)
+        count = lib.shim_take_misses(self._core, misses, limit)
+        return [_flat(misses[index]) for index in range(count)]
+
+
+def die_with_parent(parent_pid: int) -> bool:
+    """Have this process terminated (SIGTERM) when its parent ends; False if that is no longer `parent_pid`."""
+    return bool(lib.shim_die_with_parent(parent_pid))
+
+
+def _open_core(config: ShimConfig) -> Any:
+    names = [ffi.new("char[]", name.encode()) for name in (config.inner, config.uplink)]
+    core_config = ffi.new(
+        "struct shim_config *",
+        {
+            "inner": names[0],
+            "uplink": names[1],
+            "rate_bps": config.rate_bps,
+            "be_slack_ns": config.be_slack_ns,
+            "queue_capacity": config.queue_capacity,
+            "bypass_qdisc": config.bypass_qdisc,
+        },
+    )
+    error = ffi.new("struct shim_error *")
+    core = lib.shim_open(core_config, error)
+    if core == ffi.NULL:
+        raise _why_not(error)
+    return core
+
+
+def _why_not(error: Any) -> ShimError:
+    interface = "" if error.interface == ffi.NULL else ffi.string(error.interface).decode()
+    if error.number == errno.EPERM:
+        return ShimError("the shim may not open raw sockets", "run it as root")
+    if error.number == errno.ENODEV and interface:
+        return ShimError(f"there is no interface {interface}", "`ip link` lists them")
+    if error.number == errno.EAFNOSUPPORT:
+        return ShimError(f"{interface} is not an Ethernet interface", "`ip link` tells the kind of each")
+    where = f" on {interface}" if interface else ""
+    return ShimError(f"the shim cannot start{where}: {os.strerror(error.number)}", "see `dmesg`")
+
+
+def _flat(structure: Any) -> Json:
+    """A C structure of report.h by the names of the protocol."""
+    flat: Json = {}
+    for name, field in _fields(structure):
+        value = getattr(structure, name)
+        kind = field.type.cname
+        if kind == "struct traffic":
+            flat |= {f"{name}_packets": value.packets, f"{name}_bytes": value.bytes}
+        elif kind == "struct malformed":
+            flat |= _flat(value)
+        elif kind == "struct summary":
+            flat[name] = _flat(value) if value.count else dict.fromkeys(_flat(value)) | {"count": 0}
+        else:
+            flat[name.rstrip("_")] = value
+    return flat
+
+
+def _fields(structure: Any) -> list[tuple[str, Any]]:
+    kind = ffi.typeof(structure)
+    fields: list[tuple[str, Any]] = (kind.item if kind.kind == "pointer" else kind).fields
+    return fields
+
+
+def _exists(interface: str) -> bool:
+    return any(name == interface for _, name in socket.if_nameindex())
+
+
+def _hold_tap(name: str) -> int:
+    """The descriptor that keeps the TAP `name` up. The kernel takes it down when the process ends, however that is."""
+    if not _exists(name):
+        raise ShimError(f"there is no interface {name}", f"make it: ip tuntap add dev {name} mode tap")
+    try:
+        tap = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise ShimError(f"/dev/net/tun does not open: {error.strerror}", "load the module: modprobe tun") from error
+    try:
+        fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
+    except OSError as error:
+        os.close(tap)
+        raise ShimError(f"cannot hold the TAP {name}: {error.strerror}", "does another shim hold it?") from error
+    return tap

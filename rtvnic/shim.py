@@ -1,0 +1,182 @@
+"""`rtvnic shim`: the EDF shim between any two interfaces, with or without a controller.
+
+The main thread serves the socket and prints; the core's threads carry the packets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from controller.errors import CannotRun
+from controller.units import DURATION, RATE, Quantity, UnitError, ms
+
+if TYPE_CHECKING:
+    from dataplane.server import Server
+    from dataplane.shim import Shim
+
+EPILOG = """\
+What comes in by INNER leaves by UPLINK, in one direction. A frame with two MPLS labels is real-time: the outermost is
+its deadline (TTL 255: in ticks of 10 us from its arrival; TTL 254: stamped by a shim before this one), the next its
+channel. All other frames are best effort. Labelled frames that come in by UPLINK are only looked at: did they come in
+time?
+
+Example: a shim between two veth pairs, that has a 100 Mbit/s link to give.
+
+  ip link add app type veth peer name app-shim       # what is sent into `app` is scheduled
+  ip link add wire type veth peer name far mtu 1508  # and comes out of `far`
+  for i in app app-shim wire far; do ip link set $i up; done
+  rtvnic shim app-shim wire --rate 100Mbps --report 1
+
+Exit code: 0 when stopped by SIGINT or SIGTERM, 2 when it could not run or an interface has gone.
+"""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    add = parser.add_argument
+    add("inner", metavar="INNER", help="the interface that frames come from")
+    add("uplink", metavar="UPLINK", help="the interface that they leave by (MTU 1508 or more)")
+    add("--rate", type=_quantity(RATE), default=0, help="the uplink's rate, such as 100Mbps (default: unpaced)")
+    add("--be-slack", type=_quantity(DURATION), default=2_000_000, metavar="TIME",
+        help="best effort goes first while all real-time frames have this much time left (default: 2ms)")  # fmt: skip
+    add("--liveness", default="", metavar="TAP", help="a TAP interface to hold up while the shim works")
+    add("--socket", type=Path, metavar="PATH", help="serve configuration, statistics and misses at this Unix socket")
+    add("--priority", type=int, default=50, choices=range(100), metavar="N",
+        help="real-time priority (SCHED_FIFO), 1 to 99, or 0 for none (default: 50)")  # fmt: skip
+    add("--queue", type=_count, default=8192, metavar="N", help="real-time frames that may wait (default: 8192)")
+    add("--qdisc-bypass", action="store_true", help="send past the uplink's queueing discipline")
+    add("--report", type=_seconds, metavar="SECONDS", help="print a line each time, and a summary at the end")
+    add("--die-with-parent", action="store_true", help="stop when the process that started this one ends")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until a signal. Starts in a fraction of a second: whoever restarts it counts on that."""
+    parent_pid = os.getppid()
+    from dataplane.errors import ShimError
+    from dataplane.server import Server
+    from dataplane.shim import Shim, ShimConfig, die_with_parent
+
+    if args.die_with_parent and not die_with_parent(parent_pid):
+        return 0
+    config = ShimConfig(
+        inner=args.inner,
+        uplink=args.uplink,
+        rate_bps=args.rate,
+        be_slack_ns=args.be_slack,
+        queue_capacity=args.queue,
+        priority=args.priority,
+        bypass_qdisc=args.qdisc_bypass,
+        liveness=args.liveness,
+    )
+    signals = _catch_signals()
+    try:
+        with Shim(config) as shim, Server(shim) as server:
+            if args.socket is not None:
+                server.listen(args.socket)
+            for warning in shim.warnings:
+                print(warning, file=sys.stderr)
+            print("ready", flush=True)
+            _serve(server, shim, signals, args.report)
+    except ShimError as error:
+        raise CannotRun(error.what, error.cure) from error
+    return 0
+
+
+def _catch_signals() -> int:
+    """A descriptor that becomes readable when the process is to stop."""
+    read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(write_end)
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: None)
+    return read_end
+
+
+def _serve(server: Server, shim: Shim, signals: int, period_s: float | None) -> None:
+    stop: list[int] = []
+    server.watch(signals, lambda: stop.extend(os.read(signals, 64)))
+    next_line_s = time.monotonic() + (period_s or 0)
+    while not stop:
+        server.wait(None if period_s is None else max(0.0, next_line_s - time.monotonic()))
+        if period_s is not None and time.monotonic() >= next_line_s:
+            print(_line(shim.statistics(())), flush=True)
+            next_line_s += period_s
+    if period_s is not None:
+        print(_summary(shim.statistics(shim.labels)), flush=True)
+
+
+def _line(statistics: dict[str, Any]) -> str:
+    egress, ingress = statistics["egress"], statistics["ingress"]
+    return (
+        f"sent {egress['real_time_packets']} real-time, {egress['best_effort_packets']} best-effort, "
+        f"{egress['late_departures']} late; checked {ingress['packets']}, {ingress['missed']} missed"
+    )
+
+
+COLUMNS = (
+    "",
+    "sent",
+    "delay p50",
+    "p99",
+    "max ms",
+    "checked",
+    "missed",
+    "bypassed",
+    "lateness p50",
+    "p99",
+    "max ms",
+)
+
+
+def _summary(statistics: dict[str, Any]) -> str:
+    rows: list[tuple[str, ...]] = [COLUMNS]
+    rows += [_row(f"class {tc}", books) for tc, books in statistics["classes"].items()]
+    rows += [_row(f"channel {label}", books) for label, books in statistics["channels"].items()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    for side in ("egress", "ingress"):
+        lines.append(f"{side}: " + ", ".join(f"{name} {value}" for name, value in statistics[side].items() if value))
+    return "\n".join(lines)
+
+
+def _row(name: str, books: dict[str, Any]) -> tuple[str, ...]:
+    def quantiles(summary: dict[str, Any]) -> list[str]:
+        return [ms(summary[key]) if summary["count"] else "-" for key in ("p50", "p99", "max")]
+
+    sent = books["packets"] if "packets" in books else books["sent_packets"]
+    received = [str(books[key]) for key in ("received_packets", "missed", "bypassed")]
+    return (name, str(sent), *quantiles(books["queueing_delay"]), *received, *quantiles(books["lateness"]))
+
+
+def _quantity(quantity: Quantity) -> Any:
+    def parse(text: str) -> int:
+        try:
+            return quantity.parse(text)
+        except UnitError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of 0.1 to 86400")
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of 1 to 1000000")
+    return int(text)
