@@ -1,0 +1,201 @@
+"""Find the system's Open vSwitch, or run a private one below a run directory.
+
+Guarantee: `stop` and `stop_leftover` end exactly the two processes that were started here. Any thread; blocks for up to
+some seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from controller.errors import CannotRun
+from ovs_config.plan import DatapathType
+from ovs_config.waiting import wait_until
+
+INSTALL = "apt-get install openvswitch-switch"
+OLDEST = (2, 17)
+START_TIMEOUT_S = 15
+STOP_TIMEOUT_S = 5
+SCHEMA = Path(os.environ.get("OVS_PKGDATADIR", "/usr/share/openvswitch")) / "vswitch.ovsschema"
+
+_EXIT = {"ovs-vswitchd": ("exit", "--cleanup"), "ovsdb-server": ("exit",)}
+"""The daemons in the order in which they end, and the ovs-appctl command that ends each."""
+
+
+@dataclass(frozen=True)
+class OpenVSwitch:
+    """A running Open vSwitch; its sockets and process ids are in `directory`."""
+
+    directory: Path
+    vswitchd_pid: int
+    private: bool
+    version: str
+    datapath_type: DatapathType
+
+    @property
+    def db_socket(self) -> str:
+        return f"unix:{self.directory}/db.sock"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What makes ovs-vsctl, ovs-ofctl and ovs-appctl talk to this instance."""
+        return {**os.environ, "OVS_RUNDIR": str(self.directory)}
+
+    def stop(self) -> None:
+        """End it if it is private; the system's own stays as it is."""
+        if self.private:
+            _end(self.directory)
+
+
+def ensure_running(run_dir: Path) -> OpenVSwitch:
+    """The system's Open vSwitch where it runs, else a new private one in `run_dir`/ovs. Raises CannotRun.
+
+    A private one that a killed run left in `run_dir` is ended first.
+    """
+    version = _check_machine()
+    system = Path(os.environ.get("OVS_RUNDIR", "/var/run/openvswitch"))
+    private = not _answers(system / "db.sock")
+    directory = run_dir / "ovs" if private else system
+    if private:
+        stop_leftover(run_dir)
+        _start(directory)
+    pid = _pid_of("ovs-vswitchd", directory)
+    if pid is None:
+        raise CannotRun(f"ovs-vswitchd does not run in {directory}", "systemctl restart openvswitch-switch")
+    return OpenVSwitch(directory, pid, private, version, _datapath_type())
+
+
+def stop_leftover(run_dir: Path) -> bool:
+    """End the private Open vSwitch that a killed run left in `run_dir`. Whether there was one."""
+    directory = run_dir / "ovs"
+    if not directory.exists():
+        return False
+    _end(directory)
+    return True
+
+
+def _check_machine() -> str:
+    """The version of the installed Open vSwitch. Raises CannotRun, with the cure, where RTvNIC cannot work."""
+    if os.geteuid() != 0:
+        raise CannotRun("configuring network interfaces needs root", "run it again with sudo")
+    if shutil.which("ovs-vswitchd") is None or shutil.which("ovs-vsctl") is None:
+        raise CannotRun("Open vSwitch is not installed", INSTALL)
+    if not Path("/dev/net/tun").exists():
+        raise CannotRun("/dev/net/tun does not exist", "modprobe tun; in a container: --device /dev/net/tun")
+    found = re.search(r"\d+(\.\d+)+", _output("ovs-vswitchd", "--version"))
+    version = found.group() if found else "unknown"
+    if not found or tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        raise CannotRun(f"Open vSwitch {version} is too old; 2.17 is the oldest that works", INSTALL)
+    return version
+
+
+def _datapath_type() -> DatapathType:
+    """The kernel's datapath where its module is there or can be loaded."""
+    module = Path("/sys/module/openvswitch")
+    if not module.exists():
+        with suppress(OSError):
+            subprocess.run(["modprobe", "--quiet", "openvswitch"], capture_output=True, check=False)
+    return DatapathType.SYSTEM if module.exists() else DatapathType.NETDEV
+
+
+def _answers(db_socket: Path) -> bool:
+    with closing(socket.socket(socket.AF_UNIX)) as probe:
+        try:
+            probe.connect(str(db_socket))
+        except OSError:
+            return False
+    return True
+
+
+def _start(directory: Path) -> None:
+    """Start the two daemons; both are ready on return. What was started is ended again when anything fails."""
+    directory.mkdir(parents=True, mode=0o700)
+    database = directory / "conf.db"
+    remote = f"unix:{directory}/db.sock"
+    try:
+        _output("ovsdb-tool", "create", database, SCHEMA)
+        _output("ovsdb-server", database, f"--remote=p{remote}", *_daemon_options("ovsdb-server", directory))
+        _output("ovs-vsctl", f"--db={remote}", "--no-wait", "init")
+        _output("ovs-vswitchd", remote, *_daemon_options("ovs-vswitchd", directory), rundir=directory)
+        _output("ovs-vsctl", f"--db={remote}", f"--timeout={START_TIMEOUT_S}", "init")
+    except BaseException:
+        _end(directory)
+        raise
+
+
+def _daemon_options(program: str, directory: Path) -> list[str]:
+    base = directory / program
+    return [
+        f"--pidfile={base}.pid",
+        f"--unixctl={base}.ctl",
+        f"--log-file={base}.log",
+        "--verbose=console:off",
+        "--no-chdir",
+        "--detach",
+    ]
+
+
+def _output(program: str, *arguments: str | Path, rundir: Path | None = None) -> str:
+    """What `program` prints. Raises CannotRun with its last line of complaint."""
+    environment = {**os.environ, "OVS_RUNDIR": str(rundir)} if rundir else None
+    try:
+        done = subprocess.run(
+            [program, *arguments], capture_output=True, text=True, timeout=START_TIMEOUT_S, env=environment, check=False
+        )
+    except FileNotFoundError:
+        raise CannotRun(f"{program} is not installed", INSTALL) from None
+    except subprocess.TimeoutExpired:
+        raise CannotRun(f"{program} did not answer within {START_TIMEOUT_S} s", "try again") from None
+    if done.returncode:
+        complaint = done.stderr.strip().splitlines() or ["no message"]
+        raise CannotRun(f"{program} failed: {complaint[-1]}", f"reinstall it: {INSTALL}")
+    return done.stdout
+
+
+def _end(directory: Path) -> None:
+    """End the daemons whose pid files are in `directory`, asking first, and remove it."""
+    for program, command in _EXIT.items():
+        pid = _pid_of(program, directory)
+        if pid is not None:
+            control = directory / f"{program}.ctl"
+            subprocess.run(
+                ["ovs-appctl", f"--timeout={STOP_TIMEOUT_S}", f"--target={control}", *command],
+                capture_output=True,
+                check=False,
+            )
+            _await_end(program, pid)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _await_end(program: str, pid: int) -> None:
+    if not wait_until(lambda: not _is_running(program, pid), STOP_TIMEOUT_S):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not _is_running(program, pid), STOP_TIMEOUT_S)
+
+
+def _pid_of(program: str, directory: Path) -> int | None:
+    """The process in the pid file of `program`, if it is alive and really is that program."""
+    try:
+        pid = int((directory / f"{program}.pid").read_text())
+    except (OSError, ValueError):
+        return None
+    return pid if _is_running(program, pid) else None
+
+
+def _is_running(program: str, pid: int) -> bool:
+    """Whether `pid` is a live process of `program`; a zombie is not."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    return f"Name:\t{program}\n" in status and "State:\tZ" not in status
