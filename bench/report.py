@@ -1,0 +1,108 @@
+"""What all experiments share: progress, and one form of result that becomes a table, JSON, a plot and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from controller.errors import CannotRun
+from rtvnic.table import aligned
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One thing that the experiment had to show, in words with the figure found, and whether it did."""
+
+    text: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of one experiment. `figures` is all that was measured, as JSON values; `draw` fills an empty plot."""
+
+    experiment: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    figures: Mapping[str, Any]
+    verdicts: Sequence[Verdict]
+    draw: Callable[[Figure], None]
+
+    @property
+    def holds(self) -> bool:
+        return all(verdict.holds for verdict in self.verdicts)
+
+    def text(self) -> str:
+        verdicts = [f"{'yes' if verdict.holds else 'NO '}  {verdict.text}" for verdict in self.verdicts]
+        return "\n".join([aligned(self.headers, self.rows), "", *verdicts])
+
+    def as_json(self) -> str:
+        verdicts = [{"text": verdict.text, "holds": verdict.holds} for verdict in self.verdicts]
+        content = {"experiment": self.experiment, "machine": machine(), "figures": self.figures, "verdicts": verdicts}
+        return json.dumps(content, indent=2) + "\n"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that every experiment has."""
+    parser.add_argument("--json", metavar="OUT", help="write all figures to this file; '-' is standard output")
+    parser.add_argument("--plot", metavar="OUT.png", type=Path, help="draw the result into this file")
+
+
+def publish(report: Report, args: argparse.Namespace) -> int:
+    """Prints the table and writes what `args` asks for. Returns the exit code: 0 if all verdicts hold, else 1."""
+    print(report.text(), file=sys.stderr if args.json == "-" else sys.stdout)
+    try:
+        if args.json == "-":
+            sys.stdout.write(report.as_json())
+        elif args.json:
+            Path(args.json).write_text(report.as_json())
+        if args.plot:
+            _save_plot(args.plot, report.draw)
+    except OSError as error:
+        raise CannotRun(f"cannot write {error.filename}: {error.strerror}", "choose another file") from error
+    return 0 if report.holds else 1
+
+
+def machine() -> dict[str, object]:
+    """What a reader must know of the machine to judge the figures."""
+    return {"kernel": platform.release(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
+
+
+class Progress:
+    """Tells on `stream` which of `total` parts is under way: in place on a terminal, a line for each in a log."""
+
+    def __init__(self, total: int, stream: TextIO = sys.stderr) -> None:
+        self._total = total
+        self._done = 0
+        self._stream = stream
+
+    def step(self, what: str) -> None:
+        """The next part, `what`, begins."""
+        self._done += 1
+        before, after = ("\r\033[K", "") if self._stream.isatty() else ("", "\n")
+        self._stream.write(f"{before}{self._done}/{self._total} {what}{after}")
+        self._stream.flush()
+
+    def end(self) -> None:
+        """All parts are over; what is printed next starts on a clean line."""
+        if self._stream.isatty():
+            self._stream.write("\r\033[K")
+            self._stream.flush()
+
+
+def _save_plot(file: Path, draw: Callable[[Figure], None]) -> None:
+    from matplotlib.figure import Figure  # slow to import, and most runs draw nothing
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    draw(figure)
+    figure.savefig(file, dpi=150)

@@ -1,0 +1,27 @@
+"""The verb `bench`: runs one experiment by name. Every table and plot of the README comes from here."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+from bench import report
+
+EXPERIMENTS = {
+    "scheduler": "bench.scheduler",
+}
+"""Name and module. Each module has SUMMARY, `arguments(parser)` and `run(args) -> exit code`, and imports fast."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    experiments = parser.add_subparsers(dest="experiment", metavar="NAME", required=True)
+    for name, path in EXPERIMENTS.items():
+        module = importlib.import_module(path)
+        experiment = experiments.add_parser(name, help=module.SUMMARY, description=module.__doc__)
+        report.arguments(experiment)
+        module.arguments(experiment)
+        experiment.set_defaults(run_experiment=module.run)
+
+
+def run(args: argparse.Namespace) -> int:
+    return int(args.run_experiment(args))
