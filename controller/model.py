@@ -164,6 +164,10 @@ class Network:
         """The OVS bridges that the controller of `domain` programs, its hypervisor's first."""
         return (domain, *(switch.name for switch in self.switches.values() if switch.domain == domain))
 
+    def datapath_id(self, bridge: str) -> int:
+        """Of a hypervisor's bridge, or of a switch."""
+        return (self.hypervisors.get(bridge) or self.switches[bridge]).datapath_id
+
     def talker_domain(self, channel: Channel) -> str:
         return self.vms[channel.talker].hypervisor
 

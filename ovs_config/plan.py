@@ -83,7 +83,7 @@ def plan_bridge(network: Network, bridge: str, datapath: DatapathType) -> Bridge
     wire = tuple(port.interface for port in ports if port.role in (PortRole.UPLINK, PortRole.TRUNK))
     return BridgePlan(
         name=bridge,
-        datapath_id=f"{_datapath_id(network, bridge):016x}",
+        datapath_id=f"{network.datapath_id(bridge):016x}",
         datapath_type=datapath,
         controller_target=_openflow_target(_controller(network, bridge)),
         ports=tuple(PortPlan(port.interface, port.number, _port_qos(network, bridge, port)) for port in ports),
@@ -92,10 +92,6 @@ def plan_bridge(network: Network, bridge: str, datapath: DatapathType) -> Bridge
         labelled=wire + edf + shim_ends,
         offloads_off=tuple(port.interface for port in ports if port.role is PortRole.VM),
     )
-
-
-def _datapath_id(network: Network, bridge: str) -> int:
-    return (network.hypervisors.get(bridge) or network.switches[bridge]).datapath_id
 
 
 def _controller(network: Network, bridge: str) -> Endpoint:

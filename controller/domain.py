@@ -1,0 +1,233 @@
+"""One controller's mind: what its switches are to have, what they have, and what its shim and its peers have told.
+
+Sans-IO: `handle` takes an event and returns commands; `controller.loop` feeds it from one thread, which alone touches
+it. A channel's listener end is installed first, then the talker's: no packet is labelled before somebody expects it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from controller.events import (
+    AskFlows,
+    AskQueues,
+    AskShim,
+    Command,
+    Confirmed,
+    Event,
+    FlowsReported,
+    Missed,
+    PeerGone,
+    PeerReported,
+    QueuesReported,
+    Refused,
+    Send,
+    ShimGone,
+    ShimReady,
+    ShimReported,
+    SwitchConnected,
+    SwitchGone,
+    Tick,
+)
+from controller.flows import base_entries, is_scheduled, listener_entries, talker_entries
+from controller.lifecycle import Installation, State, Step
+from controller.model import Channel, Network, Scheduler
+from controller.parts import Bridge, End, Miss, Peer, Shim
+from controller.pipeline import Withdrawal
+from controller.reports import EndReport, Role
+from controller.units import NS_PER_S
+
+RETRY_NS = 2 * NS_PER_S
+MISSES_KEPT = 1000
+
+
+class Domain:
+    """The state of the domain `name` of `network`. Not thread-safe: one thread owns it."""
+
+    def __init__(self, network: Network, name: str) -> None:
+        self.network = network
+        self.name = name
+        self.channels = {each.name: each for each in network.channels.values() if name in self._domains_of(each)}
+        self.bridges = {bridge: self._bridge(bridge) for bridge in network.bridges_of(name)}
+        self.ends = {end.channel.name: end for end in self.bridges[name].ends}
+        others = {domain for channel in self.channels.values() for domain in self._domains_of(channel)} - {name}
+        self.peers = {other: Peer() for other in sorted(others)}
+        self.shim = Shim()
+        self.misses: deque[Miss] = deque(maxlen=MISSES_KEPT)
+        self._batch = 0
+        self._batches: dict[int, list[Installation]] = {}
+        self._names = {channel.label: channel.name for channel in self.channels.values()}
+        self._handlers: Mapping[type[Event], Callable[[Any, int], None]] = {
+            SwitchConnected: self._on_switch_connected,
+            SwitchGone: self._on_switch_gone,
+            Confirmed: self._on_confirmed,
+            Refused: self._on_refused,
+            FlowsReported: self._on_flows,
+            QueuesReported: self._on_queues,
+            ShimReady: self._on_shim_ready,
+            ShimGone: self._on_shim_gone,
+            ShimReported: self._on_shim_statistics,
+            Missed: self._on_misses,
+            PeerReported: self._on_peer,
+            PeerGone: self._on_peer_gone,
+            Tick: self._on_tick,
+        }
+
+    @property
+    def has_shim(self) -> bool:
+        return self.network.hypervisors[self.name].uplink.scheduler is Scheduler.EDF
+
+    def handle(self, event: Event, now_ns: int) -> list[Command]:
+        """What is to be done now that `event` has happened."""
+        self._handlers[type(event)](event, now_ns)
+        return [*self._questions(event), *self._install_what_is_due(now_ns)]
+
+    def remote_end(self, channel: Channel) -> EndReport:
+        """The end of `channel` that is in another domain, as its controller told; waiting when that does not answer."""
+        talker_domain, listener_domain = self._domains_of(channel)
+        role, other = (Role.LISTENER, listener_domain) if talker_domain == self.name else (Role.TALKER, talker_domain)
+        peer = self.peers[other]
+        told = peer.ends.get(channel.name, EndReport(role=role, state=State.WAITING))
+        if peer.is_reachable:
+            return told
+        why = f"the controller of {other} {peer.why}"
+        return told.model_copy(update={"state": State.WAITING, "why": why})
+
+    # What happened
+
+    def _on_switch_connected(self, event: SwitchConnected, now_ns: int) -> None:
+        self._lose(event.bridge, now_ns)
+        self.bridges[event.bridge].is_connected = True
+
+    def _on_switch_gone(self, event: SwitchGone, now_ns: int) -> None:
+        self._lose(event.bridge, now_ns)
+
+    def _on_confirmed(self, event: Confirmed, now_ns: int) -> None:
+        for installation in self._batches.pop(event.batch, []):
+            installation.take(Step.CONFIRMED, now_ns)
+
+    def _on_refused(self, event: Refused, now_ns: int) -> None:
+        batch = self._batches.get(event.batch, [])
+        for installation in list(batch):
+            if event.entry is None or event.entry in installation.entries:
+                installation.take(Step.REFUSED, now_ns, event.why)
+                batch.remove(installation)
+
+    def _on_flows(self, event: FlowsReported, now_ns: int) -> None:
+        bridge = self.bridges[event.bridge]
+        bridge.flows, bridge.is_known = event.flows, True
+        for installation in filter(bridge.has_lost, bridge.installations):
+            installation.take(Step.LOST, now_ns)
+
+    def _on_queues(self, event: QueuesReported, _: int) -> None:
+        self.bridges[event.bridge].queues = event.queues
+
+    def _on_shim_ready(self, _: ShimReady, __: int) -> None:
+        self.shim.is_ready, self.shim.why = True, ""
+
+    def _on_shim_gone(self, event: ShimGone, _: int) -> None:
+        self.shim.is_ready, self.shim.why = False, event.why
+
+    def _on_shim_statistics(self, event: ShimReported, _: int) -> None:
+        self.shim.statistics = event.statistics
+
+    def _on_misses(self, event: Missed, _: int) -> None:
+        for miss in event.misses:
+            if miss["label"] in self._names:
+                self.misses.append(Miss(self._names[miss["label"]], miss["lateness_ns"], miss["at_ns"]))
+
+    def _on_peer(self, event: PeerReported, _: int) -> None:
+        self.peers[event.domain] = Peer(is_reachable=True, why="", ends=event.ends)
+
+    def _on_peer_gone(self, event: PeerGone, _: int) -> None:
+        self.peers[event.domain] = replace(self.peers[event.domain], is_reachable=False, why=event.why)
+
+    def _on_tick(self, _: Tick, now_ns: int) -> None:
+        for bridge in self.bridges.values():
+            for installation in bridge.installations:
+                if installation.state is State.REFUSED and now_ns - installation.since_ns >= RETRY_NS:
+                    installation.take(Step.RETRIED, now_ns)
+
+    def _lose(self, name: str, now_ns: int) -> None:
+        """What the bridge was sent counts for nothing until it has told its flows again."""
+        bridge = self.bridges[name]
+        bridge.is_connected = bridge.is_known = False
+        for installation in bridge.installations:
+            installation.take(Step.LOST, now_ns)
+        self._batches = {
+            batch: installations
+            for batch, installations in self._batches.items()
+            if all(installation.bridge != name for installation in installations)
+        }
+
+    # What is to be done
+
+    def _questions(self, event: Event) -> Iterator[Command]:
+        if isinstance(event, SwitchConnected):
+            yield AskFlows(event.bridge)
+        if isinstance(event, Tick):
+            for bridge in self.bridges.values():
+                if bridge.is_connected:
+                    yield AskFlows(bridge.name)
+                    yield AskQueues(bridge.name)
+            if self.shim.is_ready:
+                yield AskShim()
+
+    def _install_what_is_due(self, now_ns: int) -> Iterator[Command]:
+        """One batch for each bridge that lacks entries, or has flows that nobody wants."""
+        for bridge in self.bridges.values():
+            due = [installation for installation in bridge.installations if self._is_due(installation, bridge)]
+            unwanted = bridge.unwanted_cookies() if bridge.is_known else []
+            if due or unwanted:
+                yield self._batch_of(bridge, due, unwanted, now_ns)
+
+    def _batch_of(self, bridge: Bridge, due: list[Installation], unwanted: list[int], now_ns: int) -> Send:
+        self._batch += 1
+        self._batches[self._batch] = due
+        for installation in due:
+            installation.take(Step.SENT, now_ns)
+        missing = tuple(entry for installation in due for entry in bridge.missing(installation))
+        bridge.flows = {cookie: traffic for cookie, traffic in bridge.flows.items() if cookie not in unwanted}
+        return Send(bridge.name, self._batch, (*map(Withdrawal, unwanted), *missing))
+
+    def _is_due(self, installation: Installation, bridge: Bridge) -> bool:
+        """Whether it waits, and for nothing any more. What it waits for is noted in its `why`."""
+        if installation.state is not State.WAITING:
+            return False
+        installation.why = bridge.obstacle
+        if isinstance(installation, End):
+            installation.why = installation.why or self._end_obstacle(installation, bridge)
+        return not installation.why
+
+    def _end_obstacle(self, end: End, bridge: Bridge) -> str:
+        if bridge.base.state is not State.INSTALLED:
+            return f"the switch {bridge.name} is not set up: {bridge.base.why or bridge.base.state}"
+        if self.network.is_local(end.channel):
+            return ""
+        if not self.shim.is_ready:
+            return f"the shim of {self.name} {self.shim.why}"
+        if end.role is Role.LISTENER:
+            return ""
+        listener = self.remote_end(end.channel)
+        return "" if listener.state is State.INSTALLED else f"the listener's end is {listener.state}: {listener.why}"
+
+    # What there is
+
+    def _domains_of(self, channel: Channel) -> tuple[str, str]:
+        return self.network.talker_domain(channel), self.network.listener_domain(channel)
+
+    def _bridge(self, name: str) -> Bridge:
+        ends = tuple(self._ends()) if name == self.name else ()
+        return Bridge(name, Installation(name, base_entries(self.network, name)), ends)
+
+    def _ends(self) -> Iterator[End]:
+        for channel in self.channels.values():
+            if not is_scheduled(self.network, channel):
+                continue
+            if self.network.talker_domain(channel) == self.name:
+                yield End(self.name, talker_entries(self.network, channel), channel, Role.TALKER)
+            else:
+                yield End(self.name, listener_entries(self.network, channel), channel, Role.LISTENER)

@@ -1,0 +1,174 @@
+"""What a domain hears and what it orders: its events and its commands, as data.
+
+An event says that something happened outside; `controller.domain` answers it with commands, which the threads around
+it carry out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from controller.pipeline import Entry
+from controller.reports import EndReport
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Packets and bytes that a switch has counted."""
+
+    packets: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(self.packets + other.packets, self.bytes + other.bytes)
+
+
+@dataclass(frozen=True)
+class QueueCount:
+    """What one queue of a port has sent. `errors` should be zero: packets that the queue dropped."""
+
+    port: int
+    queue_id: int
+    traffic: Traffic
+    errors: int
+
+
+@dataclass(frozen=True)
+class SwitchConnected:
+    """After the OpenFlow handshake with a bridge of the domain."""
+
+    bridge: str
+
+
+@dataclass(frozen=True)
+class SwitchGone:
+    """When the connection to a bridge has ended."""
+
+    bridge: str
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """When a bridge has acted on all entries of a batch. Comes after the batch's Refused, if any."""
+
+    bridge: str
+    batch: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """When a bridge has answered an entry of a batch with an error; `entry` is None if it never answered at all."""
+
+    bridge: str
+    batch: int
+    entry: Entry | None
+    why: str
+
+
+@dataclass(frozen=True)
+class FlowsReported:
+    """In answer to AskFlows: all flows of a bridge that bear our mark, by cookie."""
+
+    bridge: str
+    flows: Mapping[int, Traffic]
+
+
+@dataclass(frozen=True)
+class QueuesReported:
+    """In answer to AskQueues."""
+
+    bridge: str
+    queues: tuple[QueueCount, ...]
+
+
+@dataclass(frozen=True)
+class ShimReady:
+    """When the domain's shim has taken its settings and channel table."""
+
+
+@dataclass(frozen=True)
+class ShimGone:
+    """When the domain's shim does not answer, or no more."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class ShimReported:
+    """In answer to AskShim: `dataplane.protocol`'s statistics of all channels."""
+
+    statistics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Missed:
+    """When the shim tells of packets that arrived after their deadline."""
+
+    misses: tuple[Mapping[str, int], ...]
+
+
+@dataclass(frozen=True)
+class PeerReported:
+    """When another controller has told of its ends of the channels that both share."""
+
+    domain: str
+    ends: Mapping[str, EndReport]
+
+
+@dataclass(frozen=True)
+class PeerGone:
+    """When another controller does not answer."""
+
+    domain: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Once a second."""
+
+
+Event = (
+    SwitchConnected
+    | SwitchGone
+    | Confirmed
+    | Refused
+    | FlowsReported
+    | QueuesReported
+    | ShimReady
+    | ShimGone
+    | ShimReported
+    | Missed
+    | PeerReported
+    | PeerGone
+    | Tick
+)
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send `entries` to a bridge, then a barrier; it is answered by Confirmed or Refused of the same batch."""
+
+    bridge: str
+    batch: int
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class AskFlows:
+    bridge: str
+
+
+@dataclass(frozen=True)
+class AskQueues:
+    bridge: str
+
+
+@dataclass(frozen=True)
+class AskShim:
+    pass
+
+
+Command = Send | AskFlows | AskQueues | AskShim

@@ -1,0 +1,156 @@
+"""Entries as OpenFlow 1.3 messages of os-ken, and its answers as our own data. Keeps no state, sends nothing."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from controller.events import QueueCount, Traffic
+from controller.pipeline import (
+    COOKIE_MARK,
+    COOKIE_MARK_MASK,
+    ETH_MPLS,
+    Action,
+    ClosedPort,
+    Entry,
+    FlowEntry,
+    GroupEntry,
+    Output,
+    PopMpls,
+    PushMpls,
+    SetField,
+    SetMplsTtl,
+    SetQueue,
+    ToGroup,
+    Withdrawal,
+    is_ours,
+)
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # os-ken imports eventlet where it finds it, and eventlet then warns
+    from os_ken.ofproto import ofproto_v1_3 as ofp
+    from os_ken.ofproto import ofproto_v1_3_parser as parser
+
+VERSION: int = ofp.OFP_VERSION
+GROUP_ADD_OR_MODIFY = 0x8000
+"""Open vSwitch's own group command: no error whether the group is there or not."""
+
+WHOLE_COOKIE = 0xFFFFFFFFFFFFFFFF
+
+Message = Any
+Datapath = Any
+
+
+class UnknownPortError(LookupError):
+    """An entry for a port that the switch did not tell of."""
+
+
+def message(datapath: Datapath, entry: Entry) -> Message:
+    """The message that puts `entry` into the switch, whatever was there before. Raises UnknownPortError."""
+    return _BUILDERS[type(entry)](datapath, entry)
+
+
+def barrier(datapath: Datapath) -> Message:
+    return parser.OFPBarrierRequest(datapath)
+
+
+def flows_question(datapath: Datapath) -> Message:
+    """Asks for all flows that bear our mark."""
+    return parser.OFPFlowStatsRequest(datapath, cookie=COOKIE_MARK, cookie_mask=COOKIE_MARK_MASK)
+
+
+def queues_question(datapath: Datapath) -> Message:
+    return parser.OFPQueueStatsRequest(datapath)
+
+
+def flows_answer(body: Iterable[Any]) -> dict[int, Traffic]:
+    """What each of our flows has counted, by cookie."""
+    flows: dict[int, Traffic] = {}
+    for flow in body:
+        if is_ours(flow.cookie):
+            flows[flow.cookie] = flows.get(flow.cookie, Traffic()) + Traffic(flow.packet_count, flow.byte_count)
+    return flows
+
+
+def queues_answer(body: Iterable[Any]) -> tuple[QueueCount, ...]:
+    return tuple(
+        QueueCount(queue.port_no, queue.queue_id, Traffic(queue.tx_packets, queue.tx_bytes), queue.tx_errors)
+        for queue in body
+    )
+
+
+def error_text(error_type: int, code: int) -> str:
+    """An error message of the switch in the words of the OpenFlow specification, such as OFPFMFC_TABLE_FULL."""
+    return f"{ofp.ofp_error_type_to_str(error_type)} {ofp.ofp_error_code_to_str(error_type, code)}"
+
+
+def is_last_part(multipart: Message) -> bool:
+    """Whether no more parts of this answer follow."""
+    return not multipart.flags & ofp.OFPMPF_REPLY_MORE
+
+
+def _flow(datapath: Datapath, entry: FlowEntry) -> Message:
+    instructions = []
+    if entry.actions:
+        actions = [_ACTIONS[type(action)](action) for action in entry.actions]
+        instructions.append(parser.OFPInstructionActions(ofp.OFPIT_APPLY_ACTIONS, actions))
+    if entry.goto is not None:
+        instructions.append(parser.OFPInstructionGotoTable(entry.goto.number))
+    return parser.OFPFlowMod(
+        datapath,
+        cookie=entry.cookie,
+        table_id=entry.table.number,
+        command=ofp.OFPFC_ADD,
+        priority=entry.priority,
+        match=parser.OFPMatch(**entry.match),
+        instructions=instructions,
+    )
+
+
+def _group(datapath: Datapath, entry: GroupEntry) -> Message:
+    buckets = [
+        parser.OFPBucket(
+            watch_port=bucket.watch_port, watch_group=ofp.OFPG_ANY, actions=[parser.OFPActionOutput(bucket.port, 0)]
+        )
+        for bucket in entry.buckets
+    ]
+    return parser.OFPGroupMod(datapath, GROUP_ADD_OR_MODIFY, ofp.OFPGT_FF, entry.group_id, buckets)
+
+
+def _closed_port(datapath: Datapath, entry: ClosedPort) -> Message:
+    port = datapath.ports.get(entry.port)
+    if port is None:
+        raise UnknownPortError(f"the switch has no port {entry.port}")
+    return parser.OFPPortMod(datapath, entry.port, port.hw_addr, config=ofp.OFPPC_NO_FWD, mask=ofp.OFPPC_NO_FWD)
+
+
+def _withdrawal(datapath: Datapath, entry: Withdrawal) -> Message:
+    return parser.OFPFlowMod(
+        datapath,
+        cookie=entry.cookie,
+        cookie_mask=WHOLE_COOKIE,
+        table_id=ofp.OFPTT_ALL,
+        command=ofp.OFPFC_DELETE,
+        out_port=ofp.OFPP_ANY,
+        out_group=ofp.OFPG_ANY,
+        match=parser.OFPMatch(),
+    )
+
+
+_BUILDERS: Mapping[type[Entry], Callable[[Datapath, Any], Message]] = {
+    FlowEntry: _flow,
+    GroupEntry: _group,
+    ClosedPort: _closed_port,
+    Withdrawal: _withdrawal,
+}
+
+_ACTIONS: Mapping[type[Action], Callable[[Any], Any]] = {
+    PushMpls: lambda _: parser.OFPActionPushMpls(ETH_MPLS),
+    PopMpls: lambda action: parser.OFPActionPopMpls(action.eth_type),
+    SetField: lambda action: parser.OFPActionSetField(**{action.field: action.value}),
+    SetMplsTtl: lambda action: parser.OFPActionSetMplsTtl(action.ttl),
+    SetQueue: lambda action: parser.OFPActionSetQueue(action.queue_id),
+    Output: lambda action: parser.OFPActionOutput(action.port, 0),
+    ToGroup: lambda action: parser.OFPActionGroup(action.group_id),
+}

@@ -1,0 +1,63 @@
+"""What one controller tells another of its end of a channel, and what both make of it together. Pure.
+
+Counts are packets and bytes since the switch or the shim started; durations are ns.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from controller.lifecycle import State
+
+
+class Role(StrEnum):
+    """Which end of a channel."""
+
+    TALKER = "talker"
+    LISTENER = "listener"
+
+
+class Model(BaseModel):
+    """Base of all that REST says: immutable, and with a schema in which every field is there."""
+
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
+
+
+class Summary(Model):
+    """A distribution in ns. All but `count` are null where nothing was counted."""
+
+    count: int = 0
+    min: int | None = None
+    mean: int | None = None
+    p50: int | None = None
+    p90: int | None = None
+    p99: int | None = None
+    p999: int | None = None
+    max: int | None = None
+
+
+class EndReport(Model):
+    """One end of a channel.
+
+    `packets` and `bytes`: what the talker's switch labelled, or the listener's delivered. `delay`: the queueing delay
+    at the talker's shim, or the lateness at the listener's (negative: early). `missed` and `bypassed` are the
+    listener's.
+    """
+
+    role: Role
+    state: State
+    why: str = ""
+    packets: int = 0
+    bytes: int = 0
+    missed: int = 0
+    bypassed: int = 0
+    delay: Summary = Summary()
+
+
+class EndReports(Model):
+    """All ends of channels in one domain, by the channel's name. A channel within a domain has no entry."""
+
+    domain: str
+    ends: dict[str, EndReport]

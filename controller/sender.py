@@ -1,0 +1,124 @@
+"""One thread for each connected switch: sends what the domain orders, and says when the switch has confirmed it.
+
+A batch is confirmed by the answer to the barrier behind it, refused by an error that names one of its messages. The
+next batch waits for that, so errors are never taken for another batch's. os-ken's threads bring the answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from controller import openflow
+from controller.events import (
+    AskFlows,
+    AskQueues,
+    Confirmed,
+    Event,
+    FlowsReported,
+    QueuesReported,
+    Refused,
+    Send,
+    Traffic,
+)
+from controller.pipeline import Entry
+
+LOG = logging.getLogger(__name__)
+BARRIER_TIMEOUT_S = 5.0
+ORDERS_MAX = 1000
+
+Order = Send | AskFlows | AskQueues
+
+
+class Sender:
+    """The conversation with one switch, `bridge`, from its handshake to `stop`. `post` takes what the domain hears."""
+
+    def __init__(self, bridge: str, datapath: Any, post: Callable[[Event], None]) -> None:
+        self.bridge = bridge
+        self.datapath = datapath
+        self._post = post
+        self._orders: queue.Queue[Order | None] = queue.Queue(ORDERS_MAX)
+        self._entries: dict[int, Entry] = {}
+        self._refusals: list[tuple[Entry, str]] = []
+        self._barrier = 0
+        self._answered = threading.Event()
+        self._flows: dict[int, Traffic] = {}
+        self._thread = threading.Thread(target=self._run, name=f"sender of {bridge}", daemon=True)
+        self._thread.start()
+
+    def order(self, order: Order) -> None:
+        """Carry out `order` after those before it. Dropped, and logged, when the switch is far behind."""
+        try:
+            self._orders.put_nowait(order)
+        except queue.Full:
+            LOG.warning("the switch %s is too slow: %s dropped", self.bridge, type(order).__name__)
+
+    def stop(self) -> None:
+        """End the thread; nothing is posted any more. Does not wait."""
+        self._post = lambda _: None
+        self._answered.set()
+        while True:
+            try:
+                self._orders.put_nowait(None)
+                return
+            except queue.Full:
+                self._orders.get_nowait()
+
+    def on_barrier(self, xid: int) -> None:
+        if xid == self._barrier:
+            self._answered.set()
+
+    def on_error(self, xid: int, why: str) -> None:
+        entry = self._entries.get(xid)
+        if entry is None:
+            LOG.warning("the switch %s: %s", self.bridge, why)
+        else:
+            self._refusals.append((entry, why))
+
+    def on_flows(self, multipart: Any) -> None:
+        for cookie, traffic in openflow.flows_answer(multipart.body).items():
+            self._flows[cookie] = self._flows.get(cookie, Traffic()) + traffic
+        if openflow.is_last_part(multipart):
+            flows, self._flows = self._flows, {}
+            self._post(FlowsReported(self.bridge, flows))
+
+    def on_queues(self, multipart: Any) -> None:
+        self._post(QueuesReported(self.bridge, openflow.queues_answer(multipart.body)))
+
+    def _run(self) -> None:
+        while (order := self._orders.get()) is not None:
+            match order:
+                case Send():
+                    self._send(order)
+                case AskFlows():
+                    self.datapath.send_msg(openflow.flows_question(self.datapath))
+                case AskQueues():
+                    self.datapath.send_msg(openflow.queues_question(self.datapath))
+
+    def _send(self, batch: Send) -> None:
+        self._entries.clear()
+        self._refusals.clear()
+        self._answered.clear()
+        for entry in batch.entries:
+            self._send_entry(entry)
+        barrier = openflow.barrier(self.datapath)
+        self._barrier = self.datapath.set_xid(barrier)
+        self.datapath.send_msg(barrier)
+        if not self._answered.wait(BARRIER_TIMEOUT_S):
+            self._post(Refused(self.bridge, batch.batch, None, f"no answer within {BARRIER_TIMEOUT_S:g} s"))
+        for entry, why in self._refusals:
+            LOG.error("the switch %s refuses %s: %s", self.bridge, entry, why)
+            self._post(Refused(self.bridge, batch.batch, entry, why))
+        self._post(Confirmed(self.bridge, batch.batch))
+
+    def _send_entry(self, entry: Entry) -> None:
+        try:
+            message = openflow.message(self.datapath, entry)
+        except openflow.UnknownPortError as error:
+            self._refusals.append((entry, str(error)))
+            return
+        self._entries[self.datapath.set_xid(message)] = entry
+        self.datapath.send_msg(message)

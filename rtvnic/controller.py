@@ -1,0 +1,48 @@
+"""`rtvnic controller`: the controller of one domain, until a signal. `rtvnic up` starts one for each hypervisor."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from controller.errors import CannotRun
+from controller.model import Scheduler
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Prints `ready` when it listens. Exit code: 0 after SIGINT or SIGTERM, 2 when it could not run."
+    parser.add_argument("file", metavar="FILE", type=Path, help="the topology file (YAML)")
+    parser.add_argument("--domain", metavar="NAME", required=True, help="the hypervisor whose controller this is")
+    parser.add_argument("--scheduler", type=Scheduler, choices=list(Scheduler), help="in place of each uplink's own")
+    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning"], help="default: info")
+    parser.add_argument("--die-with-parent", action="store_true", help="stop when the process that started it ends")
+
+
+def run(args: argparse.Namespace) -> int:
+    parent_pid = os.getppid()
+    from controller import launcher
+    from controller.topology_file.load import load
+    from dataplane.shim import die_with_parent
+
+    if args.die_with_parent and not die_with_parent(parent_pid):
+        return 0
+    network = load(args.file)
+    if args.domain not in network.hypervisors:
+        allowed = ", ".join(network.hypervisors)
+        raise CannotRun(f"{args.file} has no hypervisor '{args.domain}'", f"give one of: {allowed}")
+    if args.scheduler is not None:
+        network = network.with_scheduler(args.scheduler)
+    _log_to_stderr(args.log_level)
+    launcher.run(network, args.domain, lambda: print("ready", flush=True))
+    launcher.end_process()
+    return 0
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("controller").setLevel(level.upper())

@@ -1,0 +1,160 @@
+"""`rtvnic show`: what running controllers know, as aligned tables or JSON.
+
+One controller is asked for the topology, then each that the topology names for its own part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from controller.errors import CannotRun
+from controller.units import DURATION, NS_PER_S, ms
+from rtvnic.table import aligned
+
+if TYPE_CHECKING:
+    import httpx
+
+FIRST_CONTROLLER = "http://127.0.0.1:8181"
+TIMEOUT_S = 5.0
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """How one resource of the REST API becomes a table. `key` names what is the same whichever controller tells it."""
+
+    headers: tuple[str, ...]
+    row: Callable[[Json], tuple[object, ...]]
+    key: Callable[[Json], object]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=TABLES, help="what to print")
+    parser.add_argument("--at", metavar="URL", default=FIRST_CONTROLLER,
+        help=f"the REST address of any controller of the network (default: {FIRST_CONTROLLER})")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print what the REST API says")
+
+
+def run(args: argparse.Namespace) -> int:
+    import httpx  # slow to import
+
+    with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
+        entries = _collect(client, args.at.rstrip("/"), args.what)
+    if args.json:
+        print(json.dumps(entries, indent=2))
+    elif not entries:
+        print(f"no {args.what}")
+    else:
+        table = TABLES[args.what]
+        print(aligned(table.headers, [table.row(entry) for entry in entries]))
+    return 0
+
+
+def _collect(client: httpx.Client, first: str, what: str) -> list[Json]:
+    """What all controllers say, each thing once. A controller that does not answer is named on stderr."""
+    urls = [hypervisor["rest_url"] for hypervisor in _ask(client, f"{first}/v1/topology")["hypervisors"]]
+    found: dict[object, Json] = {}
+    for url in urls:
+        try:
+            for entry in _ask(client, f"{url}/v1/{what}"):
+                found.setdefault(TABLES[what].key(entry), entry)
+        except CannotRun as error:
+            print(error.what, file=sys.stderr)
+    return list(found.values())
+
+
+def _ask(client: httpx.Client, url: str) -> Any:
+    import httpx
+
+    try:
+        answer = client.get(url)
+        answer.raise_for_status()
+        return answer.json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        raise CannotRun(
+            f"no controller answers at {url}: {error}", "start the network (rtvnic up FILE), or give --at its address"
+        ) from None
+
+
+def _channel(channel: Json) -> tuple[object, ...]:
+    return (
+        channel["name"],
+        channel["state"],
+        DURATION.format(channel["deadline_ns"]),
+        channel["deadline_class"],
+        *(channel[count] for count in ("sent", "received", "lost", "missed", "bypassed")),
+        *_quantiles(channel["queueing_delay"]),
+        *_quantiles(channel["lateness"]),
+        channel["why"],
+    )
+
+
+def _class(deadline_class: Json) -> tuple[object, ...]:
+    return (
+        deadline_class["domain"],
+        deadline_class["name"],
+        deadline_class["queue_id"],
+        deadline_class["dscp"],
+        DURATION.format(deadline_class["up_to_ns"]),
+        *(deadline_class[count] for count in ("sent", "received", "missed", "bypassed")),
+        *_quantiles(deadline_class["queueing_delay"]),
+        *_quantiles(deadline_class["lateness"]),
+        " ".join(deadline_class["channels"]),
+    )
+
+
+def _queue(queue: Json) -> tuple[object, ...]:
+    columns = ("switch", "interface", "queue_id", "deadline_class", "packets", "bytes", "errors", "shim_packets")
+    return tuple(queue[column] for column in columns)
+
+
+def _switch(switch: Json) -> tuple[object, ...]:
+    dropped = ", ".join(f"{cause} {count}" for cause, count in switch["dropped"].items() if count)
+    return (switch["name"], switch["datapath_id"], switch["state"], switch["flows"], dropped or None, switch["why"])
+
+
+def _peer(peer: Json) -> tuple[object, ...]:
+    state = "reachable" if peer["is_reachable"] else peer["why"]
+    return (peer["domain"], peer["address"], state, " ".join(peer["channels"]))
+
+
+def _miss(miss: Json) -> tuple[object, ...]:
+    at = datetime.fromtimestamp(miss["at_ns"] / NS_PER_S, UTC)
+    return (at.isoformat(sep=" ", timespec="microseconds"), miss["channel"], ms(miss["lateness_ns"]))
+
+
+def _quantiles(summary: Json) -> tuple[str | None, ...]:
+    return tuple(ms(summary[name]) if summary["count"] else None for name in ("p50", "p99", "max"))
+
+
+_DELAYS = ("delay p50", "p99", "max ms", "lateness p50", "p99", "max ms")
+
+TABLES: Mapping[str, Table] = {
+    "channels": Table(
+        ("channel", "state", "deadline", "class", "sent", "received", "lost", "missed", "bypassed", *_DELAYS, "why"),
+        _channel,
+        key=lambda channel: channel["name"],
+    ),
+    "classes": Table(
+        ("domain", "class", "queue", "dscp", "up to", "sent", "received", "missed", "bypassed", *_DELAYS, "channels"),
+        _class,
+        key=lambda deadline_class: (deadline_class["domain"], deadline_class["name"]),
+    ),
+    "queues": Table(
+        ("switch", "interface", "queue", "class", "packets", "bytes", "errors", "by shim"),
+        _queue,
+        key=lambda queue: (queue["switch"], queue["interface"], queue["queue_id"]),
+    ),
+    "peers": Table(("domain", "address", "state", "channels"), _peer, key=lambda peer: peer["domain"]),
+    "misses": Table(("at (UTC)", "channel", "late by ms"), _miss, key=lambda miss: (miss["channel"], miss["at_ns"])),
+    "switches": Table(
+        ("switch", "datapath id", "state", "flows", "dropped", "why"), _switch, key=lambda switch: switch["name"]
+    ),
+}
