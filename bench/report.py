@@ -1,4 +1,4 @@
-"""What all experiments share: progress, and one form of result that becomes a table, JSON, a plot and an exit code."""
+"""What all experiments share: one form of result that becomes a table, JSON, a plot and an exit code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from controller.errors import CannotRun
 from rtvnic.table import aligned
@@ -76,28 +76,6 @@ def publish(report: Report, args: argparse.Namespace) -> int:
 def machine() -> dict[str, object]:
     """What a reader must know of the machine to judge the figures."""
     return {"kernel": platform.release(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
-
-
-class Progress:
-    """Tells on `stream` which of `total` parts is under way: in place on a terminal, a line for each in a log."""
-
-    def __init__(self, total: int, stream: TextIO = sys.stderr) -> None:
-        self._total = total
-        self._done = 0
-        self._stream = stream
-
-    def step(self, what: str) -> None:
-        """The next part, `what`, begins."""
-        self._done += 1
-        before, after = ("\r\033[K", "") if self._stream.isatty() else ("", "\n")
-        self._stream.write(f"{before}{self._done}/{self._total} {what}{after}")
-        self._stream.flush()
-
-    def end(self) -> None:
-        """All parts are over; what is printed next starts on a clean line."""
-        if self._stream.isatty():
-            self._stream.write("\r\033[K")
-            self._stream.flush()
 
 
 def _save_plot(file: Path, draw: Callable[[Figure], None]) -> None:

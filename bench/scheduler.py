@@ -13,12 +13,13 @@ from bench import forwarders
 from bench._traffic import ffi, lib
 from bench.forwarders import Lane, Rates
 from bench.network import private_network
-from bench.report import Progress, Report, Verdict, publish
+from bench.report import Report, Verdict, publish
 from bench.traffic import check
 from controller.errors import CannotRun
 from controller.units import NS_PER_S
 from dataplane.errors import ShimError
 from rtvnic.arguments import seconds
+from rtvnic.progress import Progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ sizes bytes (`_bytes`). Mappings keep the order of the file. Build a Network wit
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from pathlib import Path
@@ -163,6 +163,14 @@ class Network:
     def bridges_of(self, domain: str) -> tuple[str, ...]:
         """The OVS bridges that the controller of `domain` programs, its hypervisor's first."""
         return (domain, *(switch.name for switch in self.switches.values() if switch.domain == domain))
+
+    def with_scheduler(self, scheduler: Scheduler) -> Network:
+        """A copy in which every uplink has `scheduler`."""
+        hypervisors = {
+            name: replace(hypervisor, uplink=replace(hypervisor.uplink, scheduler=scheduler))
+            for name, hypervisor in self.hypervisors.items()
+        }
+        return replace(self, hypervisors=hypervisors)
 
     def datapath_id(self, bridge: str) -> int:
         """Of a hypervisor's bridge, or of a switch."""

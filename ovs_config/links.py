@@ -48,6 +48,13 @@ def remove_links(ip: IPRoute) -> list[str]:
     return removed
 
 
+def own(ip: IPRoute, name: str) -> None:
+    """Mark the interface `name` as made here, so that `remove_links` finds it; and take it up."""
+    mute_ipv6(name)
+    options: dict[str, Any] = {"ifalias": ALIAS, "state": "up"}
+    ip.link("set", index=index_of(ip, name), **options)
+
+
 def index_of(ip: IPRoute, interface: str) -> int | None:
     found = ip.link_lookup(ifname=interface)
     return int(found[0]) if found else None
@@ -67,7 +74,7 @@ def disable_offloads(interface: str, pid: int | None = None) -> bool:
 
     `interface` is in the network namespace of process `pid`, or in the caller's. Whether that needed a change.
     """
-    with _network_of(pid), closing(IoctlEthtool(interface)) as ethtool:
+    with network_of(pid), closing(IoctlEthtool(interface)) as ethtool:
         features = ethtool.get_features()
         changeable = [name for name, active, available, *_ in features if active and available]
         found = [name for name in changeable if _OFFLOAD.fullmatch(name)]
@@ -85,7 +92,7 @@ def mute_ipv6(interface: str) -> None:
 
 
 @contextmanager
-def _network_of(pid: int | None) -> Iterator[None]:
+def network_of(pid: int | None) -> Iterator[None]:
     """The calling thread is in the network namespace of `pid` inside the with block; `None` changes nothing."""
     if pid is None:
         yield
@@ -103,7 +110,7 @@ def _make_veth_pair(ip: IPRoute, near: str, far: str) -> bool:
         return False
     ip.link("add", ifname=near, kind="veth", peer=far)
     for name in (near, far):
-        _own(ip, name)
+        own(ip, name)
     return True
 
 
@@ -112,11 +119,5 @@ def _make_tap(ip: IPRoute, name: str) -> bool:
     if index_of(ip, name) is not None:
         return False
     ip.link("add", ifname=name, kind="tuntap", mode="tap")
-    _own(ip, name)
+    own(ip, name)
     return True
-
-
-def _own(ip: IPRoute, name: str) -> None:
-    mute_ipv6(name)
-    options: dict[str, Any] = {"ifalias": ALIAS, "state": "up"}
-    ip.link("set", index=index_of(ip, name), **options)

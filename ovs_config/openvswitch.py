@@ -61,17 +61,13 @@ def ensure_running(run_dir: Path) -> OpenVSwitch:
 
     A private one that a killed run left in `run_dir` is ended first.
     """
-    version = _check_machine()
-    system = Path(os.environ.get("OVS_RUNDIR", "/var/run/openvswitch"))
-    private = not _answers(system / "db.sock")
-    directory = run_dir / "ovs" if private else system
-    if private:
-        stop_leftover(run_dir)
-        _start(directory)
-    pid = _pid_of("ovs-vswitchd", directory)
-    if pid is None:
-        raise CannotRun(f"ovs-vswitchd does not run in {directory}", "systemctl restart openvswitch-switch")
-    return OpenVSwitch(directory, pid, private, version, _datapath_type())
+    return of_system() or _start_private(run_dir)
+
+
+def of_system() -> OpenVSwitch | None:
+    """The system's Open vSwitch, if it runs. Raises CannotRun."""
+    directory = Path(os.environ.get("OVS_RUNDIR", "/var/run/openvswitch"))
+    return _running(directory, private=False) if _answers(directory / "db.sock") else None
 
 
 def stop_leftover(run_dir: Path) -> bool:
@@ -81,6 +77,22 @@ def stop_leftover(run_dir: Path) -> bool:
         return False
     _end(directory)
     return True
+
+
+def _start_private(run_dir: Path) -> OpenVSwitch:
+    _check_machine()
+    stop_leftover(run_dir)
+    directory = run_dir / "ovs"
+    _start(directory)
+    return _running(directory, private=True)
+
+
+def _running(directory: Path, private: bool) -> OpenVSwitch:
+    version = _check_machine()
+    pid = _pid_of("ovs-vswitchd", directory)
+    if pid is None:
+        raise CannotRun(f"ovs-vswitchd does not run in {directory}", "systemctl restart openvswitch-switch")
+    return OpenVSwitch(directory, pid, private, version, _datapath_type())
 
 
 def _check_machine() -> str:

@@ -8,6 +8,7 @@ import importlib
 from bench import report
 
 EXPERIMENTS = {
+    "experiment2": "bench.experiment2",
     "scheduler": "bench.scheduler",
 }
 """Name and module. Each module has SUMMARY, `arguments(parser)` and `run(args) -> exit code`, and imports fast."""

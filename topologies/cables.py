@@ -1,0 +1,77 @@
+"""The interfaces of a test bed: VM ports, cables and plain switches. All are marked, so that what is left can be found.
+
+Open vSwitch's side, the bridges and what the shim needs, is `ovs_config`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyroute2 import IPRoute
+
+from controller.model import Network, SwitchKind, Vm
+from controller.wiring import port_to, ports_of
+from ovs_config import links
+from ovs_config.plan import VM_MTU
+
+
+NO_DUPLICATE_DETECTION = 0x02
+"""IFA_F_NODAD: a declared IPv6 address is used at once."""
+
+
+def vm_interface(vm: Vm) -> str:
+    """The NIC of a VM, as the VM sees it."""
+    return f"{vm.name}-eth0"
+
+
+def add_vm_port(ip: IPRoute, vm: Vm, pid: int) -> None:
+    """The NIC of `vm` in the network namespace of process `pid`, and its port outside."""
+    peer = {"ifname": vm_interface(vm), "address": vm.mac, "mtu": VM_MTU, "net_ns_pid": pid}
+    ip.link("add", ifname=vm.interface, kind="veth", mtu=VM_MTU, peer=peer)
+    links.own(ip, vm.interface)
+    with links.network_of(pid), IPRoute() as inside:  # pyroute2's own way forks, and a fork of threads may hang
+        _configure_vm(inside, vm)
+    links.disable_offloads(vm_interface(vm), pid)
+
+
+def add_plain_switches(ip: IPRoute, network: Network) -> None:
+    """A Linux bridge for each plain switch; it carries full packets with both labels, and has no address."""
+    for switch in network.switches.values():
+        if switch.kind is SwitchKind.PLAIN:
+            ip.link("add", ifname=switch.name, kind="bridge")
+            links.own(ip, switch.name)
+
+
+def add_cables(ip: IPRoute, network: Network) -> None:
+    """A veth pair for each cable: from every uplink to its switch, and between switches."""
+    for near, far in _cables(network):
+        ip.link("add", ifname=near, kind="veth", peer=far)
+        for interface in (near, far):
+            links.own(ip, interface)
+            links.raise_mtu(ip, interface)
+
+
+def plug_plain_switches(ip: IPRoute, network: Network) -> None:
+    """The cables' ends at plain switches become their ports."""
+    for switch in network.switches.values():
+        if switch.kind is SwitchKind.PLAIN:
+            bridge = links.index_of(ip, switch.name)
+            for port in ports_of(network, switch.name):
+                ip.link("set", index=links.index_of(ip, port.interface), master=bridge)
+            links.raise_mtu(ip, switch.name)
+
+
+def _cables(network: Network) -> Iterator[tuple[str, str]]:
+    for name, hypervisor in network.hypervisors.items():
+        yield hypervisor.uplink.interface, port_to(network, hypervisor.uplink.switch, name).interface
+    for first, second in (link.ends for link in network.links):
+        yield port_to(network, first, second).interface, port_to(network, second, first).interface
+
+
+def _configure_vm(inside: IPRoute, vm: Vm) -> None:
+    loopback, nic = links.index_of(inside, "lo"), links.index_of(inside, vm_interface(vm))
+    inside.link("set", index=loopback, state="up")
+    inside.link("set", index=nic, state="up")
+    for address in vm.addresses:
+        flags = NO_DUPLICATE_DETECTION if address.version == 6 else 0
+        inside.addr("add", index=nic, address=str(address.ip), prefixlen=address.network.prefixlen, flags=flags)

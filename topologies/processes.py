@@ -1,0 +1,109 @@
+"""Child processes of a test bed: started, waited for, started again when they die, ended.
+
+Each leads a session of its own, so that Ctrl-C reaches only us and we end them in order; each ends by itself when we
+do. Standard error goes to a log file. One thread for each child waits for its end and starts it again.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from controller.errors import CannotRun
+
+READY = "ready\n"
+BACKOFF_S = 0.1
+BACKOFF_MOST_S = 5.0
+LASTING_S = 10.0
+"""A child that ran so long starts again at once when it dies; one that dies sooner waits longer each time."""
+
+STOP_TIMEOUT_S = 3.0
+
+
+class Child:
+    """`rtvnic WORDS --die-with-parent`, which prints `ready` when it is. `on_death` hears of each unwanted end."""
+
+    def __init__(self, name: str, words: Sequence[str], log: Path, on_death: Callable[[str], None]) -> None:
+        self.name = name
+        self._words = [sys.executable, "-m", "rtvnic", *words, "--die-with-parent"]
+        self._log = log
+        self._on_death = on_death
+        self._is_stopping = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name=f"watch {name}", daemon=True)
+        self._process = self._start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def await_ready(self) -> None:
+        """Return when it is ready; from then on it is started again when it dies. Raises CannotRun if it is not."""
+        if not self._is_ready():
+            raise CannotRun(f"the {self.name} did not start", self._last_words())
+        self._watcher.start()
+
+    def terminate(self) -> None:
+        """Tell it to end, for good, without waiting."""
+        self._is_stopping.set()
+        self._process.terminate()
+
+    def reap(self) -> None:
+        """Return when it has ended, if need be by force."""
+        if self._watcher.ident is not None:
+            self._watcher.join()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(STOP_TIMEOUT_S)
+        self._process.kill()
+        self._process.communicate()
+
+    def _start(self) -> subprocess.Popen[str]:
+        with self._log.open("a") as log:
+            return subprocess.Popen(
+                self._words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+
+    def _is_ready(self) -> bool:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline() == READY
+
+    def _watch(self) -> None:
+        backoff_s = BACKOFF_S
+        while not self._is_stopping.is_set():
+            started_s = time.monotonic()
+            self._process.wait()
+            if time.monotonic() - started_s >= LASTING_S:
+                backoff_s = BACKOFF_S
+            if self._is_stopping.wait(backoff_s):
+                return
+            self._on_death(f"the {self.name} has died and is started again; its log is {self._log}")
+            backoff_s = min(2 * backoff_s, BACKOFF_MOST_S)
+            self._restart()
+
+    def _restart(self) -> None:
+        self._process.communicate()
+        self._process = self._start()
+        if self._is_stopping.is_set():  # `terminate` may have met the former process
+            self._process.terminate()
+        self._is_ready()
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text().strip().splitlines()
+        return lines[-1] if lines else "it did not say why"
+
+
+def stop(children: Sequence[Child]) -> None:
+    """End all of `children` at once."""
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.reap()

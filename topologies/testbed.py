@@ -1,0 +1,224 @@
+"""A topology file as a running network on this machine: VMs, switches, controllers, shims. All of it goes again.
+
+Order: the controllers first, for Open vSwitch waits long after a controller that does not listen; then links, then
+bridges, then shims. What is removed is found by its marks and not by what this process remembers: the same sweep cleans
+up at the end and, at the next start, after a run that was killed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+from pyroute2 import IPRoute
+
+from controller.errors import CannotRun
+from controller.model import Endpoint, Network, Scheduler, SwitchKind
+from controller.runtime import RUN_DIR, shim_socket
+from controller.wiring import PortRole, ports_of, shim_interface
+from ovs_config.apply import apply, remove_all
+from ovs_config.links import remove_links
+from ovs_config.openvswitch import OpenVSwitch, ensure_running, of_system, stop_leftover
+from ovs_config.ovsdb import connect
+from ovs_config.plan import plan_bridge
+from ovs_config.realtime import real_time
+from topologies import cables
+from topologies.interruption import uninterrupted
+from topologies.processes import Child, stop
+from topologies.run_lock import LOCK, held
+from topologies.vms import Vms
+
+VSWITCHD_PRIORITY = 40
+"""SCHED_FIFO, below the shim's 50: a busy Open vSwitch must not hold up what it has already handed over."""
+
+LOG = "log"
+INSTALL_TIMEOUT_S = 30.0
+POLL_S = 0.05
+REST_TIMEOUT_S = 5.0
+
+
+class Testbed:
+    """The network of `network.file` while a with block lasts; with `scheduler` at every uplink if that is given.
+
+    `on_stage` hears what happens, for people. Raises CannotRun; nothing is left behind then either.
+    """
+
+    __test__ = False  # pytest: not a test class
+
+    def __init__(
+        self,
+        network: Network,
+        scheduler: Scheduler | None = None,
+        on_stage: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.network = network if scheduler is None else network.with_scheduler(scheduler)
+        self._options = [] if scheduler is None else ["--scheduler", scheduler]
+        self._on_stage = on_stage
+        self._stack = ExitStack()
+        self._log_dir = RUN_DIR / LOG
+
+    def __enter__(self) -> Testbed:
+        try:
+            self._start()
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        with uninterrupted():
+            self._stack.__exit__(*error)
+
+    def popen(self, vm: str, words: Sequence[str]) -> subprocess.Popen[str]:
+        """A program in a VM, with pipes for its output."""
+        return self._vms.popen(vm, words)
+
+    def pid(self, vm: str) -> int:
+        """A process in the VM's network namespace."""
+        return self._vms.pid(vm)
+
+    def command_line(self) -> None:
+        """Mininet's own command line on the terminal."""
+        self._vms.command_line()
+
+    def child(self, name: str) -> Child:
+        """The process of that name: `controller of left`, `shim of left`."""
+        return next(child for child in (*self._controllers, *self._shims) if child.name == name)
+
+    def channels(self) -> dict[str, dict[str, Any]]:
+        """What each talker's controller says of its channels, by name. Raises httpx.HTTPError."""
+        found = {}
+        for hypervisor in self.network.hypervisors.values():
+            for channel in _ask(hypervisor.controller, "channels").json():
+                if self.network.vms[channel["talker"]].hypervisor == hypervisor.name:
+                    found[channel["name"]] = channel
+        return found
+
+    def await_channels(self) -> None:
+        """Return when every domain does all that the file asks for. Raises CannotRun with what is missing."""
+        end_s = time.monotonic() + INSTALL_TIMEOUT_S
+        while missing := self._missing():
+            if time.monotonic() > end_s:
+                raise CannotRun(f"the network does not come up: {missing[0]}", f"the logs in {self._log_dir} say more")
+            time.sleep(POLL_S)
+
+    def _missing(self) -> list[str]:
+        try:
+            problems = [
+                problem
+                for hypervisor in self.network.hypervisors.values()
+                for problem in _ask(hypervisor.controller, "health").json()["problems"]
+            ]
+            channels = self.channels().values()
+        except httpx.HTTPError as error:
+            return [str(error)]
+        return problems + [
+            f"channel {channel['name']} is {channel['state']}: {channel['why']}"
+            for channel in channels
+            if channel["state"] not in ("installed", "off")
+        ]
+
+    def _start(self) -> None:
+        self._stack.enter_context(held(RUN_DIR))
+        self._stack.push(_remove_files)
+        self._on_stage("Open vSwitch and the controllers")
+        _sweep_leftovers()
+        self._log_dir.mkdir(parents=True, exist_ok=True)
+        self._controllers = self._children(map(self._controller, self.network.hypervisors))
+        self.openvswitch = ensure_running(RUN_DIR)
+        self._stack.callback(_sweep_bridges, self.openvswitch)
+        _await_ready(self._controllers)
+        self._on_stage("VMs and switches")
+        self._vms = Vms(self.network)
+        self._stack.callback(self._vms.stop)
+        self._make_links()
+        self._make_bridges()
+        self._on_stage("shims")
+        self._shims = self._children(map(self._shim, self._shimmed()))
+        _await_ready(self._shims)
+
+    def _make_links(self) -> None:
+        with IPRoute() as ip:
+            cables.add_plain_switches(ip, self.network)
+            cables.add_cables(ip, self.network)
+            cables.plug_plain_switches(ip, self.network)
+            self._vms.start(ip)
+
+    def _make_bridges(self) -> None:
+        bridges = [name for name, switch in self.network.switches.items() if switch.kind is SwitchKind.OVS]
+        with connect(self.openvswitch.db_socket) as ovsdb:
+            for bridge in (*self.network.hypervisors, *bridges):
+                apply(plan_bridge(self.network, bridge, self.openvswitch.datapath_type), ovsdb)
+        warning = self._stack.enter_context(real_time(self.openvswitch.vswitchd_pid, VSWITCHD_PRIORITY))
+        if warning:
+            self._on_stage(warning)
+
+    def _children(self, children: Any) -> list[Child]:
+        """Started, and to be stopped, all at once."""
+        started: list[Child] = []
+        self._stack.callback(stop, started)
+        started.extend(children)
+        return started
+
+    def _controller(self, domain: str) -> Child:
+        words = ["controller", str(self.network.file), "--domain", domain, *self._options]
+        return self._child(f"controller of {domain}", f"{domain}.controller.log", words)
+
+    def _shim(self, hypervisor: str) -> Child:
+        uplink = self.network.hypervisors[hypervisor].uplink
+        liveness = next(port for port in ports_of(self.network, hypervisor) if port.role is PortRole.LIVENESS)
+        words = ["shim", shim_interface(hypervisor), uplink.interface, "--liveness", liveness.interface]
+        words += ["--rate", f"{uplink.rate_bps}bps", "--be-slack", f"{uplink.be_slack_ns}ns"]
+        words += ["--socket", str(shim_socket(hypervisor))]
+        return self._child(f"shim of {hypervisor}", f"{hypervisor}.shim.log", words)
+
+    def _child(self, name: str, log: str, words: Sequence[str]) -> Child:
+        return Child(name, words, self._log_dir / log, self._on_stage)
+
+    def _shimmed(self) -> list[str]:
+        hypervisors = self.network.hypervisors
+        return [name for name, each in hypervisors.items() if each.uplink.scheduler is Scheduler.EDF]
+
+
+def remove_leftovers() -> None:
+    """Remove what a killed run left behind. Raises CannotRun if a run is up."""
+    with held(RUN_DIR):
+        _sweep_leftovers()
+        _remove_files(None)
+
+
+def _await_ready(children: Sequence[Child]) -> None:
+    for child in children:
+        child.await_ready()
+
+
+def _ask(controller: Endpoint, what: str) -> httpx.Response:
+    return httpx.get(f"{controller.rest_url}/v1/{what}", timeout=REST_TIMEOUT_S, trust_env=False)
+
+
+def _sweep_bridges(openvswitch: OpenVSwitch) -> None:
+    """Remove all rows and interfaces that bear our marks."""
+    with connect(openvswitch.db_socket) as ovsdb:
+        remove_all(ovsdb)
+    openvswitch.stop()
+
+
+def _sweep_leftovers() -> None:
+    stop_leftover(RUN_DIR)
+    if system := of_system():
+        _sweep_bridges(system)
+    with IPRoute() as ip:
+        remove_links(ip)
+
+
+def _remove_files(error: type[BaseException] | None, *_: object) -> None:
+    """All but the lock; the logs stay when something could not run, until the next start."""
+    kept = {LOCK, LOG} if error is not None and issubclass(error, CannotRun) else {LOCK}
+    for path in RUN_DIR.iterdir():
+        if path.name not in kept:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,0 +1,70 @@
+"""The VMs of a test bed: Mininet hosts, each in a network namespace of its own.
+
+Only Mininet's hosts and its command line are used; bridges and controllers are ours. Not thread-safe, like Mininet.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from pyroute2 import IPRoute
+
+from controller.errors import CannotRun
+from controller.model import Network, Vm
+from topologies.cables import add_vm_port, vm_interface
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Mininet uses distutils
+    from mininet.cli import CLI
+    from mininet.link import Intf
+    from mininet.log import setLogLevel
+    from mininet.net import Mininet
+
+
+class Vms:
+    """The running VMs of `network`. They end with `stop`, and when this process ends. Raises CannotRun."""
+
+    def __init__(self, network: Network) -> None:
+        if shutil.which("mnexec") is None:
+            raise CannotRun("Mininet's mnexec is not installed", "apt-get install mininet")
+        setLogLevel("warning")
+        Mininet.inited = True  # its `init` would raise system-wide limits that nobody sets back
+        self._network = network
+        self._mininet = Mininet(build=False)
+
+    def start(self, ip: IPRoute) -> None:
+        """Start every VM with its port."""
+        for vm in self._network.vms.values():
+            host = self._mininet.addHost(vm.name, ip=None)
+            add_vm_port(ip, vm, host.pid)
+            _tell_mininet(host, vm)
+
+    def pid(self, vm: str) -> int:
+        """A process in the VM's network namespace."""
+        return int(self._mininet[vm].pid)
+
+    def popen(self, vm: str, words: Sequence[str]) -> subprocess.Popen[str]:
+        """A program in a VM, with pipes for its output."""
+        return subprocess.Popen(
+            ["mnexec", "-a", str(self.pid(vm)), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def command_line(self) -> None:
+        """Mininet's own command line on the terminal, until its user leaves it."""
+        setLogLevel("info")
+        CLI(self._mininet)
+
+    def stop(self) -> None:
+        for host in self._mininet.hosts:
+            host.terminate()
+
+
+def _tell_mininet(host: Any, vm: Vm) -> None:
+    """Let Mininet's command line know the NIC: it puts a host's first IPv4 address in the place of its name."""
+    nic = Intf(vm_interface(vm), node=host, mac=vm.mac, moveIntfFn=lambda *_: None)
+    ipv4 = next((address for address in vm.addresses if address.version == 4), vm.addresses[0])
+    nic.ip, nic.prefixLen = str(ipv4.ip), ipv4.network.prefixlen
