@@ -33,7 +33,7 @@ from controller.events import (
     Tick,
 )
 from controller.flows import base_entries, is_scheduled, listener_entries, talker_entries
-from controller.lifecycle import Installation, State, Step
+from controller.lifecycle import Installation, State, Step, standing
 from controller.model import Channel, Network, Scheduler
 from controller.parts import Bridge, End, Miss, Peer, Shim
 from controller.pipeline import Withdrawal
@@ -160,7 +160,7 @@ class Domain:
         self._batches = {
             batch: installations
             for batch, installations in self._batches.items()
-            if all(installation.bridge != name for installation in installations)
+            if installations and all(installation.bridge != name for installation in installations)
         }
 
     # What is to be done
@@ -204,7 +204,7 @@ class Domain:
 
     def _end_obstacle(self, end: End, bridge: Bridge) -> str:
         if bridge.base.state is not State.INSTALLED:
-            return f"the switch {bridge.name} is not set up: {bridge.base.why or bridge.base.state}"
+            return f"the switch {bridge.name} is not set up: {bridge.base.why or 'it has not confirmed yet'}"
         if self.network.is_local(end.channel):
             return ""
         if not self.shim.is_ready:
@@ -212,7 +212,9 @@ class Domain:
         if end.role is Role.LISTENER:
             return ""
         listener = self.remote_end(end.channel)
-        return "" if listener.state is State.INSTALLED else f"the listener's end is {listener.state}: {listener.why}"
+        if listener.state is State.INSTALLED:
+            return ""
+        return f"the listener's end is {standing(listener.state, listener.why)}"
 
     # What there is
 

@@ -51,6 +51,11 @@ TRANSITIONS: Mapping[tuple[State, Step], State] = {
 }
 
 
+def standing(state: State, why: str) -> str:
+    """`state` in words, with the reason if there is one."""
+    return f"{state}: {why}" if why else str(state)
+
+
 class ImpossibleStepError(RuntimeError):
     """A step that the table does not allow: a mistake in this program."""
 

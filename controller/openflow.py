@@ -119,7 +119,9 @@ def _group(datapath: Datapath, entry: GroupEntry) -> Message:
 
 
 def _closed_port(datapath: Datapath, entry: ClosedPort) -> Message:
-    port = datapath.ports.get(entry.port)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # os-ken warns that it does not follow changes; ports are declared, and stay
+        port = datapath.ports.get(entry.port)
     if port is None:
         raise UnknownPortError(f"the switch has no port {entry.port}")
     return parser.OFPPortMod(datapath, entry.port, port.hw_addr, config=ofp.OFPPC_NO_FWD, mask=ofp.OFPPC_NO_FWD)

@@ -10,7 +10,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Protocol, TypeVar
 
@@ -96,6 +96,11 @@ def _add_routes(app: FastAPI, domain: Readable) -> None:
         """The bridges of the domain, and what each has refused, by cause."""
         return domain.ask(view.switches)
 
+    @app.get("/v1/shim")
+    def shim() -> view.ShimView:
+        """The shim of the domain's uplink and its counters, with what it dropped by cause."""
+        return domain.ask(view.shim)
+
     @app.get("/v1/peers")
     def peers() -> list[view.PeerView]:
         """The controllers at the other ends of the domain's channels."""
@@ -125,16 +130,16 @@ def _add_routes(app: FastAPI, domain: Readable) -> None:
         return found
 
 
-def _problem(status: int, detail: str) -> JSONResponse:
+def _problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
-    return JSONResponse(problem.model_dump(), status_code=status, media_type=PROBLEM)
+    return JSONResponse(problem.model_dump(), status_code=status, headers=headers, media_type=PROBLEM)
 
 
 def _http_problem(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, StarletteHTTPException)
     is_plain = error.detail == HTTPStatus(error.status_code).phrase
     detail = f"{request.method} {request.url.path} is not served here; see /docs" if is_plain else error.detail
-    return _problem(error.status_code, detail)
+    return _problem(error.status_code, detail, error.headers)
 
 
 def _validation_problem(_: Request, error: Exception) -> JSONResponse:

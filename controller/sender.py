@@ -10,6 +10,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from controller import openflow
@@ -43,8 +44,8 @@ class Sender:
         self._orders: queue.Queue[Order | None] = queue.Queue(ORDERS_MAX)
         self._entries: dict[int, Entry] = {}
         self._refusals: list[tuple[Entry, str]] = []
-        self._barrier = 0
-        self._answered = threading.Event()
+        self._awaited = (0, threading.Event())
+        self._is_stopped = False
         self._flows: dict[int, Traffic] = {}
         self._thread = threading.Thread(target=self._run, name=f"sender of {bridge}", daemon=True)
         self._thread.start()
@@ -58,18 +59,16 @@ class Sender:
 
     def stop(self) -> None:
         """End the thread; nothing is posted any more. Does not wait."""
+        self._is_stopped = True
         self._post = lambda _: None
-        self._answered.set()
-        while True:
-            try:
-                self._orders.put_nowait(None)
-                return
-            except queue.Full:
-                self._orders.get_nowait()
+        self._awaited[1].set()
+        with suppress(queue.Full):  # then an order wakes the thread as well
+            self._orders.put_nowait(None)
 
     def on_barrier(self, xid: int) -> None:
-        if xid == self._barrier:
-            self._answered.set()
+        awaited_xid, answered = self._awaited
+        if xid == awaited_xid:
+            answered.set()
 
     def on_error(self, xid: int, why: str) -> None:
         entry = self._entries.get(xid)
@@ -89,7 +88,7 @@ class Sender:
         self._post(QueuesReported(self.bridge, openflow.queues_answer(multipart.body)))
 
     def _run(self) -> None:
-        while (order := self._orders.get()) is not None:
+        while (order := self._orders.get()) is not None and not self._is_stopped:
             match order:
                 case Send():
                     self._send(order)
@@ -101,13 +100,12 @@ class Sender:
     def _send(self, batch: Send) -> None:
         self._entries.clear()
         self._refusals.clear()
-        self._answered.clear()
         for entry in batch.entries:
             self._send_entry(entry)
-        barrier = openflow.barrier(self.datapath)
-        self._barrier = self.datapath.set_xid(barrier)
+        barrier, answered = openflow.barrier(self.datapath), threading.Event()
+        self._awaited = (self.datapath.set_xid(barrier), answered)
         self.datapath.send_msg(barrier)
-        if not self._answered.wait(BARRIER_TIMEOUT_S):
+        if not self._is_stopped and not answered.wait(BARRIER_TIMEOUT_S):
             self._post(Refused(self.bridge, batch.batch, None, f"no answer within {BARRIER_TIMEOUT_S:g} s"))
         for entry, why in self._refusals:
             LOG.error("the switch %s refuses %s: %s", self.bridge, entry, why)

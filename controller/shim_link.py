@@ -80,7 +80,7 @@ class ShimLink:
         while True:
             try:
                 why = self._converse()
-            except (OSError, ValueError, ShimRefusedError) as error:
+            except (OSError, ValueError, LookupError, TypeError, ShimRefusedError) as error:
                 why = _reason(error)
             self._connection = None
             self._post(ShimGone(why))
@@ -94,7 +94,7 @@ class ShimLink:
             messages = _messages(connection)
             for request in self._requests:
                 _send(connection, request)
-                _check(_next_answer(messages))
+                _check(_next_answer(messages), "refuses its settings")
             self._connection = connection
             self._post(ShimReady())
             for message in messages:
@@ -105,12 +105,12 @@ class ShimLink:
         if message.get("event") == "misses":
             self._post(Missed(tuple(message["misses"])))
             return
-        _check(message)
+        _check(message, "refuses to tell its statistics")
         self._post(ShimReported({key: message[key] for key in ("egress", "ingress", "classes", "channels")}))
 
 
 def _messages(connection: socket.socket) -> Iterator[Json]:
-    """What comes in, line by line, until the other side closes. Raises OSError, and ValueError for what is no JSON.
+    """What comes in, line by line, until the other side closes. Raises OSError, and ValueError for what is no object.
 
     A shim that is asked once a second and stays silent for ANSWER_TIMEOUT_S is as good as gone: TimeoutError.
     """
@@ -119,7 +119,10 @@ def _messages(connection: socket.socket) -> Iterator[Json]:
         data += received
         *lines, data = data.split(b"\n")
         for line in lines:
-            yield json.loads(line)
+            message = json.loads(line)
+            if not isinstance(message, dict):
+                raise ValueError("it sent a line that is no JSON object")
+            yield message
         if len(data) > LINE_BYTES_MAX:
             raise ValueError("it sent a line without an end")
 
@@ -127,23 +130,31 @@ def _messages(connection: socket.socket) -> Iterator[Json]:
 def _next_answer(messages: Iterator[Json]) -> Json:
     for message in messages:
         return message
-    raise ConnectionResetError("has closed the connection")
+    raise ConnectionResetError
 
 
 def _send(connection: socket.socket, request: Json) -> None:
     connection.sendall(json.dumps(request).encode() + b"\n")
 
 
-def _check(answer: Json) -> None:
+def _check(answer: Json, refusal: str) -> None:
     if not answer.get("ok"):
-        raise ShimRefusedError(f"refuses its settings: {answer.get('error')}")
+        raise ShimRefusedError(f"{refusal}: {answer.get('error')}")
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, ShimRefusedError):
-        return str(error)
-    if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-        return "is not running"
-    if isinstance(error, TimeoutError):
-        return "does not answer"
-    return f"speaks badly: {error}" if isinstance(error, ValueError) else f"is not reachable: {error}"
+    match error:
+        case ShimRefusedError():
+            return str(error)
+        case FileNotFoundError() | ConnectionRefusedError():
+            return "is not running"
+        case TimeoutError():
+            return "does not answer"
+        case ConnectionResetError() | BrokenPipeError():
+            return "has closed the connection"
+        case OSError():
+            return f"is not reachable: {error}"
+        case KeyError():
+            return f"speaks badly: it left out {error}"
+        case _:
+            return f"speaks badly: {error}"

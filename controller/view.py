@@ -8,7 +8,7 @@ from __future__ import annotations
 from controller.domain import Domain
 from controller.flows import is_scheduled
 from controller.labels import relative_deadline_label
-from controller.lifecycle import State
+from controller.lifecycle import State, standing
 from controller.model import Channel, DeadlineClass, Network, Protocol, Scheduler, SwitchKind
 from controller.parts import Bridge, Miss
 from controller.pipeline import Purpose
@@ -94,6 +94,15 @@ class SwitchView(Model):
     why: str
     flows: int
     dropped: dict[str, int]
+
+
+class ShimView(Model):
+    """The shim of the domain's uplink. Its counters are those of dataplane/core/report.h: most should be zero."""
+
+    is_ready: bool
+    why: str
+    egress: dict[str, int]
+    ingress: dict[str, int]
 
 
 class PeerView(Model):
@@ -200,6 +209,11 @@ def switches(domain: Domain) -> list[SwitchView]:
     return [_switch(domain.network, bridge) for bridge in domain.bridges.values()]
 
 
+def shim(domain: Domain) -> ShimView:
+    counters = {side: domain.shim.statistics.get(side, {}) for side in ("egress", "ingress")}
+    return ShimView(is_ready=domain.shim.is_ready, why=domain.shim.why, **counters)
+
+
 def peers(domain: Domain) -> list[PeerView]:
     network = domain.network
     return [
@@ -249,7 +263,7 @@ def topology(domain: Domain) -> TopologyView:
 def health(domain: Domain) -> HealthView:
     """What keeps the domain from doing all that its file asks for."""
     problems = [
-        f"the switch {bridge.name} is {bridge.base.state}: {bridge.base.why}"
+        f"the switch {bridge.name} is {standing(bridge.base.state, bridge.base.why)}"
         for bridge in domain.bridges.values()
         if bridge.base.state is not State.INSTALLED
     ]
@@ -261,7 +275,7 @@ def health(domain: Domain) -> HealthView:
 
 def _channel(domain: Domain, channel: Channel, own: EndReport | None) -> ChannelView:
     talker, listener = _both_ends(domain, channel, own)
-    worst = max((talker, listener), key=lambda end: _BADNESS[end.state])
+    worst = max((listener, talker), key=lambda end: _BADNESS[end.state])  # of equals the one that comes first
     return ChannelView(
         name=channel.name,
         state=worst.state,

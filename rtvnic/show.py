@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from controller.errors import CannotRun
 from controller.units import DURATION, NS_PER_S, ms
@@ -24,6 +24,7 @@ FIRST_CONTROLLER = "http://127.0.0.1:8181"
 TIMEOUT_S = 5.0
 
 Json = dict[str, Any]
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -59,28 +60,36 @@ def run(args: argparse.Namespace) -> int:
 
 def _collect(client: httpx.Client, first: str, what: str) -> list[Json]:
     """What all controllers say, each thing once. A controller that does not answer is named on stderr."""
-    urls = [hypervisor["rest_url"] for hypervisor in _ask(client, f"{first}/v1/topology")["hypervisors"]]
+    key = TABLES[what].key
     found: dict[object, Json] = {}
-    for url in urls:
+    for url in _ask(client, f"{first}/v1/topology", _rest_urls):
         try:
-            for entry in _ask(client, f"{url}/v1/{what}"):
-                found.setdefault(TABLES[what].key(entry), entry)
+            for entry_key, entry in _ask(client, f"{url}/v1/{what}", lambda said: [(key(each), each) for each in said]):
+                found.setdefault(entry_key, entry)
         except CannotRun as error:
             print(error.what, file=sys.stderr)
     return list(found.values())
 
 
-def _ask(client: httpx.Client, url: str) -> Any:
+def _rest_urls(topology: Json) -> list[str]:
+    return [hypervisor["rest_url"] for hypervisor in topology["hypervisors"]]
+
+
+def _ask(client: httpx.Client, url: str, read: Callable[[Any], Answer]) -> Answer:
+    """What `read` finds in the answer. Raises CannotRun, also when the answer is not that of a controller."""
     import httpx
 
     try:
         answer = client.get(url)
         answer.raise_for_status()
-        return answer.json()
+        return read(answer.json())
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        raise CannotRun(
-            f"no controller answers at {url}: {error}", "start the network (rtvnic up FILE), or give --at its address"
-        ) from None
+        why = str(error)
+    except (LookupError, TypeError):
+        why = "what answers there is something else"
+    raise CannotRun(
+        f"no controller answers at {url}: {why}", "start the network (rtvnic up FILE), or give --at its address"
+    )
 
 
 def _channel(channel: Json) -> tuple[object, ...]:

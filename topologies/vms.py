@@ -35,6 +35,7 @@ class Vms:
         Mininet.inited = True  # its `init` would raise system-wide limits that nobody sets back
         self._network = network
         self._mininet = Mininet(build=False)
+        self._programs: list[subprocess.Popen[str]] = []
 
     def start(self, ip: IPRoute) -> None:
         """Start every VM with its port."""
@@ -48,10 +49,11 @@ class Vms:
         return int(self._mininet[vm].pid)
 
     def popen(self, vm: str, words: Sequence[str]) -> subprocess.Popen[str]:
-        """A program in a VM, with pipes for its output."""
-        return subprocess.Popen(
-            ["mnexec", "-a", str(self.pid(vm)), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        """A program in a VM, with pipes for its output. It ends with the VM."""
+        entered = ["mnexec", "-a", str(self.pid(vm)), *words]
+        program = subprocess.Popen(entered, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self._programs.append(program)
+        return program
 
     def command_line(self) -> None:
         """Mininet's own command line on the terminal, until its user leaves it."""
@@ -59,6 +61,10 @@ class Vms:
         CLI(self._mininet)
 
     def stop(self) -> None:
+        """End the VMs and what `popen` started in them."""
+        for program in self._programs:
+            program.kill()
+            program.wait()
         for host in self._mininet.hosts:
             host.terminate()
 
