@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.report import Progress, Report, Verdict, arguments, publish
+from bench.report import Report, Verdict, arguments, publish
 from controller.errors import CannotRun
 
 if TYPE_CHECKING:
@@ -61,22 +60,3 @@ def test_writes_json_and_plot(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_said(tmp_path: Path, option: str) -> None:
     with pytest.raises(CannotRun, match="nowhere"):
         publish(report(), options(option, str(tmp_path / "nowhere" / "out.png")))
-
-
-def test_progress_in_a_log_is_a_line_for_each_part() -> None:
-    log = io.StringIO()
-    progress = Progress(2, log)
-    progress.step("warm up")
-    progress.step("run")
-    progress.end()
-    assert log.getvalue() == "1/2 warm up\n2/2 run\n"
-
-
-def test_progress_on_a_terminal_stays_on_one_line() -> None:
-    terminal = io.StringIO()
-    terminal.isatty = lambda: True  # type: ignore[method-assign]
-    progress = Progress(2, terminal)
-    progress.step("warm up")
-    progress.end()
-    assert "\n" not in terminal.getvalue()
-    assert terminal.getvalue().endswith("\r\033[K")
