@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from controller.errors import CannotRun
-from controller.units import DURATION, RATE, Quantity, UnitError, ms
+from controller.units import DURATION, NS_PER_S, RATE, ms
+from rtvnic.arguments import integer, quantity, seconds
+from rtvnic.table import aligned
 
 if TYPE_CHECKING:
     from dataplane.server import Server
@@ -45,16 +47,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("inner", metavar="INNER", help="the interface that frames come from")
     add("uplink", metavar="UPLINK", help="the interface that they leave by (MTU 1508 or more)")
-    add("--rate", type=_quantity(RATE), default=0, help="the uplink's rate, such as 100Mbps (default: unpaced)")
-    add("--be-slack", type=_quantity(DURATION), default=2_000_000, metavar="TIME",
+    add("--rate", type=quantity(RATE), default=0, help="the uplink's rate, such as 100Mbps (default: unpaced)")
+    add("--be-slack", type=quantity(DURATION), default=2_000_000, metavar="TIME",
         help="best effort goes first while all real-time frames have this much time left (default: 2ms)")  # fmt: skip
     add("--liveness", default="", metavar="TAP", help="a TAP interface to hold up while the shim works")
     add("--socket", type=Path, metavar="PATH", help="serve configuration, statistics and misses at this Unix socket")
     add("--priority", type=int, default=50, choices=range(100), metavar="N",
         help="real-time priority (SCHED_FIFO), 1 to 99, or 0 for none (default: 50)")  # fmt: skip
-    add("--queue", type=_count, default=8192, metavar="N", help="real-time frames that may wait (default: 8192)")
+    add(
+        "--queue",
+        type=integer(range(1, 1_000_001)),
+        default=8192,
+        metavar="N",
+        help="real-time frames that may wait (default: 8192)",
+    )
     add("--qdisc-bypass", action="store_true", help="send past the uplink's queueing discipline")
-    add("--report", type=_seconds, metavar="SECONDS", help="print a line each time, and a summary at the end")
+    add("--report", type=seconds, metavar="SECONDS", default=0,
+        help="print a line each time, and a summary at the end (default: neither)")  # fmt: skip
     add("--die-with-parent", action="store_true", help="stop when the process that started this one ends")
 
 
@@ -85,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
             for warning in shim.warnings:
                 print(warning, file=sys.stderr)
             print("ready", flush=True)
-            _serve(server, shim, signals, args.report)
+            _serve(server, shim, signals, args.report / NS_PER_S)
     except ShimError as error:
         raise CannotRun(error.what, error.cure) from error
     return 0
@@ -100,16 +109,17 @@ def _catch_signals() -> int:
     return read_end
 
 
-def _serve(server: Server, shim: Shim, signals: int, period_s: float | None) -> None:
+def _serve(server: Server, shim: Shim, signals: int, period_s: float) -> None:
+    """Until a signal comes. A line each `period_s` and a summary at the end; 0: neither."""
     stop: list[int] = []
     server.watch(signals, lambda: stop.extend(os.read(signals, 64)))
-    next_line_s = time.monotonic() + (period_s or 0)
+    next_line_s = time.monotonic() + period_s
     while not stop:
-        server.wait(None if period_s is None else max(0.0, next_line_s - time.monotonic()))
-        if period_s is not None and time.monotonic() >= next_line_s:
+        server.wait(max(0.0, next_line_s - time.monotonic()) if period_s else None)
+        if period_s and time.monotonic() >= next_line_s:
             print(_line(shim.statistics(())), flush=True)
             next_line_s += period_s
-    if period_s is not None:
+    if period_s:
         print(_summary(shim.statistics(shim.labels)), flush=True)
 
 
@@ -121,7 +131,7 @@ def _line(statistics: dict[str, Any]) -> str:
     )
 
 
-COLUMNS = (
+HEADERS = (
     "",
     "sent",
     "delay p50",
@@ -137,46 +147,18 @@ COLUMNS = (
 
 
 def _summary(statistics: dict[str, Any]) -> str:
-    rows: list[tuple[str, ...]] = [COLUMNS]
-    rows += [_row(f"class {tc}", books) for tc, books in statistics["classes"].items()]
+    rows = [_row(f"class {tc}", books) for tc, books in statistics["classes"].items()]
     rows += [_row(f"channel {label}", books) for label, books in statistics["channels"].items()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines = [aligned(HEADERS, rows)]
     for side in ("egress", "ingress"):
         lines.append(f"{side}: " + ", ".join(f"{name} {value}" for name, value in statistics[side].items() if value))
     return "\n".join(lines)
 
 
-def _row(name: str, books: dict[str, Any]) -> tuple[str, ...]:
-    def quantiles(summary: dict[str, Any]) -> list[str]:
-        return [ms(summary[key]) if summary["count"] else "-" for key in ("p50", "p99", "max")]
+def _row(name: str, books: dict[str, Any]) -> tuple[object, ...]:
+    def quantiles(summary: dict[str, Any]) -> list[str | None]:
+        return [ms(summary[key]) if summary["count"] else None for key in ("p50", "p99", "max")]
 
     sent = books["packets"] if "packets" in books else books["sent_packets"]
-    received = [str(books[key]) for key in ("received_packets", "missed", "bypassed")]
-    return (name, str(sent), *quantiles(books["queueing_delay"]), *received, *quantiles(books["lateness"]))
-
-
-def _quantity(quantity: Quantity) -> Any:
-    def parse(text: str) -> int:
-        try:
-            return quantity.parse(text)
-        except UnitError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return parse
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.1 <= seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of 0.1 to 86400")
-    return seconds
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of 1 to 1000000")
-    return int(text)
+    received = [books[key] for key in ("received_packets", "missed", "bypassed")]
+    return (name, sent, *quantiles(books["queueing_delay"]), *received, *quantiles(books["lateness"]))
