@@ -90,8 +90,10 @@ def start(switches: Switches) -> None:
     cfg.CONF.set_override("echo_request_interval", ECHO_INTERVAL_S)
     cfg.CONF.set_override("maximum_unreplied_echo_requests", UNANSWERED_ECHOES_MAX)
     manager = app_manager.AppManager.get_instance()
-    for app in (manager.instantiate(Handshake), manager.instantiate(RtvnicApp, switches)):
-        app.start()
+    apps = (manager.instantiate(Handshake), manager.instantiate(RtvnicApp, switches))
+    starter = threading.Thread(target=lambda: [app.start() for app in apps], daemon=True)
+    starter.start()  # os-ken's threads are daemons when their starter is one; else a controller that fails never ends
+    starter.join()
 
 
 def listen(listener: socket.socket) -> None:

@@ -1,0 +1,106 @@
+"""Domains in a known state: everything that they order is carried out at once, by switches that never refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from controller.domain import Domain
+from controller.events import (
+    AskFlows,
+    Command,
+    Confirmed,
+    Event,
+    FlowsReported,
+    PeerReported,
+    Send,
+    ShimReady,
+    SwitchConnected,
+    Traffic,
+)
+from controller.lifecycle import State
+from controller.model import Network
+from controller.pipeline import FlowEntry, Purpose, purpose_and_subject
+from controller.reports import EndReport, Role
+
+Answer = TypeVar("Answer")
+S = 1_000_000_000
+
+
+class Driver:
+    """A domain, and the flows that its switches would have."""
+
+    def __init__(self, network: Network, name: str) -> None:
+        self.domain = Domain(network, name)
+        self.flows: dict[str, dict[int, Traffic]] = {bridge: {} for bridge in self.domain.bridges}
+
+    def ask(self, question: Callable[[Domain], Answer]) -> Answer:
+        """As controller.loop.DomainLoop does, in the caller's thread."""
+        return question(self.domain)
+
+    def hear(self, *events: Event, now_ns: int = S) -> None:
+        """Let the domain handle `events`, and whatever follows from its commands."""
+        under_way = list(events)
+        while under_way:
+            for command in self.domain.handle(under_way.pop(0), now_ns):
+                under_way += self._answers(command)
+
+    def _answers(self, command: Command) -> list[Event]:
+        match command:
+            case Send():
+                flows = [entry for entry in command.entries if isinstance(entry, FlowEntry)]
+                self.flows[command.bridge] |= {flow.cookie: Traffic() for flow in flows}
+                return [Confirmed(command.bridge, command.batch)]
+            case AskFlows():
+                return [FlowsReported(command.bridge, dict(self.flows[command.bridge]))]
+            case _:
+                return []
+
+    def connect(self) -> None:
+        """All switches and the shim."""
+        self.hear(*(SwitchConnected(bridge) for bridge in self.domain.bridges), ShimReady())
+
+    def count(self, bridge: str, purpose: Purpose, subject: int, traffic: Traffic) -> None:
+        """Have each flow of a purpose and subject count `traffic`, and be told so."""
+        flows = self.flows[bridge]
+        found = [cookie for cookie in flows if purpose_and_subject(cookie) == (purpose, subject)]
+        assert found, f"{bridge} has no flow for {purpose!r} {subject}"
+        self.flows[bridge] = flows | dict.fromkeys(found, traffic)
+        self.hear(FlowsReported(bridge, dict(self.flows[bridge])))
+
+
+def peer_tells(
+    network: Network, domain: str, role: Role, state: State = State.INSTALLED, **fields: Any
+) -> PeerReported:
+    """The same for all channels."""
+    return PeerReported(domain, {name: EndReport(role=role, state=state, **fields) for name in network.channels})
+
+
+def summary(count: int, value: int) -> Mapping[str, int]:
+    """A distribution of the shim's in which every packet took `value` ns."""
+    return {"count": count} | dict.fromkeys(("min", "mean", "p50", "p90", "p99", "p999", "max"), value)
+
+
+NOTHING = {"count": 0} | dict.fromkeys(("min", "mean", "p50", "p90", "p99", "p999", "max"))
+
+
+def books(**changes: Any) -> dict[str, Any]:
+    """The shim's books of one channel, in the names of its protocol."""
+    counts = ("sent_packets", "sent_bytes", "received_packets", "received_bytes", "missed", "bypassed")
+    return dict.fromkeys(counts, 0) | {"queueing_delay": NOTHING, "lateness": NOTHING} | changes
+
+
+def class_books(packets: int = 0, size: int = 0, **changes: Any) -> dict[str, Any]:
+    """The shim's books of one class, in the names of its protocol."""
+    found = books(**changes)
+    del found["sent_packets"], found["sent_bytes"]
+    return {"packets": packets, "bytes": size} | found
+
+
+def statistics(channels: Mapping[int, Any], classes: Mapping[int, Any]) -> dict[str, Any]:
+    return {
+        "egress": {},
+        "ingress": {},
+        "channels": {str(label): value for label, value in channels.items()},
+        "classes": {str(tc): value for tc, value in classes.items()},
+    }

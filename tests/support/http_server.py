@@ -1,0 +1,56 @@
+"""A small HTTP server on the loopback with fixed answers, in place of a controller's REST API."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+NOT_FOUND = (404, b"{}")
+
+
+class FakeRest:
+    """Serves from its making to `close`. `answers` may change at any time: path to (status, content)."""
+
+    def __init__(self, answers: dict[str, tuple[int, bytes]] | None = None) -> None:
+        self.answers = answers or {}
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, content = fake.answers.get(self.path, NOT_FOUND)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: Any) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> FakeRest:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(10)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def say(self, path: str, content: Any, status: int = 200) -> None:
+        """Answer a GET of `path` with `content` as JSON."""
+        self.answers[path] = (status, json.dumps(content).encode())
+
+
+def unused_port() -> int:
+    """A port at which nobody listens, at least not yet."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,216 @@
+"""What a controller does before it runs, and how its parts are joined."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from support.examples import TOPOLOGIES
+from support.fake_datapath import FakeDatapath
+from support.fake_shim import FakeShim
+from support.http_server import unused_port
+from support.networks import two_hypervisors
+from support.openflow_switch import OpenFlowSwitch
+from support.waiting import PATIENCE_S, wait_until
+
+from controller import launcher, runtime
+from controller.domain import Domain
+from controller.errors import CannotRun
+from controller.events import AskShim
+from controller.launcher import Controller
+from controller.model import Endpoint, Scheduler
+from controller.topology_file.load import load
+
+# isort: split
+from os_ken.ofproto import ofproto_v1_3_parser as parser
+
+ROOT = TOPOLOGIES.parent
+
+
+@contextmanager
+def taken_port(address: str = "127.0.0.1") -> Iterator[int]:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_port_that_is_taken_is_named_with_its_cure(address: str) -> None:
+    with taken_port(address) as port, pytest.raises(CannotRun) as error:
+        launcher._listener(Endpoint(address, port, port), port, "OpenFlow")
+    assert error.value.what == f"cannot listen for OpenFlow at {address}:{port}: Address already in use"
+    assert error.value.cure == "end what listens there (ss -ltnp names it), or choose another port in the topology file"
+
+
+def test_an_address_that_is_not_this_machines() -> None:
+    with pytest.raises(CannotRun, match=r"REST at 192\.0\.2\.1:8080: Cannot assign requested address"):
+        launcher._listener(Endpoint("192.0.2.1", 6653, 8080), 8080, "REST")
+
+
+def test_a_free_port_is_listened_at() -> None:
+    with launcher._listener(Endpoint("127.0.0.1", 0, 0), 0, "REST") as listener:
+        assert listener.getsockname()[0] == "127.0.0.1"
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Away from the sockets of any network that runs on this machine."""
+    monkeypatch.setattr(runtime, "RUN_DIR", tmp_path)
+    return tmp_path
+
+
+def started(scheduler: Scheduler = Scheduler.EDF) -> Controller:
+    """The controller of `left`, whose peer `right` is nowhere."""
+    network = two_hypervisors(scheduler)
+    nowhere = replace(network.hypervisors["right"], controller=Endpoint("127.0.0.1", 6654, unused_port()))
+    controller = Controller(Domain(replace(network, hypervisors={**network.hypervisors, "right": nowhere}), "left"))
+    controller.start()
+    return controller
+
+
+def test_a_controller_passes_orders_to_its_switches(run_dir: Path) -> None:
+    controller = started()
+    datapath = FakeDatapath(1)
+    controller.switches.connect(datapath)
+    assert isinstance(datapath.next(), parser.OFPFlowStatsRequest)
+    wait_until(lambda: controller.loop.ask(lambda domain: domain.bridges["left"].is_connected))
+    controller.switches.disconnect(datapath)
+    wait_until(lambda: not controller.loop.ask(lambda domain: domain.bridges["left"].is_connected))
+
+
+def test_a_controller_hears_of_its_shim_and_its_peers(run_dir: Path) -> None:
+    controller = started()
+    wait_until(lambda: controller.loop.ask(lambda domain: domain.shim.why) == "is not running")
+    wait_until(lambda: controller.loop.ask(lambda domain: domain.peers["right"].why) == "is not running")
+    with FakeShim(run_dir / "left.shim.sock") as shim:
+        wait_until(lambda: controller.loop.ask(lambda domain: domain.shim.is_ready))
+        assert shim.table.labels == {17, 18}
+        controller._perform(AskShim())
+        wait_until(lambda: controller.loop.ask(lambda domain: domain.shim.statistics))
+
+
+def test_without_a_shim_none_is_asked(run_dir: Path) -> None:
+    with FakeShim(run_dir / "left.shim.sock") as shim:
+        controller = started(Scheduler.FIFO)
+        assert controller.loop.ask(lambda domain: domain.shim.is_ready) is False
+        assert shim.table.labels == set()
+
+
+# The whole process
+
+FILE = """
+version: 1
+hypervisors:
+  left: {{uplink: 100Mbps, controller: {{openflow_port: {openflow}, rest_port: {rest}}}}}
+vms: {{a: {{hypervisor: left, ip: 10.0.0.1}}, b: {{hypervisor: left, ip: 10.0.0.2}}}}
+channels: {{near: {{from: a, to: b, deadline: 5ms, min_rate: 1Mbps}}}}
+"""
+
+
+@contextmanager
+def run_controller(file: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A controller process, which does not outlive the test."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rtvnic", "controller", str(file), "--domain", "left", *words],
+        cwd=ROOT,
+        env=os.environ | {"RTVNIC_RUN_DIR": str(file.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+        process.wait(PATIENCE_S)
+
+
+def wait_for_ready(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+
+
+def written(directory: Path, openflow: int, rest: int) -> Path:
+    file = directory / "net.yaml"
+    file.write_text(FILE.format(openflow=openflow, rest=rest))
+    return file
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_that_it_is_ready_and_ends_on_a_signal(tmp_path: Path, number: signal.Signals) -> None:
+    with run_controller(written(tmp_path, unused_port(), unused_port())) as process:
+        wait_for_ready(process)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, out) == (0, "")
+    assert "Traceback" not in err
+
+
+def test_it_ends_when_nobody_waits_for_it_any_more(tmp_path: Path) -> None:
+    with run_controller(written(tmp_path, unused_port(), unused_port())) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(PATIENCE_S) == 0
+
+
+def test_it_brings_all_that_it_has_into_service(tmp_path: Path) -> None:
+    """One process, with a switch, a shim and a client that are not its own."""
+    openflow, rest = unused_port(), unused_port()
+    file = written(tmp_path, openflow, rest)
+    datapath_id = load(file).hypervisors["left"].datapath_id
+    with (
+        run_controller(file) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{rest}", trust_env=False) as client,
+        FakeShim(tmp_path / "left.shim.sock"),
+    ):
+        wait_for_ready(process)
+        assert client.get("/v1/health").status_code == 503
+        with OpenFlowSwitch(openflow, datapath_id):
+            wait_until(lambda: client.get("/v1/health").status_code == 200)
+            wait_until(lambda: client.get("/v1/channels/near").json()["state"] == "installed")
+        wait_until(lambda: client.get("/v1/channels/near").json()["why"] == "the switch left is not connected")
+        process.terminate()
+        _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert "Traceback" not in err
+
+
+def test_the_scheduler_of_the_command_line_is_that_of_every_uplink(tmp_path: Path) -> None:
+    rest = unused_port()
+    with (
+        run_controller(written(tmp_path, unused_port(), rest), "--scheduler", "fifo") as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{rest}", trust_env=False) as client,
+    ):
+        wait_for_ready(process)
+        assert [each["scheduler"] for each in client.get("/v1/topology").json()["hypervisors"]] == ["fifo"]
+        assert client.get("/v1/channels/near").json()["state"] == "off"
+
+
+@pytest.mark.parametrize("which", ["OpenFlow", "REST"])
+def test_a_taken_port_is_one_line_and_exit_2(tmp_path: Path, which: str) -> None:
+    with taken_port() as taken:
+        ports = (taken, unused_port()) if which == "OpenFlow" else (unused_port(), taken)
+        with run_controller(written(tmp_path, *ports)) as process:
+            out, err = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, out) == (2, "")
+    assert err.startswith(f"cannot listen for {which} at 127.0.0.1:{taken}: Address already in use; end what listens")
+    assert err.count("\n") == 1
+
+
+def test_a_domain_that_the_file_does_not_have(tmp_path: Path) -> None:
+    with run_controller(written(tmp_path, 6653, 8080), "--domain", "middle") as process:
+        _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 2
+    assert err.endswith("net.yaml has no hypervisor 'middle'; give one of: left\n")

@@ -1,0 +1,233 @@
+"""Entries on the wire: what os-ken makes of them, read back."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import pytest
+from support.examples import all_networks, example
+from support.fake_datapath import HARDWARE_ADDRESS, FakeDatapath, flow_stats, multipart, on_the_wire, parsed
+
+from controller import openflow
+from controller.events import QueueCount, Traffic
+from controller.flows import base_entries, is_scheduled, listener_entries, talker_entries
+from controller.labels import TTL_CHANNEL, TTL_RELATIVE
+from controller.model import Network, Scheduler
+from controller.pipeline import (
+    COOKIE_MARK,
+    COOKIE_MARK_MASK,
+    FORWARD,
+    MULTICAST,
+    UPLINK_GROUP,
+    Bucket,
+    ClosedPort,
+    Entry,
+    FlowEntry,
+    GroupEntry,
+    Output,
+    Purpose,
+    Withdrawal,
+)
+from controller.wiring import ports_of
+
+# isort: split
+from os_ken.ofproto import ofproto_v1_3 as ofp
+from os_ken.ofproto import ofproto_v1_3_parser as parser
+
+GROUP_MOD = "!HBxI"
+BUCKET = "!HHII4x"
+PORT_MOD = "!I4x6s2xII"
+HEADER = 8
+
+
+@pytest.fixture
+def datapath() -> FakeDatapath:
+    return FakeDatapath()
+
+
+def entries_of(network: Network) -> dict[str, list[Entry]]:
+    """All entries, by bridge."""
+    bridges = [bridge for name in network.hypervisors for bridge in network.bridges_of(name)]
+    found: dict[str, list[Entry]] = {bridge: list(base_entries(network, bridge)) for bridge in bridges}
+    for channel in network.channels.values():
+        if is_scheduled(network, channel):
+            found[network.talker_domain(channel)] += talker_entries(network, channel)
+            found[network.listener_domain(channel)] += listener_entries(network, channel)
+    return found
+
+
+def written_and_read(datapath: FakeDatapath, entry: Entry) -> Any:
+    return parsed(datapath, on_the_wire(openflow.message(datapath, entry)))
+
+
+def actions_of(message: Any) -> list[Any]:
+    """Of the apply-actions instruction, where there is one."""
+    return [action for each in message.instructions for action in getattr(each, "actions", [])]
+
+
+@pytest.mark.parametrize("scheduler", Scheduler)
+@pytest.mark.parametrize("name", all_networks(Scheduler.EDF))
+def test_every_flow_comes_through_as_it_was_meant(name: str, scheduler: Scheduler) -> None:
+    network = all_networks(scheduler)[name]
+    for bridge, entries in entries_of(network).items():
+        datapath = FakeDatapath(ports=[port.number for port in ports_of(network, bridge)])
+        for entry in entries:
+            message = openflow.message(datapath, entry)
+            data = on_the_wire(message)
+            assert len(data) % 8 == 0
+            if not isinstance(entry, FlowEntry):
+                continue
+            read = parsed(datapath, data)
+            assert (read.cookie, read.table_id, read.priority) == (entry.cookie, entry.table.number, entry.priority)
+            assert dict(read.match.items()) == dict(entry.match)
+            assert len(actions_of(read)) == len(entry.actions)
+            gotos = [each.table_id for each in read.instructions if isinstance(each, parser.OFPInstructionGotoTable)]
+            assert gotos == ([] if entry.goto is None else [entry.goto.number])
+            assert (read.command, read.idle_timeout, read.hard_timeout) == (ofp.OFPFC_ADD, 0, 0)
+            assert read.buffer_id == ofp.OFP_NO_BUFFER
+
+
+def test_a_talkers_flow(datapath: FakeDatapath) -> None:
+    network = example("two_hypervisors")
+    control = network.channels["control"]
+    (entry,) = talker_entries(network, control)
+    read = written_and_read(datapath, entry)
+    assert dict(read.match.items()) == {
+        "in_port": 11,
+        "eth_type": 0x0800,
+        "ipv4_src": "10.0.0.2",
+        "ipv4_dst": "10.0.0.12",
+        "ip_proto": 17,
+        "udp_dst": 7000,
+    }
+    tc = control.deadline_class.queue_id
+    assert [_said(action) for action in actions_of(read)] == [
+        ("set", "ip_dscp", control.deadline_class.dscp),
+        ("push", 0x8847),
+        ("set", "mpls_label", control.label),
+        ("set", "mpls_tc", tc),
+        ("ttl", TTL_CHANNEL),
+        ("push", 0x8847),
+        ("set", "mpls_label", 300),
+        ("set", "mpls_tc", tc),
+        ("ttl", TTL_RELATIVE),
+        ("queue", tc),
+        ("group", UPLINK_GROUP),
+    ]
+
+
+def test_a_listeners_flow(datapath: FakeDatapath) -> None:
+    network = example("two_hypervisors")
+    channel = network.channels["telemetry-v6"]
+    (entry,) = listener_entries(network, channel)
+    read = written_and_read(datapath, entry)
+    assert dict(read.match.items()) == {
+        "eth_type": 0x8847,
+        "eth_dst": network.vms["plant"].mac,
+        "mpls_label": channel.label,
+        "mpls_bos": 1,
+    }
+    assert [_said(action) for action in actions_of(read)] == [("pop", 0x86DD), ("output", 11)]
+
+
+def _said(action: Any) -> tuple[Any, ...]:
+    match action:
+        case parser.OFPActionSetField():
+            return ("set", action.key, action.value)
+        case parser.OFPActionPushMpls():
+            return ("push", action.ethertype)
+        case parser.OFPActionPopMpls():
+            return ("pop", action.ethertype)
+        case parser.OFPActionSetMplsTtl():
+            return ("ttl", action.mpls_ttl)
+        case parser.OFPActionSetQueue():
+            return ("queue", action.queue_id)
+        case parser.OFPActionGroup():
+            return ("group", action.group_id)
+        case _:
+            return ("output", action.port)
+
+
+def test_a_masked_match(datapath: FakeDatapath) -> None:
+    entry = FlowEntry(FORWARD, 10, {"eth_dst": MULTICAST}, Purpose.FORWARDING, actions=(Output(10),))
+    assert dict(written_and_read(datapath, entry).match.items()) == {"eth_dst": MULTICAST}
+
+
+def test_a_drop_has_no_instructions(datapath: FakeDatapath) -> None:
+    assert written_and_read(datapath, FlowEntry(FORWARD, 0, {}, Purpose.SPOOFED)).instructions == []
+
+
+def test_a_group_is_put_in_place_whether_it_is_there_or_not(datapath: FakeDatapath) -> None:
+    entry = GroupEntry(UPLINK_GROUP, (Bucket(watch_port=3, port=2), Bucket(watch_port=1, port=1)))
+    data = on_the_wire(openflow.message(datapath, entry))
+    assert struct.unpack_from(GROUP_MOD, data, HEADER) == (0x8000, ofp.OFPGT_FF, UPLINK_GROUP)
+    first = HEADER + struct.calcsize(GROUP_MOD)
+    length, _, watch_port, watch_group = struct.unpack_from(BUCKET, data, first)
+    assert (watch_port, watch_group) == (3, ofp.OFPG_ANY)
+    _, _, next_watch_port, _ = struct.unpack_from(BUCKET, data, first + length)
+    assert next_watch_port == 1
+    outputs = [parser.OFPAction.parser(data, at + struct.calcsize(BUCKET)).port for at in (first, first + length)]
+    assert outputs == [2, 1]
+
+
+def test_a_closed_port_keeps_its_hardware_address(datapath: FakeDatapath) -> None:
+    data = on_the_wire(openflow.message(datapath, ClosedPort(3)))
+    number, address, config, mask = struct.unpack_from(PORT_MOD, data, HEADER)
+    assert (number, address.hex(":"), config, mask) == (3, HARDWARE_ADDRESS % 3, ofp.OFPPC_NO_FWD, ofp.OFPPC_NO_FWD)
+
+
+def test_a_port_that_the_switch_does_not_have(datapath: FakeDatapath) -> None:
+    with pytest.raises(openflow.UnknownPortError, match="the switch has no port 99"):
+        openflow.message(datapath, ClosedPort(99))
+
+
+def test_a_withdrawal_takes_exactly_one_cookie_from_every_table(datapath: FakeDatapath) -> None:
+    cookie = COOKIE_MARK | 4711
+    read = written_and_read(datapath, Withdrawal(cookie))
+    assert (read.cookie, read.cookie_mask) == (cookie, 0xFFFFFFFFFFFFFFFF)
+    assert (read.command, read.table_id) == (ofp.OFPFC_DELETE, ofp.OFPTT_ALL)
+    assert (read.out_port, read.out_group, dict(read.match.items())) == (ofp.OFPP_ANY, ofp.OFPG_ANY, {})
+
+
+# Questions and answers
+
+
+def test_questions_can_be_sent(datapath: FakeDatapath) -> None:
+    flows = openflow.flows_question(datapath)
+    assert (flows.cookie, flows.cookie_mask, flows.table_id) == (COOKIE_MARK, COOKIE_MARK_MASK, ofp.OFPTT_ALL)
+    assert (flows.out_port, flows.out_group) == (ofp.OFPP_ANY, ofp.OFPG_ANY)
+    queues = openflow.queues_question(datapath)
+    assert (queues.port_no, queues.queue_id) == (ofp.OFPP_ANY, ofp.OFPQ_ALL)
+    for message in (flows, queues, openflow.barrier(datapath)):
+        assert on_the_wire(message)[0] == openflow.VERSION
+
+
+def test_flows_of_one_cookie_are_added_up_and_those_of_others_left_out() -> None:
+    ours, also_ours, foreign = COOKIE_MARK | 1, COOKIE_MARK | 2, 7
+    body = flow_stats((ours, 1, 60), (foreign, 9, 900), (also_ours, 0, 0), (ours, 2, 200))
+    assert openflow.flows_answer(body) == {ours: Traffic(3, 260), also_ours: Traffic(0, 0)}
+
+
+def test_queues() -> None:
+    body = [
+        parser.OFPQueueStats(
+            port_no=1, queue_id=5, tx_bytes=300, tx_packets=3, tx_errors=2, duration_sec=0, duration_nsec=0
+        )
+    ]
+    assert openflow.queues_answer(body) == (QueueCount(1, 5, Traffic(3, 300), 2),)
+
+
+def test_the_last_part_of_an_answer() -> None:
+    assert openflow.is_last_part(multipart([]))
+    assert not openflow.is_last_part(multipart([], has_more=True))
+
+
+def test_errors_bear_the_names_of_the_specification() -> None:
+    text = openflow.error_text(ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL)
+    assert "OFPET_FLOW_MOD_FAILED" in text
+    assert "OFPFMFC_TABLE_FULL" in text
+
+
+def test_an_error_that_nobody_knows_is_told_all_the_same() -> None:
+    assert "4711" in openflow.error_text(4711, 99)

@@ -1,0 +1,234 @@
+"""The controller's side of its shim's socket, against the shim's own protocol on a real one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.fake_shim import FakeShim, Table, operation
+from support.networks import FAST, channel, two_hypervisors
+from support.waiting import Mailbox, wait_until
+
+from controller import shim_link
+from controller.events import Missed, ShimGone, ShimReady, ShimReported
+from controller.shim_link import ShimLink, settings
+from dataplane.protocol import Session, encode
+
+NETWORK = two_hypervisors()
+OK = encode({"ok": True})
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shim_link, "RETRY_S", 0.01)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "left.shim.sock"
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    made = Mailbox()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def link(path: Path, mailbox: Mailbox) -> ShimLink:
+    return ShimLink(path, settings(NETWORK, "left"), mailbox.post)
+
+
+# What a shim is told
+
+
+def test_a_shim_is_told_its_uplink_its_channels_and_that_misses_are_wanted() -> None:
+    configure, channels, subscribe = settings(NETWORK, "left")
+    assert configure == {"op": "configure", "rate_bps": 100_000_000, "be_slack_ns": 2_000_000}
+    assert [contract["label"] for contract in channels["set"]] == [17, 18]
+    assert channels["set"][0] == {"label": 17, "deadline_ns": 5_000_000, "rate_bps": 2_000_000, "burst_bytes": 3000}
+    assert subscribe == {"op": "subscribe", "to": ["misses"]}
+    assert settings(NETWORK, "right")[1] == channels
+
+
+def test_a_channel_that_crosses_no_uplink_or_another_is_none_of_its() -> None:
+    vm1, vm2 = NETWORK.vms.values()
+    near = replace(vm2, name="vm3", hypervisor="left")
+    network = replace(NETWORK, vms={"vm1": vm1, "vm3": near}, channels={"near": channel("near", vm1, near, 19, FAST)})
+    for name in ("left", "right"):
+        assert [request["op"] for request in settings(network, name)] == ["configure", "subscribe"]
+
+
+def test_many_channels_are_told_in_lines_that_a_shim_takes() -> None:
+    vm1, vm2 = NETWORK.vms.values()
+    many = [replace(channel(f"c{n}", vm1, vm2, 16 + n, FAST), rate_bps=10**12 - 1) for n in range(2500)]
+    requests = settings(replace(NETWORK, channels={each.name: each for each in many}), "left")
+    table = Table(room=2500)
+    session = Session(table)
+    for request in requests:
+        line = encode(request)
+        assert len(line) < shim_link.LINE_BYTES_MAX
+        assert json.loads(session.answer(line))["ok"]
+    assert len(table.labels) == 2500
+
+
+# A shim that does as it should
+
+
+def test_a_shim_is_ready_when_it_has_taken_its_settings(link: ShimLink, path: Path, mailbox: Mailbox) -> None:
+    with FakeShim(path) as shim:
+        link.start()
+        assert mailbox.next() == ShimReady()
+        assert (shim.table.rate_bps, shim.table.be_slack_ns, shim.table.labels) == (10**8, 2_000_000, {17, 18})
+        assert shim.wants_misses
+
+
+def test_it_reports_its_statistics_when_it_is_asked(link: ShimLink, path: Path, mailbox: Mailbox) -> None:
+    with FakeShim(path) as shim:
+        link.start()
+        mailbox.next_of(ShimReady)
+        link.ask()
+        assert mailbox.next() == ShimReported(
+            shim.table.parts | {"channels": {"17": {"missed": 0}, "18": {"missed": 0}}}
+        )
+
+
+def test_misses_are_told_as_they_come(link: ShimLink, path: Path, mailbox: Mailbox) -> None:
+    first, second = ({"label": 17, "lateness_ns": late, "at_ns": 99} for late in (5, 6))
+    with FakeShim(path) as shim:
+        link.start()
+        mailbox.next_of(ShimReady)
+        shim.miss(first)
+        shim.miss(second, first)
+        assert mailbox.next() == Missed((first,))
+        assert mailbox.next() == Missed((second, first))
+
+
+def test_events_among_answers_and_lines_in_pieces(link: ShimLink, path: Path, mailbox: Mailbox) -> None:
+    with FakeShim(path) as shim:
+        link.start()
+        mailbox.next_of(ShimReady)
+        shim.tell(b'{"event": "mis')
+        shim.tell(b'ses", "misses": []}\n{"event": "misses", "misses": []}\n')
+        assert (mailbox.next(), mailbox.next()) == (Missed(()), Missed(()))
+        link.ask()
+        assert isinstance(mailbox.next(), ShimReported)
+
+
+# A shim that comes and goes
+
+
+def test_no_shim(link: ShimLink, mailbox: Mailbox) -> None:
+    link.ask()
+    link.start()
+    assert [mailbox.next() for _ in range(2)] == [ShimGone("is not running")] * 2
+    link.ask()
+
+
+def test_a_shim_that_ends_is_gone_and_the_next_one_is_set_up_anew(link: ShimLink, path: Path, mailbox: Mailbox) -> None:
+    with FakeShim(path):
+        link.start()
+        mailbox.next_of(ShimReady)
+    assert mailbox.next() == ShimGone("has closed the connection")
+    assert mailbox.next_of(ShimGone) == ShimGone("is not running")
+    with FakeShim(path) as shim:
+        mailbox.next_of(ShimReady)
+        assert shim.table.labels == {17, 18}
+        link.ask()
+        assert isinstance(mailbox.next(), ShimReported)
+
+
+def test_a_socket_that_nobody_serves(link: ShimLink, path: Path, mailbox: Mailbox) -> None:
+    FakeShim(path).close()
+    path.touch()
+    link.start()
+    assert mailbox.next() == ShimGone("is not running")
+
+
+def test_a_path_that_no_socket_can_have(mailbox: Mailbox) -> None:
+    ShimLink(Path("/" + "x" * 200), [], mailbox.post).start()
+    assert mailbox.next() == ShimGone("is not reachable: AF_UNIX path too long")
+
+
+# A shim that does not do as it should
+
+
+def gone(link: ShimLink, path: Path, mailbox: Mailbox, answer: Callable[[bytes], bytes | None]) -> str:
+    """Why a shim that answers so is gone, and still is when it is tried again."""
+    with FakeShim(path, answer=answer):
+        link.start()
+        first = mailbox.next_of(ShimGone)
+        assert mailbox.next_of(ShimGone) == first
+    return str(first.why)
+
+
+def test_settings_that_are_refused_are_named(link: ShimLink, path: Path, mailbox: Mailbox) -> None:
+    with FakeShim(path, Table(room=1)):
+        link.start()
+        why = mailbox.next().why
+    assert why == ("refuses its settings: channel 18 does not fit: No space left on device; remove others first")
+
+
+def test_a_shim_that_never_answers(
+    link: ShimLink, path: Path, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shim_link, "ANSWER_TIMEOUT_S", 0.02)
+    assert gone(link, path, mailbox, lambda _: b"") == "does not answer"
+
+
+def test_a_shim_that_falls_silent(
+    link: ShimLink, path: Path, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shim_link, "ANSWER_TIMEOUT_S", 0.5)
+    silent = gone(link, path, mailbox, lambda line: b"" if operation(line) == "statistics" else OK)
+    assert silent == "does not answer"
+
+
+def test_a_shim_that_hangs_up_in_the_middle_of_its_settings(link: ShimLink, path: Path, mailbox: Mailbox) -> None:
+    why = gone(link, path, mailbox, lambda line: OK if operation(line) == "configure" else None)
+    assert why == "has closed the connection"
+
+
+@pytest.mark.parametrize("answer", [b"what?\n", b"\xff\n", b"[]\n", b"17\n", b"null\n"])
+def test_a_shim_that_answers_no_object(link: ShimLink, path: Path, mailbox: Mailbox, answer: bytes) -> None:
+    assert gone(link, path, mailbox, lambda _: answer).startswith("speaks badly: ")
+
+
+@pytest.mark.parametrize("event", [{"ok": True}, {"event": "misses"}, {"event": "misses", "misses": 5}])
+def test_a_shim_that_leaves_something_out(link: ShimLink, path: Path, mailbox: Mailbox, event: dict[str, Any]) -> None:
+    with FakeShim(path) as shim:
+        link.start()
+        mailbox.next_of(ShimReady)
+        shim.tell(encode(event))
+        assert mailbox.next().why.startswith("speaks badly: ")
+        assert mailbox.next() == ShimReady()
+
+
+def test_a_line_without_an_end(link: ShimLink, path: Path, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shim_link, "LINE_BYTES_MAX", 1000)
+    assert gone(link, path, mailbox, lambda _: b"x" * 2000) == "speaks badly: it sent a line without an end"
+
+
+def test_statistics_that_are_refused(link: ShimLink, path: Path, mailbox: Mailbox) -> None:
+    refusal = encode({"ok": False, "error": "the answer has 2000000 bytes"})
+    with FakeShim(path, answer=lambda line: refusal if operation(line) == "statistics" else OK):
+        link.start()
+        mailbox.next_of(ShimReady)
+        link.ask()
+        assert mailbox.next().why == "refuses to tell its statistics: the answer has 2000000 bytes"
+
+
+def test_a_shim_that_is_gone_in_the_moment_it_is_asked(link: ShimLink, path: Path, mailbox: Mailbox) -> None:
+    with FakeShim(path):
+        link.start()
+        mailbox.next_of(ShimReady)
+        connection = link._connection
+        assert connection is not None
+    wait_until(lambda: link._connection is None)
+    link._connection = connection
+    link.ask()

@@ -1,0 +1,217 @@
+"""The verb `show`: tables and JSON of what controllers say, over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.domains import Driver, books, class_books, peer_tells, statistics, summary
+from support.examples import distinct
+from support.http_server import FakeRest, unused_port
+from support.networks import two_hypervisors
+
+from controller import view
+from controller.events import Missed, QueueCount, QueuesReported, ShimReported, Traffic
+from controller.model import SwitchKind
+from controller.pipeline import Purpose
+from controller.reports import Role
+from rtvnic import show
+from rtvnic.__main__ import main
+
+NETWORK = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
+LISTS = ["channels", "classes", "queues", "switches", "peers", "misses"]
+AT_NS = 1_700_000_000_123_456_000
+
+
+def driver(name: str) -> Driver:
+    """A domain at work, with something in every list."""
+    made = Driver(NETWORK, name)
+    made.connect()
+    role, other = (Role.LISTENER, "right") if name == "left" else (Role.TALKER, "left")
+    made.hear(
+        peer_tells(NETWORK, other, role, packets=97 if name == "left" else 100),
+        QueuesReported(name, (QueueCount(1, 5, Traffic(3, 300), 0),)),
+        ShimReported(
+            statistics(
+                {17: books(queueing_delay=summary(100, 1_500_000), lateness=summary(97, -2_000_000))},
+                {5: class_books(packets=100, received_packets=97, queueing_delay=summary(100, 1_500_000))},
+            )
+        ),
+        Missed(({"label": 17, "lateness_ns": 1_234_000, "at_ns": AT_NS},)),
+    )
+    purpose, packets = (Purpose.TALKER, 100) if name == "left" else (Purpose.LISTENER, 97)
+    made.count(name, purpose, 17, Traffic(packets, 1))
+    if name == "left":
+        made.count(name, Purpose.SPOOFED, 10, Traffic(4, 240))
+    return made
+
+
+def serve(rest: FakeRest, name: str, urls: dict[str, str]) -> None:
+    """Have `rest` say what the controller of `name` would, with the topology naming `urls`."""
+    domain = driver(name).domain
+    for what in LISTS:
+        rest.say(f"/v1/{what}", [each.model_dump(mode="json") for each in getattr(view, what)(domain)])
+    topology = view.topology(domain).model_dump(mode="json")
+    for hypervisor in topology["hypervisors"]:
+        hypervisor["rest_url"] = urls[hypervisor["name"]]
+    rest.say("/v1/topology", topology)
+
+
+@pytest.fixture
+def left() -> Iterator[FakeRest]:
+    with FakeRest() as made:
+        yield made
+
+
+@pytest.fixture
+def right() -> Iterator[FakeRest]:
+    with FakeRest() as made:
+        yield made
+
+
+@pytest.fixture
+def urls(left: FakeRest, right: FakeRest) -> dict[str, str]:
+    found = {"left": left.url, "right": right.url}
+    serve(left, "left", found)
+    serve(right, "right", found)
+    return found
+
+
+def shown(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    code = main(["show", *words])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def rows(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def test_channels_are_one_table_each_once(urls: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = shown(capsys, "channels", "--at", urls["right"])
+    assert (code, err) == (0, "")
+    _, video, audio = rows(out)
+    assert video == ["video", "installed", "5ms", "fast", "100", "97", "3", "0", "0", *["1.500"] * 3, *["-"] * 3]
+    assert audio == ["audio", "installed", "100ms", "slow", "0", "97", "0", "0", "0", *["-"] * 6]
+
+
+def test_classes_are_those_of_each_domain(urls: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = shown(capsys, "classes", "--at", urls["left"])
+    found = rows(out)[1:]
+    assert [row[:2] for row in found] == [["left", "fast"], ["left", "slow"], ["right", "fast"], ["right", "slow"]]
+    assert found[0] == ["left", "fast", "5", "46", "5ms", "100", "97", "0", "0", *["1.500"] * 3, *["-"] * 3, "video"]
+
+
+def test_queues(urls: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = shown(capsys, "queues", "--at", urls["left"])
+    assert rows(out)[1:] == [
+        ["left", "left-up", "5", "fast", "3", "300", "0", "100"],
+        ["right", "right-up", "5", "fast", "3", "300", "0", "100"],
+    ]
+
+
+def test_switches_say_what_they_dropped(urls: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = shown(capsys, "switches", "--at", urls["left"])
+    left_row, right_row = rows(out)[1:]
+    assert left_row[:3] == ["left", "0000000000000001", "installed"]
+    assert left_row[4:] == ["spoofed", "4"]
+    assert right_row[4:] == ["-"]
+
+
+def test_peers(urls: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = shown(capsys, "peers", "--at", urls["left"])
+    assert rows(out)[1:] == [
+        ["right", "http://127.0.0.1:8081", "reachable", "video", "audio"],
+        ["left", "http://127.0.0.1:8080", "reachable", "video", "audio"],
+    ]
+
+
+def test_misses_have_their_time_in_utc(urls: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = shown(capsys, "misses", "--at", urls["left"])
+    assert rows(out)[1:] == [["2023-11-14", "22:13:20.123456+00:00", "video", "1.234"]]
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_json_is_what_the_controllers_say(urls: dict[str, str], what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = shown(capsys, what, "--json", "--at", urls["left"] + "/")
+    assert (code, err) == (0, "")
+    said: dict[object, Any] = {}
+    for name in ("left", "right"):
+        for each in getattr(view, what)(driver(name).domain):
+            said.setdefault(show.TABLES[what].key(each.model_dump(mode="json")), each.model_dump(mode="json"))
+    assert json.loads(out) == list(said.values())
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_nothing_to_show(
+    urls: dict[str, str], left: FakeRest, right: FakeRest, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left.say(f"/v1/{what}", [])
+    right.say(f"/v1/{what}", [])
+    assert shown(capsys, what, "--at", urls["left"]) == (0, f"no {what}\n", "")
+    assert shown(capsys, what, "--json", "--at", urls["left"]) == (0, "[]\n", "")
+
+
+def test_a_controller_that_does_not_answer_is_named_and_the_others_shown(
+    urls: dict[str, str], left: FakeRest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = f"http://127.0.0.1:{unused_port()}"
+    serve(left, "left", urls | {"right": gone})
+    code, out, err = shown(capsys, "switches", "--at", urls["left"])
+    assert code == 0
+    assert [row[0] for row in rows(out)[1:]] == ["left"]
+    assert err.startswith(f"no controller answers at {gone}/v1/switches: ")
+    assert err.count("\n") == 1
+
+
+def test_no_controller_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+    gone = f"http://127.0.0.1:{unused_port()}"
+    code, out, err = shown(capsys, "channels", "--at", gone)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"no controller answers at {gone}/v1/topology: ")
+    assert err.endswith("; start the network (rtvnic up FILE), or give --at its address\n")
+
+
+@pytest.mark.parametrize("at", ["nonsense", "http://", "ftp://127.0.0.1", "http://127.0.0.1:notaport"])
+def test_an_address_that_is_none(at: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = shown(capsys, "channels", "--at", at)
+    assert (code, out) == (2, "")
+    assert "no controller answers at" in err
+
+
+@pytest.mark.parametrize(("status", "content"), [(200, b"<html>"), (404, b"{}"), (500, b"{}")])
+def test_something_else_than_a_controller(
+    left: FakeRest, status: int, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left.answers["/v1/topology"] = (status, content)
+    code, _, err = shown(capsys, "channels", "--at", left.url)
+    assert code == 2
+    assert err.startswith(f"no controller answers at {left.url}/v1/topology: ")
+
+
+@pytest.mark.parametrize("content", [[], {}, {"hypervisors": 7}, {"hypervisors": [7]}, "hello", None])
+def test_a_json_server_that_is_no_controller(
+    left: FakeRest, content: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left.say("/v1/topology", content)
+    code, _, err = shown(capsys, "channels", "--at", left.url)
+    assert code == 2
+    assert err.startswith(f"no controller answers at {left.url}/v1/topology: what answers there is something else; ")
+
+
+@pytest.mark.parametrize("content", [7, [7], [{}], None])
+def test_another_server_at_the_address_of_a_controller(
+    urls: dict[str, str], right: FakeRest, content: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right.say("/v1/switches", content)
+    code, out, err = shown(capsys, "switches", "--at", urls["left"])
+    assert (code, len(rows(out))) == (0, 2)
+    assert err == f"no controller answers at {right.url}/v1/switches: what answers there is something else\n"
+
+
+def test_what_can_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["show", "everything"])
+    assert "'channels'" in capsys.readouterr().err
