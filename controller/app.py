@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 import warnings
 from contextlib import closing
 from typing import Any
@@ -27,6 +28,7 @@ with warnings.catch_warnings():
 LOG = logging.getLogger(__name__)
 ECHO_INTERVAL_S = 2.0
 UNANSWERED_ECHOES_MAX = 2
+ACCEPT_RETRY_S = 1.0
 
 
 class RtvnicApp(app_manager.OSKenApp):  # type: ignore[misc]
@@ -103,7 +105,12 @@ def listen(listener: socket.socket) -> None:
 
 def _accept(listener: socket.socket) -> None:
     while True:
-        connection, address = listener.accept()
+        try:
+            connection, address = listener.accept()
+        except OSError as error:
+            LOG.warning("a connection could not be taken: %s", error)
+            time.sleep(ACCEPT_RETRY_S)
+            continue
         threading.Thread(target=_serve, args=(connection, address), name=f"switch at {address}", daemon=True).start()
 
 

@@ -22,7 +22,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from controller import view
+from controller import resources, view
 from controller.domain import Domain
 from controller.model import Endpoint
 from controller.reports import EndReports, Model
@@ -69,12 +69,12 @@ def api(domain: Readable, endpoint: Endpoint) -> FastAPI:
 
 def _add_routes(app: FastAPI, domain: Readable) -> None:
     @app.get("/v1/channels")
-    def channels() -> list[view.ChannelView]:
+    def channels() -> list[resources.ChannelView]:
         """All channels with an end in the domain, in the order of the topology file."""
         return domain.ask(view.channels)
 
     @app.get("/v1/channels/{name}", responses={404: {"model": Problem}})
-    def channel(name: str) -> view.ChannelView:
+    def channel(name: str) -> resources.ChannelView:
         """One channel: contract, state and why, path and labels, counts, delay and lateness."""
         found = domain.ask(lambda state: view.channel(state, name))
         if found is None:
@@ -82,32 +82,32 @@ def _add_routes(app: FastAPI, domain: Readable) -> None:
         return found
 
     @app.get("/v1/classes")
-    def classes() -> list[view.ClassView]:
+    def classes() -> list[resources.ClassView]:
         """The deadline classes, and what the shim has sent and received of each."""
         return domain.ask(view.classes)
 
     @app.get("/v1/queues")
-    def queues() -> list[view.QueueView]:
+    def queues() -> list[resources.QueueView]:
         """The OVS queues of the domain's switches, with the shim's own counts beside them."""
         return domain.ask(view.queues)
 
     @app.get("/v1/switches")
-    def switches() -> list[view.SwitchView]:
+    def switches() -> list[resources.SwitchView]:
         """The bridges of the domain, and what each has refused, by cause."""
         return domain.ask(view.switches)
 
     @app.get("/v1/shim")
-    def shim() -> view.ShimView:
+    def shim() -> resources.ShimView:
         """The shim of the domain's uplink and its counters, with what it dropped by cause."""
         return domain.ask(view.shim)
 
     @app.get("/v1/peers")
-    def peers() -> list[view.PeerView]:
+    def peers() -> list[resources.PeerView]:
         """The controllers at the other ends of the domain's channels."""
         return domain.ask(view.peers)
 
     @app.get("/v1/misses")
-    def misses() -> list[view.MissView]:
+    def misses() -> list[resources.MissView]:
         """The last 1000 packets that arrived here after their deadline, oldest first."""
         return domain.ask(view.misses)
 
@@ -117,12 +117,12 @@ def _add_routes(app: FastAPI, domain: Readable) -> None:
         return domain.ask(view.ends)
 
     @app.get("/v1/topology")
-    def topology() -> view.TopologyView:
+    def topology() -> resources.TopologyView:
         """The whole topology file, as understood."""
         return domain.ask(view.topology)
 
-    @app.get("/v1/health", responses={503: {"model": view.HealthView}})
-    def health(response: Response) -> view.HealthView:
+    @app.get("/v1/health", responses={503: {"model": resources.HealthView}})
+    def health(response: Response) -> resources.HealthView:
         """Whether the domain does all that its file asks for; 503 and the problems when not."""
         found = domain.ask(view.health)
         if not found.is_healthy:

@@ -1,7 +1,4 @@
-"""What REST says of a domain, as models with a schema. Pure: each function reads the domain once and returns.
-
-Durations and instants are ns, rates bit/s, sizes bytes. Null means: not known (yet).
-"""
+"""What there is to say of a domain: from its parts to what REST says. Pure; each function reads the domain once."""
 
 from __future__ import annotations
 
@@ -9,158 +6,25 @@ from controller.domain import Domain
 from controller.flows import is_scheduled
 from controller.labels import relative_deadline_label
 from controller.lifecycle import State, standing
-from controller.model import Channel, DeadlineClass, Network, Protocol, Scheduler, SwitchKind
+from controller.model import Channel, DeadlineClass, Network, SwitchKind
 from controller.parts import Bridge, Miss
 from controller.pipeline import Purpose
-from controller.reports import EndReport, EndReports, Model, Role, Summary
+from controller.reports import EndReport, EndReports, Role, Summary
+from controller.resources import (
+    ChannelView,
+    ClassView,
+    HealthView,
+    HypervisorView,
+    MissView,
+    PeerView,
+    QueueView,
+    ShimView,
+    SwitchView,
+    TopologyView,
+    VmView,
+)
 from controller.routing import path
 from controller.wiring import ports_of
-
-
-class ChannelView(Model):
-    """A channel: its contract, where it stands and why, how its packets are marked, and what became of them."""
-
-    name: str
-    state: State
-    why: str
-    talker: str
-    listener: str
-    source: str
-    destination: str
-    protocol: Protocol | None
-    src_port: int | None
-    dst_port: int | None
-    deadline_ns: int
-    min_rate_bps: int
-    burst_bytes: int
-    on_miss: tuple[str, ...]
-    path: tuple[str, ...]
-    channel_label: int
-    deadline_label: int
-    deadline_class: str
-    queue_id: int
-    tc: int
-    dscp: int
-    sent: int
-    received: int
-    lost: int
-    missed: int
-    bypassed: int
-    queueing_delay: Summary
-    lateness: Summary
-
-
-class ClassView(Model):
-    """A deadline class in a domain: what it takes, how its packets are marked, its channels, what the shim counted."""
-
-    domain: str
-    name: str
-    queue_id: int
-    tc: int
-    dscp: int
-    above_ns: int
-    up_to_ns: int
-    channels: tuple[str, ...]
-    sent: int
-    received: int
-    missed: int
-    bypassed: int
-    queueing_delay: Summary
-    lateness: Summary
-
-
-class QueueView(Model):
-    """A queue of a port: what Open vSwitch counts, and beside it what the shim has sent of its class."""
-
-    switch: str
-    interface: str
-    queue_id: int
-    deadline_class: str
-    packets: int
-    bytes: int
-    errors: int
-    shim_packets: int | None
-    shim_bytes: int | None
-
-
-class SwitchView(Model):
-    """A bridge of the domain. `dropped`: packets by the cause for which they were refused."""
-
-    name: str
-    kind: SwitchKind
-    datapath_id: str
-    is_connected: bool
-    state: State
-    why: str
-    flows: int
-    dropped: dict[str, int]
-
-
-class ShimView(Model):
-    """The shim of the domain's uplink. Its counters are those of dataplane/core/report.h: most should be zero."""
-
-    is_ready: bool
-    why: str
-    egress: dict[str, int]
-    ingress: dict[str, int]
-
-
-class PeerView(Model):
-    """Another controller that shares channels with this one."""
-
-    domain: str
-    address: str
-    is_reachable: bool
-    why: str
-    channels: tuple[str, ...]
-
-
-class MissView(Model):
-    """A packet that arrived after its deadline, on the wall clock."""
-
-    channel: str
-    lateness_ns: int
-    at_ns: int
-
-
-class HypervisorView(Model):
-    name: str
-    switch: str
-    interface: str
-    rate_bps: int
-    be_slack_ns: int
-    scheduler: Scheduler
-    vms: tuple[str, ...]
-    rest_url: str
-
-
-class VmView(Model):
-    name: str
-    hypervisor: str
-    mac: str
-    addresses: tuple[str, ...]
-    interface: str
-
-
-class TopologyView(Model):
-    """What the topology file declares, whole; `domain` is the part that this controller programs."""
-
-    file: str
-    domain: str
-    bridges: tuple[str, ...]
-    hypervisors: tuple[HypervisorView, ...]
-    switches: dict[str, SwitchKind]
-    links: tuple[tuple[str, str], ...]
-    vms: tuple[VmView, ...]
-    channels: tuple[str, ...]
-
-
-class HealthView(Model):
-    """`problems` is empty when all is well."""
-
-    domain: str
-    is_healthy: bool
-    problems: tuple[str, ...]
 
 
 def channels(domain: Domain) -> list[ChannelView]:
@@ -211,7 +75,8 @@ def switches(domain: Domain) -> list[SwitchView]:
 
 def shim(domain: Domain) -> ShimView:
     counters = {side: domain.shim.statistics.get(side, {}) for side in ("egress", "ingress")}
-    return ShimView(is_ready=domain.shim.is_ready, why=domain.shim.why, **counters)
+    why = domain.shim.why if domain.has_shim else "the uplink is first in, first out"
+    return ShimView(is_ready=domain.shim.is_ready, why=why, **counters)
 
 
 def peers(domain: Domain) -> list[PeerView]:

@@ -34,6 +34,7 @@ LEVELS = {
     "controller.parts": 2,
     "controller.pipeline": 2,
     "controller.reports": 2,
+    "controller.resources": 2,
     "controller.view": 2,
     "ovs_config.plan": 2,
     "controller.loop": 3,

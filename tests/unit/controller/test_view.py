@@ -28,7 +28,7 @@ from controller.lifecycle import State
 from controller.model import Network, Protocol, Scheduler, SwitchKind
 from controller.pipeline import Purpose
 from controller.reports import Role, Summary
-from controller.view import ChannelView, MissView, PeerView
+from controller.resources import ChannelView, HealthView, MissView, PeerView, ShimView
 
 NETWORK = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
 
@@ -215,7 +215,7 @@ def test_where_there_is_no_shim_its_counts_are_not_known() -> None:
 
 
 def test_the_shim_counts_what_it_did_and_dropped(talker: Driver) -> None:
-    assert view.shim(talker.domain) == view.ShimView(is_ready=True, why="", egress={}, ingress={})
+    assert view.shim(talker.domain) == ShimView(is_ready=True, why="", egress={}, ingress={})
     talker.hear(ShimReported(statistics({}, {}) | {"egress": {"queue_full": 3}, "ingress": {"missed": 2}}))
     assert view.shim(talker.domain).model_dump() == {
         "is_ready": True,
@@ -298,7 +298,7 @@ def test_health_lists_everything_that_is_missing() -> None:
 
 
 def test_health_when_all_is_well(talker: Driver) -> None:
-    assert view.health(talker.domain) == view.HealthView(domain="left", is_healthy=True, problems=())
+    assert view.health(talker.domain) == HealthView(domain="left", is_healthy=True, problems=())
 
 
 def test_a_domain_without_a_shim_is_healthy_without_one() -> None:
