@@ -55,6 +55,11 @@ def own(ip: IPRoute, name: str) -> None:
     ip.link("set", index=index_of(ip, name), **options)
 
 
+def mark(ip: IPRoute, name: str) -> None:
+    """Have `remove_links` find the interface `name`."""
+    ip.link("set", index=index_of(ip, name), ifalias=ALIAS)
+
+
 def index_of(ip: IPRoute, interface: str) -> int | None:
     found = ip.link_lookup(ifname=interface)
     return int(found[0]) if found else None

@@ -8,6 +8,7 @@ import importlib
 from bench import report
 
 EXPERIMENTS = {
+    "cycles": "bench.cycles",
     "experiment2": "bench.experiment2",
     "scheduler": "bench.scheduler",
 }

@@ -10,7 +10,10 @@ def arguments(_: argparse.ArgumentParser) -> None:
 
 
 def run(_: argparse.Namespace) -> int:
-    from topologies.testbed import remove_leftovers
+    from controller.runtime import RUN_DIR
 
-    remove_leftovers()
+    if RUN_DIR.exists():
+        from topologies.testbed import remove_leftovers
+
+        remove_leftovers()
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from topologies.testbed import Testbed
 
 STAGES = 4
+NAP_S = 0.5
+"""Not for ever: a signal that comes just before the program sleeps is only seen when it wakes."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
             progress.end()
             print(_welcome(testbed.network, args.cli), flush=True)
             _wait(testbed, args.cli)
-    except KeyboardInterrupt:
-        pass
+    except (KeyboardInterrupt, SystemExit):
+        pass  # asked to end, and ended
     return 0
 
 
@@ -57,8 +59,11 @@ def _welcome(network: Network, has_cli: bool) -> str:
 
 
 def _wait(testbed: Testbed, has_cli: bool) -> None:
+    from topologies.interruption import ctrl_c_for_commands
+
     if has_cli:
-        testbed.command_line()
+        with ctrl_c_for_commands():
+            testbed.command_line()
         return
     while True:
-        signal.pause()
+        time.sleep(NAP_S)

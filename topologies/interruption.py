@@ -1,9 +1,12 @@
-"""Signals that ask a test bed to end: SIGINT, SIGTERM and SIGHUP all raise KeyboardInterrupt, once."""
+"""Signals that ask a test bed to end: SIGINT, SIGTERM and SIGHUP. Main thread only.
+
+The first one counts; from then on none has any effect, so that an impatient user does not interrupt the cleaning up.
+"""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -12,8 +15,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Each of SIGNALS raises KeyboardInterrupt in the with block; only from the main thread."""
-    with _handling(_interrupt):
+    """In the with block the first of SIGNALS raises: SIGINT KeyboardInterrupt, the others SystemExit.
+
+    Two, because Mininet's command line takes KeyboardInterrupt for itself.
+    """
+    with _handling(_end):
+        yield
+
+
+@contextmanager
+def ctrl_c_for_commands() -> Iterator[None]:
+    """Each SIGINT raises KeyboardInterrupt in the with block: on a command line it ends a command, not the whole."""
+    with _handling(signal.default_int_handler, [signal.SIGINT]):
         yield
 
 
@@ -25,17 +38,23 @@ def uninterrupted() -> Iterator[None]:
 
 
 @contextmanager
-def _handling(handler: signal._HANDLER) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in SIGNALS}
+def _handling(handler: signal._HANDLER, signals: Sequence[signal.Signals] = SIGNALS) -> Iterator[None]:
+    """What `_end` has changed meanwhile stays changed."""
+    before = {number: signal.signal(number, handler) for number in signals}
     try:
         yield
     finally:
         for number, former in before.items():
-            signal.signal(number, former)
+            if signal.getsignal(number) is handler:
+                signal.signal(number, former)
 
 
-def _interrupt(_: int, __: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _end(number: int, _: FrameType | None) -> None:
+    for each in SIGNALS:
+        signal.signal(each, _ignore)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
 
 
 def _ignore(_: int, __: FrameType | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -22,19 +23,22 @@ from controller.model import Endpoint, Network, Scheduler, SwitchKind
 from controller.runtime import RUN_DIR, shim_socket
 from controller.wiring import PortRole, ports_of, shim_interface
 from ovs_config.apply import apply, remove_all
-from ovs_config.links import remove_links
-from ovs_config.openvswitch import OpenVSwitch, ensure_running, of_system, stop_leftover
+from ovs_config.links import mark, remove_links
+from ovs_config.openvswitch import ensure_running, of_system, stop_leftover
 from ovs_config.ovsdb import connect
-from ovs_config.plan import plan_bridge
+from ovs_config.plan import DatapathType, plan_bridge
 from ovs_config.realtime import real_time
 from topologies import cables
 from topologies.interruption import uninterrupted
 from topologies.processes import Child, stop
-from topologies.run_lock import LOCK, held
+from topologies.run_lock import held
 from topologies.vms import Vms
 
 VSWITCHD_PRIORITY = 40
 """SCHED_FIFO, below the shim's 50: a busy Open vSwitch must not hold up what it has already handed over."""
+
+USERSPACE_TAP = "ovs-netdev"
+"""What Open vSwitch adds to the bridges' own interfaces."""
 
 LOG = "log"
 INSTALL_TIMEOUT_S = 30.0
@@ -127,16 +131,17 @@ class Testbed:
         self._stack.enter_context(held(RUN_DIR))
         self._stack.push(_remove_files)
         self._on_stage("Open vSwitch and the controllers")
-        _sweep_leftovers()
-        self._log_dir.mkdir(parents=True, exist_ok=True)
+        _sweep()
+        _remove_files(None)
+        self._log_dir.mkdir()
         self._controllers = self._children(map(self._controller, self.network.hypervisors))
+        self._stack.callback(_sweep)
         self.openvswitch = ensure_running(RUN_DIR)
-        self._stack.callback(_sweep_bridges, self.openvswitch)
-        _await_ready(self._controllers)
         self._on_stage("VMs and switches")
         self._vms = Vms(self.network)
         self._stack.callback(self._vms.stop)
         self._make_links()
+        _await_ready(self._controllers)
         self._make_bridges()
         self._on_stage("shims")
         self._shims = self._children(map(self._shim, self._shimmed()))
@@ -150,13 +155,22 @@ class Testbed:
             self._vms.start(ip)
 
     def _make_bridges(self) -> None:
-        bridges = [name for name, switch in self.network.switches.items() if switch.kind is SwitchKind.OVS]
+        switches = [name for name, switch in self.network.switches.items() if switch.kind is SwitchKind.OVS]
+        bridges = (*self.network.hypervisors, *switches)
         with connect(self.openvswitch.db_socket) as ovsdb:
-            for bridge in (*self.network.hypervisors, *bridges):
+            for bridge in bridges:
                 apply(plan_bridge(self.network, bridge, self.openvswitch.datapath_type), ovsdb)
+        self._mark_taps(bridges)
         warning = self._stack.enter_context(real_time(self.openvswitch.vswitchd_pid, VSWITCHD_PRIORITY))
         if warning:
             self._on_stage(warning)
+
+    def _mark_taps(self, bridges: Sequence[str]) -> None:
+        """The TAPs of a private userspace datapath: they stay when its ovs-vswitchd is killed."""
+        if self.openvswitch.private and self.openvswitch.datapath_type is DatapathType.NETDEV:
+            with IPRoute() as ip:
+                for tap in (*bridges, USERSPACE_TAP):
+                    mark(ip, tap)
 
     def _children(self, children: Any) -> list[Child]:
         """Started, and to be stopped, all at once."""
@@ -178,7 +192,7 @@ class Testbed:
         return self._child(f"shim of {hypervisor}", f"{hypervisor}.shim.log", words)
 
     def _child(self, name: str, log: str, words: Sequence[str]) -> Child:
-        return Child(name, words, self._log_dir / log, self._on_stage)
+        return Child(name, words, self._log_dir / log, _tell)
 
     def _shimmed(self) -> list[str]:
         hypervisors = self.network.hypervisors
@@ -188,7 +202,7 @@ class Testbed:
 def remove_leftovers() -> None:
     """Remove what a killed run left behind. Raises CannotRun if a run is up."""
     with held(RUN_DIR):
-        _sweep_leftovers()
+        _sweep()
         _remove_files(None)
 
 
@@ -201,24 +215,23 @@ def _ask(controller: Endpoint, what: str) -> httpx.Response:
     return httpx.get(f"{controller.rest_url}/v1/{what}", timeout=REST_TIMEOUT_S, trust_env=False)
 
 
-def _sweep_bridges(openvswitch: OpenVSwitch) -> None:
-    """Remove all rows and interfaces that bear our marks."""
-    with connect(openvswitch.db_socket) as ovsdb:
-        remove_all(ovsdb)
-    openvswitch.stop()
-
-
-def _sweep_leftovers() -> None:
+def _sweep() -> None:
+    """Remove all bridges, rows and interfaces that bear our marks. A private Open vSwitch takes its rows with it."""
     stop_leftover(RUN_DIR)
     if system := of_system():
-        _sweep_bridges(system)
+        with connect(system.db_socket) as ovsdb:
+            remove_all(ovsdb)
     with IPRoute() as ip:
         remove_links(ip)
 
 
 def _remove_files(error: type[BaseException] | None, *_: object) -> None:
-    """All but the lock; the logs stay when something could not run, until the next start."""
-    kept = {LOCK, LOG} if error is not None and issubclass(error, CannotRun) else {LOCK}
-    for path in RUN_DIR.iterdir():
-        if path.name not in kept:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    """What the parts left in the run directory. The logs stay until the next start when something could not run."""
+    for socket in RUN_DIR.glob("*.sock"):
+        socket.unlink()
+    if error is None or not issubclass(error, CannotRun):
+        shutil.rmtree(RUN_DIR / LOG, ignore_errors=True)
+
+
+def _tell(incident: str) -> None:
+    print(incident, file=sys.stderr, flush=True)
