@@ -24,6 +24,7 @@ from controller.pipeline import (
     MULTICAST,
     PORT_NORMAL,
     PORTS,
+    REPARSE_GROUP,
     SWITCH_FORWARD,
     SWITCH_PORTS,
     UPLINK_GROUP,
@@ -32,14 +33,15 @@ from controller.pipeline import (
     Bucket,
     ClosedPort,
     Entry,
+    FailoverGroup,
     FlowEntry,
-    GroupEntry,
     Match,
     MatchValue,
     Output,
     PopMpls,
     Purpose,
     PushMpls,
+    ReparseGroup,
     SetField,
     SetMplsTtl,
     SetQueue,
@@ -156,7 +158,8 @@ def _selectors(channel: Channel) -> Iterator[dict[str, MatchValue]]:
 def _hypervisor_entries(network: Network, hypervisor: Hypervisor) -> Iterator[Entry]:
     scheduled = hypervisor.uplink.scheduler is Scheduler.EDF
     if scheduled:
-        yield GroupEntry(UPLINK_GROUP, (Bucket(LIVENESS_PORT, EDF_PORT), Bucket(UPLINK_PORT, UPLINK_PORT)))
+        yield FailoverGroup(UPLINK_GROUP, (Bucket(LIVENESS_PORT, EDF_PORT), Bucket(UPLINK_PORT, UPLINK_PORT)))
+    yield ReparseGroup(REPARSE_GROUP, LISTENER)
     to_uplink: Action = ToGroup(UPLINK_GROUP) if scheduled else Output(UPLINK_PORT)
     yield from _listener_defaults()
     yield from _forward_entries(network, hypervisor.name, to_uplink)
@@ -191,8 +194,8 @@ def _own_packets(vm: Vm) -> Iterator[dict[str, MatchValue]]:
 def _uplink_port_entries() -> Iterator[FlowEntry]:
     untagged: dict[str, MatchValue] = {"in_port": UPLINK_PORT, "vlan_vid": VLAN_NONE}
     labelled = {**untagged, "eth_type": ETH_MPLS}
-    pop = (PopMpls(ETH_MPLS),)
-    yield FlowEntry(PORTS, 40, {**labelled, "mpls_bos": 0}, Purpose.FORWARDING, actions=pop, goto=LISTENER)
+    pop = (PopMpls(ETH_MPLS), ToGroup(REPARSE_GROUP))
+    yield FlowEntry(PORTS, 40, {**labelled, "mpls_bos": 0}, Purpose.FORWARDING, actions=pop)
     yield FlowEntry(PORTS, 30, labelled, Purpose.ONE_LABEL)
     yield FlowEntry(PORTS, 30, {**untagged, "eth_type": ETH_MPLS_MULTICAST}, Purpose.ONE_LABEL)
     yield FlowEntry(PORTS, 20, untagged, Purpose.FORWARDING, goto=FORWARD)

@@ -14,11 +14,12 @@ from controller.pipeline import (
     Action,
     ClosedPort,
     Entry,
+    FailoverGroup,
     FlowEntry,
-    GroupEntry,
     Output,
     PopMpls,
     PushMpls,
+    ReparseGroup,
     SetField,
     SetMplsTtl,
     SetQueue,
@@ -108,7 +109,7 @@ def _flow(datapath: Datapath, entry: FlowEntry) -> Message:
     )
 
 
-def _group(datapath: Datapath, entry: GroupEntry) -> Message:
+def _failover_group(datapath: Datapath, entry: FailoverGroup) -> Message:
     buckets = [
         parser.OFPBucket(
             watch_port=bucket.watch_port, watch_group=ofp.OFPG_ANY, actions=[parser.OFPActionOutput(bucket.port, 0)]
@@ -116,6 +117,13 @@ def _group(datapath: Datapath, entry: GroupEntry) -> Message:
         for bucket in entry.buckets
     ]
     return parser.OFPGroupMod(datapath, GROUP_ADD_OR_MODIFY, ofp.OFPGT_FF, entry.group_id, buckets)
+
+
+def _reparse_group(datapath: Datapath, entry: ReparseGroup) -> Message:
+    """Open vSwitch chooses a bucket by a hash that its fast path computes; then the packet goes through that again."""
+    resubmit = parser.NXActionResubmitTable(ofp.OFPP_IN_PORT & 0xFFFF, entry.table.number)
+    bucket = parser.OFPBucket(1, ofp.OFPP_ANY, ofp.OFPG_ANY, [resubmit])
+    return parser.OFPGroupMod(datapath, GROUP_ADD_OR_MODIFY, ofp.OFPGT_SELECT, entry.group_id, [bucket])
 
 
 def _closed_port(datapath: Datapath, entry: ClosedPort) -> Message:
@@ -142,7 +150,8 @@ def _withdrawal(datapath: Datapath, entry: Withdrawal) -> Message:
 
 _BUILDERS: Mapping[type[Entry], Callable[[Datapath, Any], Message]] = {
     FlowEntry: _flow,
-    GroupEntry: _group,
+    FailoverGroup: _failover_group,
+    ReparseGroup: _reparse_group,
     ClosedPort: _closed_port,
     Withdrawal: _withdrawal,
 }

@@ -29,6 +29,7 @@ PORT_NORMAL = 0xFFFFFFFA
 
 MULTICAST = ("01:00:00:00:00:00", "01:00:00:00:00:00")
 UPLINK_GROUP = 1
+REPARSE_GROUP = 2
 
 MatchValue = int | str | tuple[str, str]
 Match = Mapping[str, MatchValue]
@@ -124,8 +125,8 @@ PORTS = Table(
         {"in_port", "eth_type", "vlan_vid", "eth_src", "mpls_bos", "ip_proto"}
         | {"arp_sha", "arp_spa", "ipv4_src", "ipv6_src"}
     ),
-    actions=frozenset({PopMpls}),
-    next_tables=(CLASSIFY, FORWARD, LISTENER),
+    actions=frozenset({PopMpls, ToGroup}),
+    next_tables=(CLASSIFY, FORWARD),
 )
 SWITCH_FORWARD = Table(
     "forward",
@@ -227,11 +228,24 @@ class Bucket:
 
 
 @dataclass(frozen=True)
-class GroupEntry:
+class FailoverGroup:
     """A fast-failover group."""
 
     group_id: int
     buckets: tuple[Bucket, ...]
+
+
+@dataclass(frozen=True)
+class ReparseGroup:
+    """A way to `table` on which the switch reads the packet afresh.
+
+    Open vSwitch's fast path remembers what a packet looked like when it came in. Told to look below a label that it has
+    just popped, it remembers the popped one too, and here that differs from packet to packet: each would take the slow
+    path, and be overtaken by those that do not.
+    """
+
+    group_id: int
+    table: Table
 
 
 @dataclass(frozen=True)
@@ -248,7 +262,7 @@ class Withdrawal:
     cookie: int
 
 
-Entry = FlowEntry | GroupEntry | ClosedPort | Withdrawal
+Entry = FlowEntry | FailoverGroup | ReparseGroup | ClosedPort | Withdrawal
 
 
 def is_ours(cookie: int) -> bool:

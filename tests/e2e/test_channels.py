@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -53,10 +54,6 @@ def run_in(testbed: Testbed, vm: str, *words: object) -> str:
     return str(output)
 
 
-def python_in(testbed: Testbed, vm: str, script: str) -> str:
-    return run_in(testbed, vm, sys.executable, "-W", "ignore", "-c", script)
-
-
 def under(testbed: Testbed, vm: str) -> tuple[str, ...]:
     return ("nsenter", "--net", f"--target={testbed.pid(vm)}")
 
@@ -66,6 +63,22 @@ def send(testbed: Testbed, channel: Channel, count: int, payload: int, dst_port:
     options = ("--to", f"{host}:{channel.dst_port or dst_port}", "--payload", payload, "--count", count)
     ports = ("--bind-port", channel.src_port) if channel.src_port else ()
     run_in(testbed, channel.talker, sys.executable, "-m", "bench.traffic", "send", *options, *ports, "--rate", "2Mbps")
+
+
+def receiver_of(testbed: Testbed, channel: Channel, count: int, port: int = 5004) -> subprocess.Popen[str]:
+    """A program in the listener that is ready for `count` packets, and ends 2 s after the last in any case."""
+    port = channel.dst_port or port
+    words = [sys.executable, "-m", "bench.traffic", "receive", "--port", port, "--count", count, "--idle", 2]
+    program = testbed.popen(channel.listener, list(map(str, words)))
+    eventually(lambda: f":{port}" in run_in(testbed, channel.listener, "ss", "-Hlun"), True)
+    return program
+
+
+def received_by(receiver: subprocess.Popen[str]) -> dict[str, Any]:
+    output, errors = receiver.communicate(timeout=30)
+    assert receiver.returncode == 0, errors
+    result: dict[str, Any] = json.loads(output)
+    return result
 
 
 def eventually(probe: Callable[[], Any], wanted: Any) -> None:
@@ -131,34 +144,28 @@ def test_ipv6_between_vms_without_a_channel(testbed: Testbed) -> None:
 
 
 def test_counts_agree_exactly_with_scapy(testbed: Testbed) -> None:
-    """10,000 packets of channel `video`: what scapy sent, what the listener got, what both switches counted."""
+    """10,000 packets of `control`, which no ping uses: what scapy sent, the listener got, both switches counted."""
     count = 10_000
-    before = testbed.channels()["video"]
-    receiver = testbed.popen(
-        "screen", [sys.executable, "-m", "bench.traffic", "receive", "--port", "5004", "--count", str(count)]
-    )
-    channel, network = testbed.network.channels["video"], testbed.network
-    python_in(
-        testbed,
-        "camera",
-        f"""
-from scapy.all import IP, UDP, Ether, conf
-conf.verb = 0
-frame = Ether(src="{network.vms["camera"].mac}", dst="{network.vms["screen"].mac}") / IP(
-    src="{channel.source}", dst="{channel.destination}") / UDP(sport=4000, dport=5004) / bytes(64)
-socket = conf.L2socket(iface="camera-eth0")
+    channel, vms = testbed.network.channels["control"], testbed.network.vms
+    before = testbed.channels()["control"]
+    receiver = receiver_of(testbed, channel, count)
+    script = f"""
 import time
-for burst in range({count} // 10):
+from scapy.all import IP, UDP, Ether, conf
+addresses = IP(src="{channel.source}", dst="{channel.destination}")
+frame = Ether(src="{vms[channel.talker].mac}", dst="{vms[channel.listener].mac}") / addresses
+frame = frame / UDP(sport=4000, dport={channel.dst_port}) / bytes(64)
+socket = conf.L2socket(iface="{channel.talker}-eth0")
+for _ in range({count} // 10):
     for _ in range(10):
         socket.send(frame)
     time.sleep(0.002)
-""",
-    )
-    output, _ = receiver.communicate(timeout=30)
-    assert f'"received": {count}' in output
+"""
+    run_in(testbed, channel.talker, sys.executable, "-W", "ignore", "-c", script)
+    assert received_by(receiver)["received"] == count
 
     def counted() -> tuple[int, int, int, int]:
-        now = testbed.channels()["video"]
+        now = testbed.channels()["control"]
         return (
             now["sent"] - before["sent"],
             now["received"] - before["received"],
@@ -167,6 +174,26 @@ for burst in range({count} // 10):
         )
 
     eventually(counted, (count, count, 0, count))
+
+
+def test_a_channel_stays_in_order_and_on_the_fast_path(testbed: Testbed) -> None:
+    """Each packet bears another deadline label: Open vSwitch must not take each for a flow that it has never seen."""
+    count = 2000
+    receiver = receiver_of(testbed, testbed.network.channels["video"], count)
+    before = slow_path_packets(testbed)
+    options = ("--to", "10.0.0.11:5004", "--count", count, "--rate", "50Mbps", "--burst", 20)
+    run_in(testbed, "camera", sys.executable, "-m", "bench.traffic", "send", *options)
+    received = received_by(receiver)
+    assert (received["received"], received["reordered"]) == (count, 0)
+    assert slow_path_packets(testbed) - before < count / 10
+
+
+def slow_path_packets(testbed: Testbed) -> int:
+    """Packets so far for which the userspace datapath had no flow ready."""
+    control = testbed.openvswitch.directory / "ovs-vswitchd.ctl"
+    words = ["ovs-appctl", f"--target={control}", "dpif-netdev/pmd-stats-show"]
+    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    return sum(map(int, re.findall(r"miss with success upcall: (\d+)", shown)))
 
 
 def test_foreign_and_broken_labels_are_counted_under_their_cause(testbed: Testbed) -> None:
@@ -269,13 +296,11 @@ def test_packets_go_past_a_shim_that_is_killed_until_it_comes_back(testbed: Test
 
 def send_while_killing(testbed: Testbed, child: str) -> int:
     """How many of STREAM_COUNT packets of `video`, sent over some seconds, arrive when `child` is killed meanwhile."""
-    words = [sys.executable, "-m", "bench.traffic", "receive", "--port", "5004", "--count", str(STREAM_COUNT)]
-    receiver = testbed.popen("screen", [*words, "--idle", "2"])
     channel = testbed.network.channels["video"]
+    receiver = receiver_of(testbed, channel, STREAM_COUNT)
     words = [sys.executable, "-m", "bench.traffic", "send", "--to", f"{channel.destination}:5004"]
     sender = testbed.popen("camera", [*words, "--count", str(STREAM_COUNT), "--rate", "2Mbps"])
     time.sleep(0.7)
     os.kill(testbed.child(child).pid, signal.SIGKILL)
     sender.communicate(timeout=30)
-    output, _ = receiver.communicate(timeout=30)
-    return int(json.loads(output)["received"])
+    return int(received_by(receiver)["received"])

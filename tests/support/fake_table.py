@@ -26,16 +26,18 @@ from controller.pipeline import (
     Action,
     ClosedPort,
     Entry,
+    FailoverGroup,
     FlowEntry,
-    GroupEntry,
     MatchValue,
     Output,
     PopMpls,
     Purpose,
     PushMpls,
+    ReparseGroup,
     SetField,
     SetMplsTtl,
     SetQueue,
+    Table,
     ToGroup,
     Withdrawal,
 )
@@ -159,7 +161,7 @@ class FakeSwitch:
         self.down: set[int] = set()
         self.closed: set[int] = set()
         self.flows: dict[tuple[int, int, tuple[tuple[str, MatchValue], ...]], FlowEntry] = {}
-        self.groups: dict[int, GroupEntry] = {}
+        self.groups: dict[int, FailoverGroup | ReparseGroup] = {}
         self.take(entries)
 
     @property
@@ -177,7 +179,9 @@ class FakeSwitch:
                 for action in entry.actions:
                     self._check(action)
                 self.flows[entry.table.number, entry.priority, tuple(sorted(entry.match.items()))] = entry
-            case GroupEntry():
+            case ReparseGroup():
+                self.groups[entry.group_id] = entry
+            case FailoverGroup():
                 for bucket in entry.buckets:
                     self._check_port(bucket.port)
                     self._check_port(bucket.watch_port)
@@ -210,7 +214,8 @@ class FakeSwitch:
                 journey.act(action)
             if flow.goto is not None and flow.goto.number <= table:
                 raise RefusedError(f"{flow} goes back from table {table}")
-            table = None if flow.goto is None else flow.goto.number
+            next_table = flow.goto or journey.take_resubmission()
+            table = None if next_table is None else next_table.number
         is_drop = not flows[-1].actions
         return Outcome(tuple(journey.departures), flows[-1].purpose if is_drop else None, tuple(flows))
 
@@ -238,6 +243,7 @@ class _Journey:
     packet: Packet
     queue_id: int = 0
     departures: list[Departure] = field(default_factory=list)
+    resubmitted: Table | None = None
 
     def act(self, action: Action) -> None:
         labels = self.packet.labels
@@ -264,12 +270,22 @@ class _Journey:
             case Output():
                 self._output(action.port)
             case ToGroup():
-                buckets = self.switch.groups[action.group_id].buckets
-                live = next((bucket for bucket in buckets if bucket.watch_port not in self.switch.down), None)
-                if live is not None:
-                    self._output(live.port)
+                self._enter(self.switch.groups[action.group_id])
             case _:
                 raise RefusedError(f"no such action: {action}")
+
+    def take_resubmission(self) -> Table | None:
+        """The table to which a group has sent the packet since the last call."""
+        table, self.resubmitted = self.resubmitted, None
+        return table
+
+    def _enter(self, group: FailoverGroup | ReparseGroup) -> None:
+        if isinstance(group, ReparseGroup):
+            self.resubmitted = group.table
+            return
+        live = next((bucket for bucket in group.buckets if bucket.watch_port not in self.switch.down), None)
+        if live is not None:
+            self._output(live.port)
 
     def _relabel(self, labels: tuple[Label, ...]) -> None:
         self.packet = replace(self.packet, labels=labels)

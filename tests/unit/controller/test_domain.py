@@ -46,9 +46,10 @@ from controller.pipeline import (
     PORTS,
     ClosedPort,
     Entry,
+    FailoverGroup,
     FlowEntry,
-    GroupEntry,
     Purpose,
+    ReparseGroup,
     Withdrawal,
     is_ours,
 )
@@ -149,7 +150,7 @@ def test_then_it_gets_its_base_in_one_batch_a_group_before_the_flows_that_use_it
     left.hear(SwitchConnected("left"))
     batch = left.one_send(FlowsReported("left", {}), at_ns=2 * S)
     assert batch.entries == base_entries(left.domain.network, "left")
-    assert isinstance(batch.entries[0], GroupEntry)
+    assert isinstance(batch.entries[0], FailoverGroup)
     assert (left.base.state, left.base.since_ns) == (State.INSTALLING, 2 * S)
 
 
@@ -349,8 +350,8 @@ def test_a_switch_that_comes_back_with_all_its_flows_is_sent_only_what_it_cannot
     left.hear(SwitchGone("left"))
     left.hear(SwitchConnected("left"))
     batch = left.one_send(FlowsReported("left", flows_of(all_entries(network))))
-    assert batch.entries == (base_entries(network, "left")[0],)
-    assert isinstance(batch.entries[0], GroupEntry)
+    assert batch.entries == base_entries(network, "left")[:2]
+    assert [type(entry) for entry in batch.entries] == [FailoverGroup, ReparseGroup]
     ends = left.one_send(Confirmed("left", batch.batch))
     assert ends.entries == ()
     left.confirm(ends)
@@ -371,7 +372,7 @@ def test_after_a_restart_of_the_controller_only_what_changed_is_sent(left: Scrip
     entries = base_entries(left.domain.network, "left")
     left.hear(SwitchConnected("left"))
     batch = left.one_send(FlowsReported("left", flows_of(entries[:-1])))
-    assert batch.entries == (entries[0], entries[-1])
+    assert batch.entries == (*entries[:2], entries[-1])
 
 
 def test_flows_that_bear_our_mark_and_that_nobody_wants_are_withdrawn_first(left: Script) -> None:
@@ -578,7 +579,7 @@ class DomainMachine(RuleBasedStateMachine):
             self.hear(Refused(batch.bridge, batch.batch, None, "no answer within 5 s"))
         else:
             taken = [entry for entry in batch.entries if entry != refused]
-            if isinstance(refused, GroupEntry):
+            if isinstance(refused, FailoverGroup | ReparseGroup):
                 taken = []
             self.switches[batch.bridge].take(taken)
         self.note_confirmed(batch, refused is None and verdict != "is silent")

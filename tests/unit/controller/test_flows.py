@@ -32,7 +32,17 @@ from support.networks import FAST, SLOW, channel, two_hypervisors
 from controller.flows import base_entries, is_scheduled, link_local, listener_entries, talker_entries
 from controller.labels import TTL_CHANNEL, TTL_RELATIVE, TTL_STAMPED, relative_deadline_label
 from controller.model import Channel, Network, Protocol, Scheduler, SwitchKind, Vm
-from controller.pipeline import ETH_ARP, ETH_IPV4, ETH_IPV6, ETH_MPLS_MULTICAST, GroupEntry, Output, Purpose, ToGroup
+from controller.pipeline import (
+    ETH_ARP,
+    ETH_IPV4,
+    ETH_IPV6,
+    ETH_MPLS_MULTICAST,
+    UPLINK_GROUP,
+    FailoverGroup,
+    Output,
+    Purpose,
+    ToGroup,
+)
 from controller.topology_file.load import parse
 from controller.wiring import EDF_PORT, UPLINK_PORT, port_to
 
@@ -226,7 +236,7 @@ def test_what_came_by_the_uplink_goes_to_vms_only(network: Network) -> None:
         for packet in arriving(network):
             outcome = bridge.forward(packet, UPLINK_PORT)
             actions = [action for flow in outcome.flows for action in flow.actions]
-            assert not any(isinstance(action, ToGroup) for action in actions)
+            assert ToGroup(UPLINK_GROUP) not in actions
             assert {action.port for action in actions if isinstance(action, Output)} <= to_vms
             assert len(outcome.ports) == len(set(outcome.ports))
 
@@ -358,7 +368,7 @@ def test_an_ovs_switch_on_the_way_uses_the_queue_of_the_class(network: Network, 
 def test_first_in_first_out_has_no_labels_and_no_flows_of_channels(network: Network) -> None:
     fabric = FakeNetwork(network)
     for name in network.hypervisors:
-        assert not any(isinstance(entry, GroupEntry) for entry in base_entries(network, name))
+        assert not any(isinstance(entry, FailoverGroup) for entry in base_entries(network, name))
         assert not {flow.purpose for flow in fabric.bridges[name].flows.values()} & {Purpose.TALKER, Purpose.LISTENER}
     for each in network.channels.values():
         delivery = fabric.send(each.talker, packet_of(network, each, dscp=46))

@@ -18,15 +18,18 @@ from controller.pipeline import (
     COOKIE_MARK,
     COOKIE_MARK_MASK,
     FORWARD,
+    LISTENER,
     MULTICAST,
+    REPARSE_GROUP,
     UPLINK_GROUP,
     Bucket,
     ClosedPort,
     Entry,
+    FailoverGroup,
     FlowEntry,
-    GroupEntry,
     Output,
     Purpose,
+    ReparseGroup,
     Withdrawal,
 )
 from controller.wiring import ports_of
@@ -159,7 +162,7 @@ def test_a_drop_has_no_instructions(datapath: FakeDatapath) -> None:
 
 
 def test_a_group_is_put_in_place_whether_it_is_there_or_not(datapath: FakeDatapath) -> None:
-    entry = GroupEntry(UPLINK_GROUP, (Bucket(watch_port=3, port=2), Bucket(watch_port=1, port=1)))
+    entry = FailoverGroup(UPLINK_GROUP, (Bucket(watch_port=3, port=2), Bucket(watch_port=1, port=1)))
     data = on_the_wire(openflow.message(datapath, entry))
     assert struct.unpack_from(GROUP_MOD, data, HEADER) == (0x8000, ofp.OFPGT_FF, UPLINK_GROUP)
     first = HEADER + struct.calcsize(GROUP_MOD)
@@ -169,6 +172,14 @@ def test_a_group_is_put_in_place_whether_it_is_there_or_not(datapath: FakeDatapa
     assert next_watch_port == 1
     outputs = [parser.OFPAction.parser(data, at + struct.calcsize(BUCKET)).port for at in (first, first + length)]
     assert outputs == [2, 1]
+
+
+def test_a_group_that_has_the_switch_read_a_packet_afresh(datapath: FakeDatapath) -> None:
+    data = on_the_wire(openflow.message(datapath, ReparseGroup(REPARSE_GROUP, LISTENER)))
+    assert struct.unpack_from(GROUP_MOD, data, HEADER) == (0x8000, ofp.OFPGT_SELECT, REPARSE_GROUP)
+    first = HEADER + struct.calcsize(GROUP_MOD)
+    (resubmit,) = [parser.OFPAction.parser(data, first + struct.calcsize(BUCKET))]
+    assert (resubmit.in_port, resubmit.table_id) == (0xFFF8, LISTENER.number)
 
 
 def test_a_closed_port_keeps_its_hardware_address(datapath: FakeDatapath) -> None:
