@@ -141,8 +141,8 @@ class Sink:
 
     def write_delays(self, file: Path) -> None:
         """All arrivals as CSV, for plots."""
-        lines = [f"{arrival.sequence},{arrival.delay_ns}" for arrival in self._arrivals()]
-        file.write_text("\n".join(["sequence,delay_ns", *lines]) + "\n")
+        lines = [f"{arrival.sequence},{arrival.sent_ns},{arrival.delay_ns}" for arrival in self._arrivals()]
+        file.write_text("\n".join(["sequence,sent_ns,delay_ns", *lines]) + "\n")
 
     def _arrivals(self) -> Any:
         return self._keep[1][0 : self._sink.recorded]
@@ -190,6 +190,7 @@ def _run_until_signal(job: Source | Sink, priority: int) -> None:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
     with ThreadPoolExecutor(1) as thread:
         thread.submit(job.run).result()
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # ending takes a while, and is not urgent
 
 
 def _send(args: argparse.Namespace) -> dict[str, Any]:
@@ -249,7 +250,7 @@ def _parser() -> argparse.ArgumentParser:
         "--count", type=integer(COUNTS), default=1_000_000, help="end after so many packets (default: a million)"
     )
     receive.add_argument(
-        "--delays", type=Path, metavar="FILE", help="write each packet's sequence number and delay, CSV"
+        "--delays", type=Path, metavar="FILE", help="write each packet's sequence number, send time and delay, CSV"
     )
     _listen_arguments(programs.add_parser("sink", parents=[common], help="count packets and bytes, cheaply"))
     return parser

@@ -221,6 +221,7 @@ record(struct traffic_sink *sink, struct mmsghdr *message)
     memcpy(&sent_ns, at + sizeof sequence, sizeof sent_ns);
     sink->arrivals[sink->recorded] = (struct traffic_arrival) {
         .sequence = be64toh(sequence),
+        .sent_ns = (int64_t) be64toh(sent_ns),
         .delay_ns = (int64_t) (kernel_time_ns(&message->msg_hdr) - be64toh(sent_ns)) };
     add(&sink->recorded, 1);
 }

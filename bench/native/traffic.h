@@ -38,6 +38,7 @@ int traffic_send(struct traffic_source *);
 
 struct traffic_arrival {
     uint64_t sequence;
+    int64_t sent_ns;            /* By the source, on the wall clock. */
     int64_t delay_ns;           /* The kernel's receive time less the source's. */
 };
 

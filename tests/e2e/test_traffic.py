@@ -18,6 +18,7 @@ import pytest
 
 from bench import forwarders
 from bench.network import private_network
+from bench.stalls import StallWatch
 from bench.traffic import BATCH, RECEIVE_BUFFER_BYTES, SO_RCVBUFFORCE, Sink, Source, udp_sink_socket, udp_source_socket
 from controller.units import NS_PER_S
 
@@ -207,3 +208,9 @@ def test_a_measured_lane_moves_no_more_than_was_sent() -> None:
         with forwarders.bare(lane, 1, forwarders.BEST_EFFORT):
             rates = forwarders.measure(lane, 0, forwarders.frames(forwarders.BEST_EFFORT, 64), window_s=0.3)
     assert 0 < rates.moved <= rates.offered * 1.1
+
+
+def test_processors_are_watched_for_stalls() -> None:
+    with StallWatch() as watch:
+        time.sleep(0.5)
+    assert all(stall.duration_ns > 0 for stall in watch.stalls)
