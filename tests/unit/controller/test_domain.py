@@ -582,7 +582,8 @@ class DomainMachine(RuleBasedStateMachine):
             if isinstance(refused, FailoverGroup | ReparseGroup):
                 taken = []
             self.switches[batch.bridge].take(taken)
-        self.note_confirmed(batch, refused is None and verdict != "is silent")
+        is_whole = refused is None or isinstance(refused, Withdrawal)  # which is tried again at the next report
+        self.note_confirmed(batch, is_whole and verdict != "is silent")
         self.hear(Confirmed(batch.bridge, batch.batch))
 
     def note_confirmed(self, batch: Send, is_whole: bool) -> None:
