@@ -10,9 +10,10 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -20,7 +21,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from controller import resources, view
 from controller.domain import Domain
@@ -32,8 +32,10 @@ PROBLEM = "application/problem+json"
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 1.0
 CONCURRENT_REQUESTS_MAX = 64
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Answer = TypeVar("Answer")
+CallNext = Callable[[Request], Awaitable[Response]]
 
 
 class Readable(Protocol):
@@ -59,7 +61,7 @@ def api(domain: Readable, endpoint: Endpoint) -> FastAPI:
         version="1",
         redoc_url=None,
     )
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", endpoint.address])
+    app.middleware("http")(_refuse_foreign_hosts({*LOOPBACK, endpoint.address}))
     app.add_exception_handler(StarletteHTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _validation_problem)
     app.add_exception_handler(Exception, _unforeseen_problem)
@@ -128,6 +130,24 @@ def _add_routes(app: FastAPI, domain: Readable) -> None:
         if not found.is_healthy:
             response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
         return found
+
+
+def _refuse_foreign_hosts(hosts: set[str]) -> Callable[[Request, CallNext], Awaitable[Response]]:
+    async def middleware(request: Request, call_next: CallNext) -> Response:
+        host = request.headers.get("host", "")
+        if _hostname(host) not in hosts:
+            return _problem(HTTPStatus.BAD_REQUEST, f"this is not '{host}'; ask for 127.0.0.1 or localhost")
+        return await call_next(request)
+
+    return middleware
+
+
+def _hostname(host: str) -> str | None:
+    """A Host header without its port, in lower case."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
 
 
 def _problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

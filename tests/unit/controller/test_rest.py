@@ -184,11 +184,12 @@ def test_a_request_that_does_not_fit_its_route() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example", ""]
+    "host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example", "", "[bad"]
 )
 def test_a_request_for_another_host_is_refused(left: Driver, host: str) -> None:
     answer = ask(left, "/v1/channels", host=host)
     assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
     assert "video" not in answer.text
 
 
