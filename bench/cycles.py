@@ -45,14 +45,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the cycles, print what they took, and say whether anything was left."""
     import topologies
+    from topologies.interruption import interruptible
 
     file = Path(topologies.__file__).parent / "one_channel.yaml"
     progress = Progress(args.count)
     cycles = []
-    for number in range(1, args.count + 1):
-        how = way_to_end(number, args.count)
-        progress.step(f"up, {how.name}")
-        cycles.append(cycle(file, how))
+    with interruptible():
+        for number in range(1, args.count + 1):
+            how = way_to_end(number, args.count)
+            progress.step(f"up, {how.name}")
+            cycles.append(cycle(file, how))
     progress.end()
     return publish(report(cycles), args)
 
@@ -71,10 +73,13 @@ def cycle(file: Path, how: signal.Signals) -> Cycle:
     before = snapshot.take()
     begun_s = time.monotonic()
     with subprocess.Popen([sys.executable, "-m", "rtvnic", "up", str(file)], text=True, **_PIPES) as process:
-        _await_up(process)
-        up_s = time.monotonic()
-        process.send_signal(how)
-        process.communicate(timeout=STOP_TIMEOUT_S)
+        try:
+            _await_up(process)
+            up_s = time.monotonic()
+            process.send_signal(how)
+            process.communicate(timeout=STOP_TIMEOUT_S)
+        finally:
+            process.terminate()
     ended_s = time.monotonic()
     left = [] if how is signal.SIGKILL else snapshot.left_since(before)
     return Cycle(how, up_s - begun_s, ended_s - up_s, left)

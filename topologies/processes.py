@@ -6,6 +6,7 @@ do. Standard error goes to a log file. One thread for each child waits for its e
 
 from __future__ import annotations
 
+import select
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from pathlib import Path
 from controller.errors import CannotRun
 
 READY = "ready\n"
+READY_TIMEOUT_S = 30.0
 BACKOFF_S = 0.1
 BACKOFF_MOST_S = 5.0
 LASTING_S = 10.0
@@ -73,8 +75,10 @@ class Child:
             )
 
     def _is_ready(self) -> bool:
+        """Whether it says so within READY_TIMEOUT_S; its line comes whole."""
         assert self._process.stdout is not None
-        return self._process.stdout.readline() == READY
+        has_spoken, _, _ = select.select([self._process.stdout], [], [], READY_TIMEOUT_S)
+        return bool(has_spoken) and self._process.stdout.readline() == READY
 
     def _watch(self) -> None:
         backoff_s = BACKOFF_S

@@ -182,7 +182,7 @@ def _section(default: Any, at_most: int, description: str, **more: Any) -> Any:
 class File(Form):
     """A network with real-time channels: hypervisors, the switches between them, virtual machines and channels."""
 
-    example = "version: 1"
+    example = "{version: 1, hypervisors: {left: {uplink: 100Mbps}}}"
     version: Annotated[int, choice([1])] = Field(description="The version of this form: 1.")
     hypervisors: dict[NodeName, HypervisorForm] = _section(..., 64, "The physical machines, by name.", minProperties=1)
     switches: dict[NodeName, ShortSwitch] = _section(
