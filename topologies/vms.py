@@ -29,8 +29,7 @@ class Vms:
     """The running VMs of `network`. They end with `stop`, and when this process ends. Raises CannotRun."""
 
     def __init__(self, network: Network) -> None:
-        if shutil.which("mnexec") is None:
-            raise CannotRun("Mininet's mnexec is not installed", "apt-get install mininet")
+        _check_mnexec()
         setLogLevel("warning")
         Mininet.inited = True  # its `init` would raise system-wide limits that nobody sets back
         self._network = network
@@ -67,6 +66,16 @@ class Vms:
             program.wait()
         for host in self._mininet.hosts:
             host.terminate()
+
+
+def _check_mnexec() -> None:
+    """Mininet itself would wait for ever for a host that could not start."""
+    if shutil.which("mnexec") is None:
+        raise CannotRun("Mininet's mnexec is not installed", "apt-get install mininet")
+    trial = subprocess.run(["mnexec", "-n", "true"], capture_output=True, text=True, check=False)
+    if trial.returncode:
+        reason = trial.stderr.strip() or "no message"
+        raise CannotRun(f"no network namespace for a VM: mnexec says {reason!r}", "be root; a container: --privileged")
 
 
 def _tell_mininet(host: Any, vm: Vm) -> None:
