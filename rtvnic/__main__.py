@@ -16,6 +16,7 @@ from controller.errors import RtvnicError
 
 VERBS = {
     "check": "validate a topology file, or print its JSON Schema",
+    "plan": "say whether the links can keep all deadlines, and what else they could keep",
     "up": "run a topology file in Mininet until Ctrl-C",
     "controller": "run the controller of one domain",
     "shim": "run the EDF shim between two interfaces",

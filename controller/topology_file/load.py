@@ -7,23 +7,26 @@ from pathlib import Path
 from controller.errors import CannotRun, InvalidFile
 from controller.model import Network
 from controller.topology_file.build import network
-from controller.topology_file.rules import FORM_RULES, NETWORK_RULES, Draft
+from controller.topology_file.rules import ADMISSION_RULES, FORM_RULES, NETWORK_RULES, Draft
 from controller.topology_file.schema import validate
 from controller.topology_file.source import MAX_BYTES, Finding, Source, read
 
 
-def load(file: Path) -> Network:
-    """The network in `file`. Raises InvalidFile with all its problems, CannotRun if it cannot be read at all."""
+def load(file: Path, is_admission_asked: bool = True) -> Network:
+    """The network in `file`. Raises InvalidFile with all its problems, CannotRun if it cannot be read at all.
+
+    A file that asks for more than its links can keep is a problem too, where admission is asked.
+    """
     try:
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise CannotRun(f"cannot read {file}: {reason}", "give the path of a topology file") from None
-    return parse(content, file)
+    return parse(content, file, is_admission_asked)
 
 
-def parse(content: bytes, file: Path) -> Network:
+def parse(content: bytes, file: Path, is_admission_asked: bool = True) -> Network:
     """The network in `content`, whatever bytes it is. `file` is its name in messages. Raises InvalidFile."""
     source = read(content, str(file))
     form, findings = validate(source.data)
@@ -31,7 +34,9 @@ def parse(content: bytes, file: Path) -> Network:
     findings += [finding for rule in FORM_RULES for finding in rule(draft)]
     _stop_if_any(findings, source, file)
     result = network(form, file)
-    _stop_if_any([finding for rule in NETWORK_RULES for finding in rule(result)], source, file)
+    rules = (NETWORK_RULES, ADMISSION_RULES) if is_admission_asked else (NETWORK_RULES,)
+    for group in rules:
+        _stop_if_any([finding for rule in group for finding in rule(result)], source, file)
     return result
 
 

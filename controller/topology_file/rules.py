@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from controller.admission import demands_on, edf_link, refusal, shortage
 from controller.model import IpInterface, Network, SwitchKind
 from controller.routing import loops_of_plain_switches, unreachable_hypervisors
 from controller.topology_file.build import common_addresses, deadline_classes, endpoint, vm_mac
@@ -232,6 +233,14 @@ def reachability(network: Network) -> Findings:
         yield Finding(("hypervisors", name, "uplink"), message)
 
 
+def admission(network: Network) -> Findings:
+    """Each uplink keeps the deadlines of the channels that leave by it, whatever else is sent."""
+    for name, hypervisor in network.hypervisors.items():
+        link, demands = edf_link(hypervisor), demands_on(network, name)
+        if found := shortage(link, demands):
+            yield Finding(("hypervisors", name, "uplink"), refusal(link, demands, found))
+
+
 FORM_RULES = (
     hypervisor_exists,
     node_names,
@@ -250,6 +259,8 @@ FORM_RULES = (
     uplink_loads,
 )
 NETWORK_RULES = (interface_names, plain_loops, reachability)
+ADMISSION_RULES = (admission,)
+"""These say no to a file that is valid: it asks for more than its links have."""
 
 
 def _repeated(items: Iterable[tuple[Any, Place]]) -> Iterator[tuple[Place, Any, Place]]:

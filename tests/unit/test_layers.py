@@ -23,6 +23,7 @@ LEVELS = {
     "controller.errors": 0,
     "controller.model": 0,
     "controller.units": 0,
+    "controller.admission": 1,
     "controller.labels": 1,
     "controller.routing": 1,
     "controller.topology_file": 1,
