@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Self
 
+from controller.errors import CannotRun
 from controller.units import NS_PER_MS, NS_PER_S
 
 PERIOD_NS = NS_PER_MS
@@ -47,7 +48,10 @@ class Stall:
 
 
 class StallWatch:
-    """Watches all processors inside a with block; `stalls` has what was seen once that is over."""
+    """Watches all processors inside a with block; `stalls` has what was seen once that is over.
+
+    The end of the block raises CannotRun if watching is not permitted.
+    """
 
     def __init__(self) -> None:
         self.stalls: Sequence[Stall] = ()
@@ -56,14 +60,16 @@ class StallWatch:
     def __enter__(self) -> Self:
         for cpu in sorted(os.sched_getaffinity(0)):
             words = [sys.executable, "-m", "bench.stalls", "--cpu", str(cpu)]
-            self._watchers.append(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
+            self._watchers.append(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for watcher in self._watchers:
             watcher.terminate()
-        found = [stall for watcher in self._watchers for stall in json.loads(watcher.communicate()[0] or "[]")]
-        self.stalls = [Stall(*stall) for stall in found]
+        outputs = [watcher.communicate()[0] for watcher in self._watchers]
+        if kind is None and any(watcher.returncode == CannotRun.exit_code for watcher in self._watchers):
+            raise CannotRun("processors cannot be watched without leave to use SCHED_FIFO", "run it as root")
+        self.stalls = [Stall(*stall) for output in outputs for stall in json.loads(output or "[]")]
 
 
 def watch(is_over: list[bool]) -> list[tuple[int, int]]:
@@ -94,7 +100,10 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(number, end)
     gc.disable()
     os.sched_setaffinity(0, [args.cpu])
-    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+    except PermissionError:
+        return CannotRun.exit_code
     print(json.dumps(watch(is_over)))
     return 0
 

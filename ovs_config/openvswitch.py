@@ -12,7 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,26 +88,35 @@ def _start_private(run_dir: Path) -> OpenVSwitch:
 
 
 def _running(directory: Path, private: bool) -> OpenVSwitch:
-    version = _check_machine()
+    _check_machine()
     pid = _pid_of("ovs-vswitchd", directory)
     if pid is None:
         raise CannotRun(f"ovs-vswitchd does not run in {directory}", "systemctl restart openvswitch-switch")
-    return OpenVSwitch(directory, pid, private, version, _datapath_type())
+    return OpenVSwitch(directory, pid, private, _version(), _datapath_type())
 
 
-def _check_machine() -> str:
-    """The version of the installed Open vSwitch. Raises CannotRun, with the cure, where RTvNIC cannot work."""
+def lacks() -> Iterator[CannotRun]:
+    """What Open vSwitch and RTvNIC need from this machine and do not find, each with its cure."""
     if os.geteuid() != 0:
-        raise CannotRun("configuring network interfaces needs root", "run it again with sudo")
-    if shutil.which("ovs-vswitchd") is None or shutil.which("ovs-vsctl") is None:
-        raise CannotRun("Open vSwitch is not installed", INSTALL)
+        yield CannotRun("configuring network interfaces needs root", "run it again with sudo")
     if not Path("/dev/net/tun").exists():
-        raise CannotRun("/dev/net/tun does not exist", "modprobe tun; in a container: --device /dev/net/tun")
+        yield CannotRun("/dev/net/tun does not exist", "modprobe tun; in a container: --device /dev/net/tun")
+    if shutil.which("ovs-vswitchd") is None or shutil.which("ovs-vsctl") is None:
+        yield CannotRun("Open vSwitch is not installed", INSTALL)
+    elif tuple(int(part) for part in _version().split(".")[:2]) < OLDEST:
+        yield CannotRun(f"Open vSwitch {_version()} is too old; 2.17 is the oldest that works", INSTALL)
+
+
+def _check_machine() -> None:
+    """Raises CannotRun for the first thing that the machine lacks."""
+    for lack in lacks():
+        raise lack
+
+
+def _version() -> str:
+    """Of the installed Open vSwitch; `0.0` if it does not tell."""
     found = re.search(r"\d+(\.\d+)+", _output("ovs-vswitchd", "--version"))
-    version = found.group() if found else "unknown"
-    if not found or tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
-        raise CannotRun(f"Open vSwitch {version} is too old; 2.17 is the oldest that works", INSTALL)
-    return version
+    return found.group() if found else "0.0"
 
 
 def _datapath_type() -> DatapathType:

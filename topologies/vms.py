@@ -29,7 +29,7 @@ class Vms:
     """The running VMs of `network`. They end with `stop`, and when this process ends. Raises CannotRun."""
 
     def __init__(self, network: Network) -> None:
-        _check_mnexec()
+        check_mnexec()
         setLogLevel("warning")
         Mininet.inited = True  # its `init` would raise system-wide limits that nobody sets back
         self._network = network
@@ -68,8 +68,8 @@ class Vms:
             host.terminate()
 
 
-def _check_mnexec() -> None:
-    """Mininet itself would wait for ever for a host that could not start."""
+def check_mnexec() -> None:
+    """Raises CannotRun. Mininet itself would wait for ever for a host that could not start."""
     if shutil.which("mnexec") is None:
         raise CannotRun("Mininet's mnexec is not installed", "apt-get install mininet")
     trial = subprocess.run(["mnexec", "-n", "true"], capture_output=True, text=True, check=False)
