@@ -212,7 +212,7 @@ class Domain:
         if end.role is Role.LISTENER:
             return ""
         listener = self.remote_end(end.channel)
-        if listener.state is State.INSTALLED:
+        if listener.state in (State.INSTALLED, State.DEGRADED):
             return ""
         return f"the listener's end is {standing(listener.state, listener.why)}"
 

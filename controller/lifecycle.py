@@ -21,6 +21,8 @@ class State(StrEnum):
     REFUSED = "refused"
     OFF = "off"
     """Nothing is to be installed: an uplink of the channel is first in, first out."""
+    DEGRADED = "degraded"
+    """Installed, but the shim of this end does not answer: if it is dead, packets go past it, without EDF."""
 
 
 class Step(StrEnum):

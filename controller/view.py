@@ -7,7 +7,7 @@ from controller.flows import is_scheduled
 from controller.labels import relative_deadline_label
 from controller.lifecycle import State, standing
 from controller.model import Channel, DeadlineClass, Network, SwitchKind
-from controller.parts import Bridge, Miss
+from controller.parts import Bridge, End, Miss
 from controller.pipeline import Purpose
 from controller.reports import EndReport, EndReports, Role, Summary
 from controller.resources import (
@@ -49,8 +49,8 @@ def ends(domain: Domain) -> EndReports:
         book = books.get(str(end.channel.label), {})
         reports[name] = EndReport(
             role=end.role,
-            state=end.state,
-            why=end.why,
+            state=State.DEGRADED if _is_degraded(domain, end) else end.state,
+            why=f"the shim of {domain.name} {domain.shim.why}" if _is_degraded(domain, end) else end.why,
             packets=counted.packets if counted else 0,
             bytes=counted.bytes if counted else 0,
             missed=0 if is_talker else book.get("missed", 0),
@@ -138,6 +138,11 @@ def health(domain: Domain) -> HealthView:
     return HealthView(domain=domain.name, is_healthy=not problems, problems=tuple(problems))
 
 
+def _is_degraded(domain: Domain, end: End) -> bool:
+    needs_shim = not domain.network.is_local(end.channel)
+    return end.state is State.INSTALLED and needs_shim and not domain.shim.is_ready
+
+
 def _channel(domain: Domain, channel: Channel, own: EndReport | None) -> ChannelView:
     talker, listener = _both_ends(domain, channel, own)
     worst = max((listener, talker), key=lambda end: _BADNESS[end.state])  # of equals the one that comes first
@@ -173,7 +178,14 @@ def _channel(domain: Domain, channel: Channel, own: EndReport | None) -> Channel
     )
 
 
-_BADNESS = {State.OFF: 0, State.INSTALLED: 1, State.INSTALLING: 2, State.WAITING: 3, State.REFUSED: 4}
+_BADNESS = {
+    State.OFF: 0,
+    State.INSTALLED: 1,
+    State.DEGRADED: 2,
+    State.INSTALLING: 3,
+    State.WAITING: 4,
+    State.REFUSED: 5,
+}
 
 
 def _both_ends(domain: Domain, channel: Channel, own: EndReport | None) -> tuple[EndReport, EndReport]:

@@ -22,6 +22,7 @@ VERBS = {
     "shim": "run the EDF shim between two interfaces",
     "show": "print the state of a running controller",
     "bench": "run an experiment",
+    "tune": "change settings of this machine that deadlines gain from, or undo it",
     "doctor": "say what this machine lacks, and the cure",
     "down": "remove what a killed run left behind",
 }

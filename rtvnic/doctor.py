@@ -130,7 +130,7 @@ def real_time(what: str) -> Iterator[Line]:
         yield Line(what, State.FINE, "no throttling of real-time threads")
     else:
         found = f"real-time threads may be stopped after {runtime_us} us of each second"
-        yield Line(what, State.POOR, found, "at high load: sysctl -w kernel.sched_rt_runtime_us=-1")
+        yield Line(what, State.POOR, found, "rtvnic tune")
 
 
 def stalls(what: str) -> Iterator[Line]:

@@ -217,6 +217,16 @@ def test_each_channel_goes_its_own_way(left: Script) -> None:
     assert (left.end("audio")[0], left.end("video")[0]) == (State.INSTALLED, State.WAITING)
 
 
+def test_a_listener_without_its_shim_is_a_listener_all_the_same(left: Script) -> None:
+    """Else a talker whose switch comes back would wait for a shim that is not its own."""
+    left.hear(SwitchConnected("left"))
+    left.confirm(left.one_send(FlowsReported("left", {})))
+    left.hear(ShimReady())
+    (batch,) = left.hear(PeerReported("right", {"audio": EndReport(role=Role.LISTENER, state=State.DEGRADED)}))
+    assert isinstance(batch, Send)
+    assert [entry.subject for entry in batch.entries if isinstance(entry, FlowEntry)] == [18]
+
+
 def test_a_channel_within_the_domain_needs_neither_shim_nor_peer() -> None:
     network = two_hypervisors(kind=SwitchKind.PLAIN)
     third = replace(network.vms["vm2"], name="vm3", hypervisor="left")

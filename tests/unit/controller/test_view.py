@@ -20,6 +20,7 @@ from controller.events import (
     Refused,
     Send,
     ShimGone,
+    ShimReady,
     ShimReported,
     SwitchConnected,
     Traffic,
@@ -307,3 +308,13 @@ def test_a_domain_without_a_shim_is_healthy_without_one() -> None:
     driver.connect()
     driver.hear(peer_tells(network, "right", Role.LISTENER))
     assert view.health(driver.domain).is_healthy
+
+
+def test_an_installed_end_without_its_shim_is_degraded(talker: Driver) -> None:
+    assert channel_of(talker, "video").state is State.INSTALLED
+    talker.hear(ShimGone("is not running"))
+    video = channel_of(talker, "video")
+    assert (video.state, video.why) == (State.DEGRADED, "the shim of left is not running")
+    assert view.ends(talker.domain).ends["video"].state is State.DEGRADED
+    talker.hear(ShimReady())
+    assert channel_of(talker, "video").state is State.INSTALLED
