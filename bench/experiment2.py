@@ -36,6 +36,9 @@ FRAME_BYTES = PAYLOAD_BYTES + 8 + 20 + 14
 """UDP, IPv4 and Ethernet headers."""
 
 NOISE_BPS = 300_000_000
+NOISE_BURST = 8
+"""Packets at a wake-up: a flood comes in bursts, and a source that wakes up for each packet costs most of a core."""
+
 NOISE, SINK = "noise", "sink"
 NOISE_PORT = 5005
 CHANNEL_PORT = 5004
@@ -185,7 +188,7 @@ def _source(testbed: Testbed, channel: Channel, count: int) -> subprocess.Popen[
 def _flood(testbed: Testbed, seconds: float) -> subprocess.Popen[str]:
     to = testbed.network.vms[SINK].addresses[0].ip
     options = ("--to", f"{to}:{NOISE_PORT}", "--rate", f"{NOISE_BPS}bps", "--seconds", seconds)
-    return _program(testbed, NOISE, "send", *options, "--payload", PAYLOAD_BYTES)
+    return _program(testbed, NOISE, "send", *options, "--payload", PAYLOAD_BYTES, "--burst", NOISE_BURST)
 
 
 def _program(testbed: Testbed, vm: str, *words: object) -> subprocess.Popen[str]:
