@@ -17,16 +17,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
-from controller.labels import MAX_DEADLINE_NS, MIN_DEADLINE_NS
-from controller.model import LABEL_STACK_BYTES, WIRE_OVERHEAD_BYTES, Channel, Hypervisor, Network, Scheduler
+from controller.labels import MAX_DEADLINE_NS
+from controller.model import (
+    FULL_FRAME_BYTES,
+    FULL_LABELLED_FRAME_BYTES,
+    SHORTEST_DEADLINE_NS,
+    VM_MTU,
+    Channel,
+    Hypervisor,
+    Network,
+    Scheduler,
+)
 from controller.units import DURATION, NS_PER_S, RATE
 
-_ETHERNET_BYTES = 14
-_IP_AND_UDP_BYTES = 28
-_MTU_BYTES = 1500
-FULL_FRAME_BYTES = _MTU_BYTES + _ETHERNET_BYTES + WIRE_OVERHEAD_BYTES
-FULL_LABELLED_FRAME_BYTES = FULL_FRAME_BYTES + LABEL_STACK_BYTES
-FULL_PAYLOAD_BYTES = _MTU_BYTES - _IP_AND_UDP_BYTES
+FULL_PAYLOAD_BYTES = VM_MTU - 28
+"""Of a full packet, without its IPv4 and UDP headers."""
 
 _HEAVIEST_TOLD = 3
 
@@ -86,10 +91,10 @@ def is_admitted(link: EdfLink, demands: Sequence[Demand]) -> bool:
 def smallest_deadline_ns(link: EdfLink, demands: Sequence[Demand], name: str) -> int | None:
     """The smallest deadline with which the demand `name` is admitted beside the others; None: none helps.
 
-    It is one that a deadline label can say.
+    It is one that a file may ask for.
     """
     return _smallest(
-        range(MIN_DEADLINE_NS, MAX_DEADLINE_NS + 1),
+        range(SHORTEST_DEADLINE_NS, MAX_DEADLINE_NS + 1),
         lambda deadline_ns: is_admitted(
             link, _changed(demands, name, lambda demand: replace(demand, deadline_ns=deadline_ns))
         ),
@@ -193,8 +198,8 @@ def _smallest(allowed: range, passes: Callable[[int], bool]) -> int | None:
 
 def refusal(link: EdfLink, demands: Sequence[Demand], found: Shortage) -> str:
     """`found` in words: where the link falls short, who weighs most there, and what would be accepted instead."""
-    when = "their rates alone are too much" if found.t_ns is None else f"within {DURATION.format(found.t_ns)}"
-    what = f"{link.name} cannot keep all deadlines: {when}, {found.missing_bits:,} bits too many"
+    when = "each second" if found.t_ns is None else f"in the worst {DURATION.format(found.t_ns)}"
+    lack = f"{when} it is asked for {found.missing_bits:,} bits more than it sends"
     heaviest = found.heaviest[0]
     deadline_ns = smallest_deadline_ns(link, demands, heaviest)
     rate_bps, slack_ns = largest_rate_bps(link, demands, heaviest), smallest_slack_ns(link, demands)
@@ -206,7 +211,7 @@ def refusal(link: EdfLink, demands: Sequence[Demand], found: Shortage) -> str:
     if slack_ns is not None and slack_ns > link.be_slack_ns:
         remedies.append(f"be_slack: {DURATION.format(rounded_up(slack_ns))} or more")
     advice = f"one of these would do: {'; '.join(remedies)}" if remedies else "take channels away, or a faster uplink"
-    return f"{what}; most of it from {', '.join(found.heaviest)}; {advice}"
+    return f"{link.name} cannot keep all deadlines: {lack}; most of it from {', '.join(found.heaviest)}; {advice}"
 
 
 def payload_bps(wire_bps: int) -> int:

@@ -47,7 +47,6 @@ TRANSITIONS: Mapping[tuple[State, Step], State] = {
     (State.INSTALLING, Step.REFUSED): State.REFUSED,
     (State.INSTALLING, Step.LOST): State.WAITING,
     (State.INSTALLED, Step.LOST): State.WAITING,
-    (State.REFUSED, Step.REFUSED): State.REFUSED,
     (State.REFUSED, Step.LOST): State.WAITING,
     (State.REFUSED, Step.RETRIED): State.WAITING,
 }

@@ -19,6 +19,14 @@ LABEL_STACK_BYTES = 8
 WIRE_OVERHEAD_BYTES = 24
 """Preamble 7, start 1, FCS 4 and gap 12: what a frame occupies on the wire beyond its own bytes."""
 
+VM_MTU = 1500
+FULL_FRAME_BYTES = VM_MTU + 14 + WIRE_OVERHEAD_BYTES
+FULL_LABELLED_FRAME_BYTES = FULL_FRAME_BYTES + LABEL_STACK_BYTES
+"""A VM's largest packet on the wire, with its Ethernet header: as best effort, and on a channel."""
+
+SHORTEST_DEADLINE_NS = 200_000
+"""What a file may ask for; a deadline label could say a little less."""
+
 NAME_MAX = 10
 """A node's name; the kernel allows 15 characters for the interfaces derived from it (`left-shim`)."""
 

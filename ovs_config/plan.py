@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from controller.model import LABEL_STACK_BYTES, Channel, Endpoint, Network, Scheduler
+from controller.model import LABEL_STACK_BYTES, VM_MTU, Channel, Endpoint, Network, Scheduler
 from controller.wiring import Port, PortRole, ports_of, shim_interface
 
-VM_MTU = 1500
 LABELLED_MTU = VM_MTU + LABEL_STACK_BYTES
 """A frame that outgrows a port's MTU by a label is dropped without a word."""
 

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 
 from pyroute2 import IPRoute
 
-from controller.model import Network, SwitchKind, Vm
+from controller.model import VM_MTU, Network, SwitchKind, Vm
 from controller.wiring import port_to, ports_of
 from ovs_config import links
-from ovs_config.plan import VM_MTU
 
 NO_DUPLICATE_DETECTION = 0x02
 """IFA_F_NODAD: a declared IPv6 address is used at once."""

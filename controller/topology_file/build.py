@@ -7,8 +7,7 @@ from pathlib import Path
 
 from controller.labels import assign_channel_labels
 from controller.model import (
-    LABEL_STACK_BYTES,
-    WIRE_OVERHEAD_BYTES,
+    FULL_LABELLED_FRAME_BYTES,
     Channel,
     DeadlineClass,
     Endpoint,
@@ -26,7 +25,6 @@ from controller.units import NS_PER_MS
 
 FIRST_OPENFLOW_PORT = 6653
 FIRST_REST_PORT = 8181
-_FULL_FRAME_BYTES = 1514 + LABEL_STACK_BYTES + WIRE_OVERHEAD_BYTES
 _DEFAULT_CLASSES = (
     ("2ms", 7, 46, 2),
     ("4ms", 6, 44, 4),
@@ -143,4 +141,4 @@ def _channel(name: str, label: int, form: ChannelForm, file: File, classes: tupl
 
 def default_burst_bytes(rate_bps: int) -> int:
     """What a channel may send at once where the file does not say: 1 ms at its rate, at least two full frames."""
-    return max(2 * _FULL_FRAME_BYTES, rate_bps // 8 // 1000)
+    return max(2 * FULL_LABELLED_FRAME_BYTES, rate_bps // 8 // 1000)

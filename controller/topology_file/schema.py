@@ -14,13 +14,12 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, core_schema
 
 from controller.labels import MAX_DEADLINE_NS
-from controller.model import IpInterface, Protocol, Scheduler, SwitchKind
+from controller.model import SHORTEST_DEADLINE_NS, IpInterface, Protocol, Scheduler, SwitchKind
 from controller.topology_file import fields
 from controller.topology_file.fields import choice, quantity, shown, suggestion, whole_number
 from controller.topology_file.source import Finding, Place
-from controller.units import DURATION, NS_PER_US, RATE, SIZE
+from controller.units import DURATION, RATE, SIZE
 
-SHORTEST_DEADLINE_NS = 200 * NS_PER_US
 MISS_HANDLERS = ("log",)
 
 

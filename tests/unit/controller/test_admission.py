@@ -27,8 +27,7 @@ from controller.admission import (
     smallest_deadline_ns,
     smallest_slack_ns,
 )
-from controller.labels import MIN_DEADLINE_NS
-from controller.model import Scheduler
+from controller.model import SHORTEST_DEADLINE_NS, Scheduler
 from controller.topology_file.load import load
 from controller.units import NS_PER_MS, NS_PER_US
 
@@ -83,7 +82,7 @@ def test_one_packet_needs_its_own_time_and_that_of_the_frame_before_it() -> None
     exactly_ns = (1538 + 1546) * 8
     assert is_admitted(LINK, alone(exactly_ns))
     assert not is_admitted(LINK, alone(exactly_ns - 1))
-    assert smallest_deadline_ns(LINK, alone(5 * NS_PER_MS), "c") == MIN_DEADLINE_NS, "a label says no less"
+    assert smallest_deadline_ns(LINK, alone(5 * NS_PER_MS), "c") == SHORTEST_DEADLINE_NS, "a file asks for no less"
     slow = replace(LINK, rate_bps=LINK_BPS // 10)
     assert smallest_deadline_ns(slow, alone(5 * NS_PER_MS), "c") == 10 * exactly_ns
 
@@ -135,7 +134,8 @@ def test_a_refusal_says_what_would_be_accepted_and_that_is_true() -> None:
     found = shortage(LINK, demands)
     assert found is not None
     assert refusal(LINK, demands, found) == (
-        "the uplink cannot keep all deadlines: within 1ms, 212,368 bits too many; most of it from large; "
+        "the uplink cannot keep all deadlines: in the worst 1ms it is asked for 212,368 bits more than it sends; "
+        "most of it from large; "
         "one of these would do: deadline: 1.22ms or more for 'large'"
     )
     assert is_admitted(LINK, [demands[0], replace(demands[1], deadline_ns=1_220_000)])
@@ -146,7 +146,7 @@ def test_a_refusal_by_rate_alone() -> None:
     found = shortage(LINK, demands)
     assert found is not None
     text = refusal(LINK, demands, found)
-    assert "their rates alone are too much, 500,000,001 bits too many" in text
+    assert "each second it is asked for 500,000,001 bits more than it sends" in text
     assert "min_rate: 476Mbps or less for 'b'" in text
 
 

@@ -43,7 +43,9 @@ def test_a_file_that_is_refused(slow: Path, capsys: pytest.CaptureFixture[str]) 
     said = capsys.readouterr()
     assert "refused" in said.out
     assert said.err == (
-        "the uplink of left cannot keep all deadlines: within 2ms, 17,040 bits too many; most of it from video; "
+        "the uplink of left cannot keep all deadlines: "
+        "in the worst 2ms it is asked for 17,040 bits more than it sends; "
+        "most of it from video; "
         "one of these would do: be_slack: 3.71ms or more\n"
     )
 
