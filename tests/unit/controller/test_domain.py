@@ -613,9 +613,10 @@ class DomainMachine(RuleBasedStateMachine):
 
     def tell(self, peer: str, states: Mapping[str, State]) -> None:
         ends = {name: EndReport(role=Role.LISTENER, state=state) for name, state in states.items()}
-        self.told_installed |= {name for name, state in states.items() if state is State.INSTALLED}
+        expecting = {name for name, state in states.items() if state in (State.INSTALLED, State.DEGRADED)}
+        self.told_installed |= expecting
         self.hear(PeerReported(peer, ends))
-        self.told_installed = {name for name, state in states.items() if state is State.INSTALLED}
+        self.told_installed = expecting
 
     @rule(data=st.data())
     def peer_gone(self, data: st.DataObject) -> None:
