@@ -6,100 +6,383 @@ The former values are kept in the run directory, which like the settings themsel
 from __future__ import annotations
 
 import argparse
+import errno
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import os
+import re
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import astuple, dataclass
+from itertools import chain
 from pathlib import Path
+from textwrap import shorten
+
+from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool
 
 from controller.errors import CannotRun
 from controller.runtime import RUN_DIR
+from ovs_config.openvswitch import of_system
+from ovs_config.plan import LABELLED_MTU
 from rtvnic.table import aligned
 
 FORMER = "tuned.json"
-HEADERS = ("file", "was", "is", "why")
+HEADERS = ("setting", "was", "is", "why")
+WIDEST = 80
+"""Characters of a value in a table; JSON has it whole."""
+PROC = Path("/proc")
+SYS = Path("/sys")
+RECEIVE_BUFFER_BYTES = 4 * 2**20
+MOST_DATA_PLANE_CPUS = 4
+
+_GONE = {errno.ENOENT, errno.ESRCH, errno.ENODEV}
+_SEGMENTS = re.compile(r"rx-(.*-)?(gro|lro)(-.*)?|tx-.*segmentation|tx-gso-.*")
+"""The kernel's names of the offloads that make one frame of several, or several of one."""
+
+_POLICIES = {
+    os.SCHED_OTHER: "other",
+    os.SCHED_FIFO: "fifo",
+    os.SCHED_RR: "rr",
+    os.SCHED_BATCH: "batch",
+    os.SCHED_IDLE: "idle",
+}
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A file of the kernel that is to contain `wanted`, and why."""
+class Setting(ABC):
+    """Something of this machine that is read and written as text. Both raise OSError, also when it is gone."""
 
-    path: Path
+    @abstractmethod
+    def read(self) -> str: ...
+
+    @abstractmethod
+    def write(self, value: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class File(Setting):
+    """A file of the kernel. One that lists all choices, `always [never]`, reads as the one in brackets."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
+    def read(self) -> str:
+        text = Path(self.path).read_text().strip()
+        chosen = re.search(r"\[(.+)\]", text)
+        return chosen[1] if chosen else text
+
+    def write(self, value: str) -> None:
+        Path(self.path).write_text(value)
+
+
+@dataclass(frozen=True)
+class Offloads(Setting):
+    """Which offloads of an interface that make frames of frames are on, of those that can be changed."""
+
+    interface: str
+
+    def __str__(self) -> str:
+        return f"offloads of {self.interface}"
+
+    def read(self) -> str:
+        with closing(IoctlEthtool(self.interface)) as ethtool:
+            active = [name for name, on, changeable, *_ in ethtool.get_features() if on and changeable]
+        return " ".join(filter(_SEGMENTS.fullmatch, active)) or "none"
+
+    def write(self, value: str) -> None:
+        wanted = value.split()
+        with closing(IoctlEthtool(self.interface)) as ethtool:
+            features = ethtool.get_features()
+            for name, on, changeable, *_ in list(features):
+                if changeable and _SEGMENTS.fullmatch(name) and on != (name in wanted):
+                    features[name] = not on
+            try:
+                ethtool.set_features(features)
+            except EthtoolError:
+                raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP)) from None
+
+
+@dataclass(frozen=True)
+class OfThreads(Setting):
+    """A setting of a process: of its main thread, and of all others that have the same.
+
+    A thread that differs was set apart on purpose, by Open vSwitch's own `pmd-cpu-mask` for instance.
+    """
+
+    pid: int
+    started: int
+    """In clock ticks since boot: a later process with the same pid is another."""
+
+    @abstractmethod
+    def of(self, thread: int) -> str: ...
+
+    @abstractmethod
+    def give(self, thread: int, value: str) -> None: ...
+
+    def read(self) -> str:
+        if started(self.pid) != self.started:
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+        return self.of(self.pid)
+
+    def write(self, value: str) -> None:
+        former = self.read()
+        threads = [int(entry.name) for entry in (PROC / str(self.pid) / "task").iterdir()]
+        for thread in sorted(threads, key=lambda thread: thread == self.pid):
+            with suppress(ProcessLookupError):
+                if self.of(thread) == former:
+                    self.give(thread, value)
+
+
+class Processors(OfThreads):
+    """Those that a process may run on, as a mask in hexadecimal digits."""
+
+    def __str__(self) -> str:
+        return f"processors of process {self.pid}"
+
+    def of(self, thread: int) -> str:
+        return f"{_mask(os.sched_getaffinity(thread)):x}"
+
+    def give(self, thread: int, value: str) -> None:
+        mask = int(value, 16)
+        os.sched_setaffinity(thread, [cpu for cpu in range(mask.bit_length()) if mask >> cpu & 1])
+
+
+class Scheduling(OfThreads):
+    """Policy and priority of a process: `other 0`, `fifo 40`."""
+
+    def __str__(self) -> str:
+        return f"scheduling of process {self.pid}"
+
+    def of(self, thread: int) -> str:
+        policy = os.sched_getscheduler(thread)
+        return f"{_POLICIES.get(policy, policy)} {os.sched_getparam(thread).sched_priority}"
+
+    def give(self, thread: int, value: str) -> None:
+        name, priority = value.split()
+        policy = next((policy for policy, known in _POLICIES.items() if known == name), None)
+        os.sched_setscheduler(thread, int(name) if policy is None else policy, os.sched_param(int(priority)))
+
+
+KINDS: Mapping[str, Callable[..., Setting]] = {kind.__name__: kind for kind in (File, Offloads, Processors, Scheduling)}
+
+
+@dataclass(frozen=True)
+class Change:
+    """What `setting` is, what it should be, and why."""
+
+    setting: Setting
+    was: str
     wanted: str
     why: str
 
     @property
-    def now(self) -> str:
-        return self.path.read_text().strip()
+    def due(self) -> bool:
+        return self.was != self.wanted
 
 
-def settings() -> Iterator[Setting]:
-    """Those that this machine has."""
-    runtime = Path("/proc/sys/kernel/sched_rt_runtime_us")
-    if runtime.exists():
-        yield Setting(runtime, "-1", "real-time threads are never stopped for the sake of others")
-    for governor in sorted(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")):
-        yield Setting(governor, "performance", "a processor does not have to speed up first")
+def data_plane_cpus(count: int) -> tuple[int, ...]:
+    """The processors, of `count`, that are for ovs-vswitchd and the shims: none of two, else the upper half at most."""
+    reserved = min(count // 2, MOST_DATA_PLANE_CPUS) if count > 2 else 0
+    return tuple(range(count - reserved, count))
+
+
+def span(cpus: tuple[int, ...]) -> str:
+    """Neighbouring processors as the kernel lists them: `4-7`."""
+    return f"{cpus[0]}-{cpus[-1]}" if len(cpus) > 1 else str(cpus[0])
+
+
+def throttling() -> Iterator[Change]:
+    for file, now in _files(PROC, "sys/kernel/sched_rt_runtime_us"):
+        yield Change(file, now, "-1", "real-time threads are never stopped for the sake of others")
+
+
+def governors() -> Iterator[Change]:
+    for file, now in _files(SYS, "devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor"):
+        yield Change(file, now, "performance", "a processor does not have to speed up first")
+
+
+def receive_buffers() -> Iterator[Change]:
+    for file, now in _files(PROC, "sys/net/core/rmem_default"):
+        wanted = max(int(now), RECEIVE_BUFFER_BYTES)
+        yield Change(file, now, str(wanted), "sockets that Open vSwitch opens from now on queue frames, not lose them")
+
+
+def memory() -> Iterator[Change]:
+    for file, now in _files(SYS, "kernel/mm/transparent_hugepage/defrag"):
+        wanted = "madvise" if now == "always" else now
+        yield Change(file, now, wanted, "no thread waits until the kernel has made room for a large page")
+
+
+def interrupts(cpus: tuple[int, ...]) -> Iterator[Change]:
+    """Keeps them off `cpus`."""
+    for file, now in _files(PROC, "irq/default_smp_affinity"):
+        rest = int(now.replace(",", ""), 16) & ~_mask(cpus)
+        if cpus and rest:
+            yield Change(file, now, _like(now, rest), f"interrupts set up later stay off processors {span(cpus)}")
+
+
+def vswitchd(cpus: tuple[int, ...]) -> Iterator[Change]:
+    """Gives the system's ovs-vswitchd `cpus` and a real-time priority, if it runs and there are any."""
+    system = of_system() if cpus else None
+    if system is None:
+        return
+    from topologies.testbed import VSWITCHD_PRIORITY
+
+    with suppress(FileNotFoundError, ProcessLookupError):
+        process = system.vswitchd_pid, started(system.vswitchd_pid)
+        processors, scheduling = Processors(*process), Scheduling(*process)
+        why = f"ovs-vswitchd runs on the data plane's processors, {span(cpus)}"
+        yield Change(processors, processors.read(), f"{_mask(cpus):x}", why)
+        why = "ovs-vswitchd runs before all that has no deadline"
+        yield Change(scheduling, scheduling.read(), f"fifo {VSWITCHD_PRIORITY}", why)
+
+
+def uplink(interface: str) -> Iterator[Change]:
+    """An interface that leads to other machines. Raises CannotRun if there is none of that name."""
+    mtu = File(str(SYS / "class/net" / interface / "mtu"))
+    offloads = Offloads(interface)
+    try:
+        now = mtu.read()
+        yield Change(mtu, now, str(max(int(now), LABELLED_MTU)), "a VM's full frame fits with its labels")
+        yield Change(offloads, offloads.read(), "none", "frames are scheduled as they are on the wire")
+    except OSError as error:
+        raise CannotRun(f"cannot tune the interface {interface}: {error.strerror}", "see `ip link`") from None
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "Priorities, MTU and offloads need no tuning: `rtvnic up` sets them for as long as it runs."
-    parser.add_argument("--undo", action="store_true", help="restore what was there before the first `tune`")
+    parser.epilog = "`rtvnic up` itself sets priorities, and MTU and offloads of the interfaces that it makes."
+    direction = parser.add_mutually_exclusive_group()
+    direction.add_argument(
+        "--uplink",
+        action="append",
+        default=[],
+        metavar="IFACE",
+        help="also MTU and offloads of this interface to other machines; may be repeated",
+    )
+    direction.add_argument("--undo", action="store_true", help="restore what was there before the first `tune`")
     parser.add_argument("--json", action="store_true", help="print the changes as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    changes = _undo() if args.undo else _tune()
+    cpus = data_plane_cpus(os.cpu_count() or 1)
+    done, refused = _undo() if args.undo else _tune(_wanted(cpus, args.uplink))
+    rows = [(str(change.setting), change.was, change.wanted, change.why) for change in done]
     if args.json:
-        print(json.dumps([dict(zip(HEADERS, change, strict=True)) for change in changes], indent=2))
-    elif changes:
-        print(aligned(HEADERS, changes))
-    else:
+        print(json.dumps([dict(zip(HEADERS, row, strict=True)) for row in rows], indent=2))
+    elif rows:
+        print(aligned(HEADERS, [(setting, _short(was), _short(now), why) for setting, was, now, why in rows]))
+    elif not refused:
         print("nothing to undo" if args.undo else "all is as it should be")
+    if cpus and not args.undo and _runs("irqbalance"):
+        banned = f"IRQBALANCE_BANNED_CPULIST={span(cpus)} in /etc/default/irqbalance"
+        print(f"hint: irqbalance runs; keep it off the data plane's processors: {banned}", file=sys.stderr)
+    if refused:
+        what = "; ".join(f"{change.setting} to {change.wanted}: {why}" for change, why in refused.items())
+        raise CannotRun(f"cannot set {what}", "run it as root, outside a container")
     return 0
 
 
-def _tune() -> list[tuple[str, str, str, str]]:
-    due = [setting for setting in settings() if setting.now != setting.wanted]
-    changes = [(str(setting.path), setting.now, setting.wanted, setting.why) for setting in due]
-    if due:
-        _remember({str(setting.path): setting.now for setting in due})
-    for setting in due:
-        _write(setting.path, setting.wanted)
-    return changes
+def _wanted(cpus: tuple[int, ...], uplinks: Iterable[str]) -> Iterator[Change]:
+    """All that this machine has, due or not."""
+    yield from chain(throttling(), governors(), receive_buffers(), memory(), interrupts(cpus), vswitchd(cpus))
+    yield from chain.from_iterable(map(uplink, uplinks))
 
 
-def _undo() -> list[tuple[str, str, str, str]]:
-    changes = []
-    for name, former in _remembered().items():
-        changes.append((name, Path(name).read_text().strip(), former, "as it was"))
-        _write(Path(name), former)
-    (RUN_DIR / FORMER).unlink(missing_ok=True)
-    return changes
+def _tune(wanted: Iterable[Change]) -> tuple[list[Change], dict[Change, str]]:
+    """Done and refused. What an earlier `tune` found is remembered rather: that was there before both."""
+    due = [change for change in wanted if change.due]
+    if due:  # before anything is changed
+        _remember({change.setting: change.was for change in due} | _remembered())
+    return _carry_out(due)
 
 
-def _remember(former: Mapping[str, str]) -> None:
-    """Before anything is changed. What an earlier `tune` found counts more: that was there before both."""
+def _undo() -> tuple[list[Change], dict[Change, str]]:
+    former = _remembered()
+    done, refused = _carry_out([change for change in _way_back(former) if change.due])
+    if former:
+        _remember({change.setting: change.wanted for change in refused})
+    return done, refused
+
+
+def _way_back(former: Mapping[Setting, str]) -> Iterator[Change]:
+    """Without the interfaces and processes that are gone."""
+    for setting, value in former.items():
+        try:
+            yield Change(setting, setting.read(), value, "as it was")
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise CannotRun(f"cannot read {setting}: {error.strerror}", "run it as root") from None
+
+
+def _carry_out(changes: Iterable[Change]) -> tuple[list[Change], dict[Change, str]]:
+    """Those that are done, and those that the machine refuses, with its reasons: one does not hold up the others."""
+    done, refused = [], {}
+    for change in changes:
+        try:
+            change.setting.write(change.wanted)
+            done.append(change)
+        except OSError as error:
+            refused[change] = error.strerror or str(error)
+    return done, refused
+
+
+def _remember(former: Mapping[Setting, str]) -> None:
+    """`former`, and nothing else, for `--undo`."""
+    file = RUN_DIR / FORMER
+    records = [(type(setting).__name__, astuple(setting), value) for setting, value in former.items()]
     try:
         RUN_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (RUN_DIR / FORMER).write_text(json.dumps({**former, **_remembered()}))
+        if records:
+            file.write_text(json.dumps(records))
+        else:
+            file.unlink(missing_ok=True)
     except OSError as error:
-        raise CannotRun(f"cannot write {RUN_DIR / FORMER}: {error.strerror}", "run it as root") from None
+        raise CannotRun(f"cannot write {file}: {error.strerror}", "run it as root") from None
 
 
-def _remembered() -> dict[str, str]:
+def _remembered() -> dict[Setting, str]:
+    file = RUN_DIR / FORMER
     try:
-        former: dict[str, str] = json.loads((RUN_DIR / FORMER).read_text())
+        return {KINDS[kind](*identity): str(value) for kind, identity, value in json.loads(file.read_text())}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise CannotRun(f"cannot read {RUN_DIR / FORMER}: {error}", "run it as root, or remove the file") from None
-    return former
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CannotRun(f"cannot read {file}: {error}", "run it as root, or remove the file") from None
 
 
-def _write(path: Path, value: str) -> None:
-    try:
-        path.write_text(value)
-    except OSError as error:
-        raise CannotRun(
-            f"cannot set {path} to {value}: {error.strerror}", "run it as root, outside a container"
-        ) from None
+def started(pid: int) -> int:
+    """When process `pid` was started, in clock ticks since boot. Raises FileNotFoundError if there is none."""
+    return int((PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19])
+
+
+def _files(root: Path, pattern: str) -> Iterator[tuple[File, str]]:
+    """The files below `root` that this machine has and shows, with what they contain."""
+    for path in sorted(root.glob(pattern)):
+        file = File(str(path))
+        with suppress(OSError):
+            yield file, file.read()
+
+
+def _short(value: str) -> str:
+    return shorten(value, WIDEST, placeholder=" ...")
+
+
+def _runs(program: str) -> bool:
+    for comm in PROC.glob("[0-9]*/comm"):
+        with suppress(OSError):
+            if comm.read_text().strip() == program:
+                return True
+    return False
+
+
+def _mask(cpus: Iterable[int]) -> int:
+    return sum(1 << cpu for cpu in cpus)
+
+
+def _like(former: str, mask: int) -> str:
+    """`mask` with as many digits as `former`, and like there a comma before each eight."""
+    digits = f"{mask:0{len(former.replace(',', ''))}x}"
+    return re.sub(r"\B(?=(?:.{8})+$)", ",", digits)
