@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import socket
+import struct
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -14,11 +18,26 @@ from enum import StrEnum
 from pathlib import Path
 
 from controller.errors import CannotRun
-from controller.units import NS_PER_MS, ms
+from controller.units import NS_PER_MS, NS_PER_S, NS_PER_US, ms
+from rtvnic import tune
 from rtvnic.progress import Progress
 from rtvnic.table import aligned
 
 RT_RUNTIME = Path("/proc/sys/kernel/sched_rt_runtime_us")
+A_SYSCTL = Path("/proc/sys/net/ipv4/ip_forward")
+TUN = Path("/dev/net/tun")
+OPENVSWITCH_MODULE = Path("/sys/module/openvswitch")
+KERNELS = Path("/lib/modules")
+TIMESYNCD = Path("/run/systemd/timesync/synchronized")
+"""Is there once systemd-timesyncd has set the clock."""
+CHRONYC_TIMEOUT_S = 5
+CHRONY_FIELDS = 14
+FEWEST_CPUS = 2
+LOCAL_EXPERIMENT = 0x88B5
+"""An EtherType that nobody else's frames have (IEEE 802)."""
+SO_TIMESTAMPNS = 35
+TIMESPEC = struct.Struct("@ll")
+STAMP_TIMEOUT_S = 1.0
 WATCH_S = 2.0
 STALL_TOLERABLE_NS = NS_PER_MS
 RATE_BPS = 100_000_000
@@ -67,6 +86,8 @@ def _lines(what: str, check: Callable[[str], Iterator[Line]]) -> Iterator[Line]:
         yield from check(what)
     except CannotRun as error:
         yield Line(what, State.LACKING, error.what, error.cure)
+    except OSError as error:
+        yield Line(what, State.LACKING, str(error), "run it as root, outside a container")
 
 
 def open_vswitch(what: str) -> Iterator[Line]:
@@ -147,11 +168,137 @@ def stalls(what: str) -> Iterator[Line]:
         yield Line(what, State.POOR, found, "a quieter host, or processors of its own for this machine")
 
 
+def tun(what: str) -> Iterator[Line]:
+    try:
+        os.close(os.open(TUN, os.O_RDWR))
+    except OSError as error:
+        cure = f"modprobe tun; in a container: --device {TUN}"
+        raise CannotRun(f"{TUN} does not open: {error.strerror}", cure) from None
+    yield Line(what, State.FINE, f"{TUN} opens")
+
+
+def sysctl(what: str) -> Iterator[Line]:
+    """Opens one for writing, and writes nothing."""
+    try:
+        os.close(os.open(A_SYSCTL, os.O_WRONLY))
+    except OSError as error:
+        raise CannotRun(
+            f"{A_SYSCTL} cannot be written: {error.strerror}", "run it as root; in a container: --privileged"
+        ) from None
+    yield Line(what, State.FINE, "can be written")
+
+
+def datapath(what: str) -> Iterator[Line]:
+    """Which of Open vSwitch's two carries the packets."""
+    kernel = os.uname().release
+    module = KERNELS / kernel / "kernel/net/openvswitch"
+    if OPENVSWITCH_MODULE.exists():
+        yield Line(what, State.FINE, "the kernel's")
+    elif any(module.glob("openvswitch.ko*")):
+        yield Line(what, State.POOR, "in user space, unless the kernel's module is loaded", "modprobe openvswitch")
+    else:
+        yield Line(what, State.FINE, f"in user space: kernel {kernel} has no module for it")
+
+
+def time_stamps(what: str) -> Iterator[Line]:
+    """Sends a frame to this machine itself and compares the kernel's stamp with the clock."""
+    try:
+        age_ns = _age_of_a_frame_ns()
+    except OSError as error:
+        cure = "run it as root, with the loopback interface up"
+        raise CannotRun(f"no frame comes back with AF_PACKET: {error.strerror or error}", cure) from None
+    yield Line(what, State.FINE, f"the kernel stamps frames: one was read {age_ns // NS_PER_US} us after its stamp")
+
+
+def _age_of_a_frame_ns() -> int:
+    """How long ago the kernel says that a frame arrived which was just read. Raises OSError."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as packets:
+        packets.settimeout(STAMP_TIMEOUT_S)
+        packets.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        packets.bind(("lo", LOCAL_EXPERIMENT))
+        packets.send(bytes(12) + LOCAL_EXPERIMENT.to_bytes(2) + bytes(46))
+        _, ancillary, *_ = packets.recvmsg(64, socket.CMSG_SPACE(TIMESPEC.size))
+        now_ns = time.time_ns()
+    for level, kind, stamp in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+            seconds, nanoseconds = TIMESPEC.unpack(stamp)
+            return int(now_ns - seconds * NS_PER_S - nanoseconds)
+    raise OSError("it has no stamp")
+
+
+def clock(what: str) -> Iterator[Line]:
+    """Who sets it. On one machine nobody has to: both ends of a channel read the same clock."""
+    error_s = chrony_error_s(_chronyc())
+    if error_s is not None:
+        yield Line(what, State.FINE, f"set by chrony, wrong by {ms(error_s * NS_PER_S)} ms at most")
+    elif TIMESYNCD.exists():
+        yield Line(what, State.FINE, "set by systemd-timesyncd, to some milliseconds; chrony does better")
+    else:
+        found = "same host only: nobody sets it, which matters as soon as a channel leads to another machine"
+        yield Line(what, State.POOR, found, "for two machines: apt install chrony, and let it start")
+
+
+def _chronyc() -> str:
+    """What chrony says of itself, in fields; empty if it does not run."""
+    words = ["chronyc", "-c", "tracking"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=CHRONYC_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return "" if done.returncode else done.stdout
+
+
+def chrony_error_s(tracking: str) -> float | None:
+    """The largest error of the clock by what `chronyc -c tracking` prints; None if it is not synchronised."""
+    fields = tracking.strip().split(",")
+    if len(fields) != CHRONY_FIELDS or fields[-1] == "Not synchronised":
+        return None
+    offset, root_delay, root_dispersion = float(fields[4]), float(fields[10]), float(fields[11])
+    return abs(offset) + root_delay / 2 + root_dispersion
+
+
+def processors(what: str) -> Iterator[Line]:
+    count = os.cpu_count() or 1
+    cpus = tune.data_plane_cpus(count)
+    if count < FEWEST_CPUS:
+        found = "one: the data plane waits while anything else runs"
+        yield Line(what, State.POOR, found, f"give this machine {FEWEST_CPUS} or more")
+    else:
+        share = f"{tune.span(cpus)} for the data plane" if cpus else "too few to keep any for the data plane alone"
+        yield Line(what, State.FINE, f"{count}, {share}")
+
+
+def governor(what: str) -> Iterator[Line]:
+    yield _tuned(what, tune.governors(), "no processor has to speed up first")
+
+
+def receive_buffers(what: str) -> Iterator[Line]:
+    yield _tuned(what, tune.receive_buffers(), "large enough, or not for this machine to choose")
+
+
+def _tuned(what: str, changes: Iterator[tune.Change], fine: str) -> Line:
+    """What `rtvnic tune` would change, if anything."""
+    due = [change for change in changes if change.due]
+    if not due:
+        return Line(what, State.FINE, fine)
+    first = due[0]
+    more = f", and {len(due) - 1} more" if len(due) > 1 else ""
+    return Line(what, State.POOR, f"{first.setting} is {first.was}{more}; wanted {first.wanted}", "rtvnic tune")
+
+
 CHECKS = {
     "Open vSwitch": open_vswitch,
+    "datapath": datapath,
     "Mininet": mininet,
+    "tun device": tun,
+    "/proc/sys": sysctl,
     "queues": queues,
+    "time stamps": time_stamps,
     "shim": shim,
+    "clock": clock,
+    "processors": processors,
+    "CPU governor": governor,
+    "receive buffers": receive_buffers,
     "real time": real_time,
     "stalls": stalls,
 }

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from controller.errors import CannotRun
-from rtvnic import doctor
+from rtvnic import doctor, tune
 from rtvnic.__main__ import main
 from rtvnic.doctor import Line, State
 
@@ -45,3 +48,123 @@ def test_what_cannot_be_tried_is_lacking_with_its_cure(
         {"what": "one", "state": "lacking", "found": "it is not there", "cure": "get it"},
         {"what": "two", "state": "fine", "found": "works", "cure": ""},
     ]
+
+
+def test_a_check_that_the_machine_does_not_let_run_is_lacking(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def forbidden(what: str) -> Iterator[Line]:
+        raise OSError(30, "Read-only file system", "/proc/sys")
+        yield
+
+    monkeypatch.setattr(doctor, "CHECKS", {"one": forbidden})
+    assert main(["doctor"]) == 1
+    assert "Read-only file system: '/proc/sys'" in capsys.readouterr().out
+
+
+def only_line(what: str) -> Line:
+    (line,) = doctor._lines(what, doctor.CHECKS[what])
+    assert line.what == what
+    assert (line.cure == "") == (line.state is State.FINE), "a cure where there is something to cure"
+    return line
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine that has nothing at all."""
+    monkeypatch.setattr(tune, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(tune, "SYS", tmp_path / "sys")
+    monkeypatch.setattr(doctor, "A_SYSCTL", tmp_path / "ip_forward")
+    monkeypatch.setattr(doctor, "TUN", tmp_path / "tun")
+    monkeypatch.setattr(doctor, "OPENVSWITCH_MODULE", tmp_path / "module")
+    monkeypatch.setattr(doctor, "KERNELS", tmp_path / "kernels")
+    monkeypatch.setattr(doctor, "TIMESYNCD", tmp_path / "synchronized")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return tmp_path
+
+
+def put(machine: Path, file: str, text: str = "") -> Path:
+    path = machine / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def install_chronyc(machine: Path, script: str) -> None:
+    put(machine, "bin/chronyc", f"#!/bin/sh\n{script}\n").chmod(0o755)
+
+
+@pytest.mark.parametrize(("what", "file"), [("tun device", "tun"), ("/proc/sys", "ip_forward")])
+def test_a_file_is_opened_and_left_as_it_is(machine: Path, what: str, file: str) -> None:
+    assert only_line(what).state is State.LACKING
+    path = put(machine, file, "1\n")
+    assert only_line(what).state is State.FINE
+    assert path.read_text() == "1\n"
+
+
+def test_the_datapath_is_named(machine: Path) -> None:
+    assert "has no module" in only_line("datapath").found
+    put(machine, f"kernels/{os.uname().release}/kernel/net/openvswitch/openvswitch.ko.xz")
+    assert only_line("datapath") == Line(
+        "datapath", State.POOR, "in user space, unless the kernel's module is loaded", "modprobe openvswitch"
+    )
+    (machine / "module").mkdir()
+    assert only_line("datapath") == Line("datapath", State.FINE, "the kernel's")
+
+
+def test_a_clock_that_nobody_sets_is_said_to_do_for_one_machine(machine: Path) -> None:
+    line = only_line("clock")
+    assert line.state is State.POOR
+    assert "same host only" in line.found and "apt install chrony" in line.cure
+
+
+def test_chrony_tells_how_wrong_the_clock_may_be(machine: Path) -> None:
+    install_chronyc(machine, "echo 7F,ntp,3,1795597870.1,-0.0005,0.1,0.1,0.0,0.0,0.0,0.004,0.0015,64.2,Normal")
+    assert only_line("clock") == Line("clock", State.FINE, "set by chrony, wrong by 4.000 ms at most")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo '00,,0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,1.0,1.0,0.0,Not synchronised'",
+        "echo '506 Cannot talk to daemon'; exit 1",
+    ],
+)
+def test_a_chrony_that_sets_nothing_leaves_it_to_others(machine: Path, script: str) -> None:
+    install_chronyc(machine, script)
+    assert only_line("clock").state is State.POOR
+    put(machine, "synchronized")
+    assert "systemd-timesyncd" in only_line("clock").found
+
+
+@pytest.mark.parametrize(
+    ("count", "state", "found"), [(1, State.POOR, "one"), (2, State.FINE, "too few to keep"), (8, State.FINE, "4-7")]
+)
+def test_processors(monkeypatch: pytest.MonkeyPatch, count: int, state: State, found: str) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: count)
+    line = only_line("processors")
+    assert line.state is state and found in line.found
+
+
+def test_what_tune_would_change_is_poor(machine: Path) -> None:
+    assert only_line("CPU governor").state is State.FINE
+    assert only_line("receive buffers").state is State.FINE
+    for cpu in range(3):
+        put(machine, f"sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor", "powersave\n")
+    assert "is powersave, and 2 more; wanted performance" in only_line("CPU governor").found
+    buffers = put(machine, "proc/sys/net/core/rmem_default", "212992\n")
+    assert only_line("receive buffers").cure == "rtvnic tune"
+    buffers.write_text("4194304\n")
+    assert only_line("receive buffers").state is State.FINE
+
+
+def test_the_kernel_stamps_a_frame_or_it_is_said_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert only_line("time stamps").state in (State.FINE, State.LACKING)
+
+    class Forbidden(socket.socket):
+        def __init__(self, *_: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(doctor.socket, "socket", Forbidden)
+    line = only_line("time stamps")
+    assert line.state is State.LACKING and "Operation not permitted" in line.found
