@@ -25,6 +25,7 @@ from bench.traffic import BATCH, Source, check
 from controller.labels import TTL_CHANNEL, TTL_RELATIVE, relative_deadline_label
 from controller.units import NS_PER_MS, NS_PER_S
 from dataplane.shim import Shim, ShimConfig
+from dataplane.terms import Terms
 
 PRIORITY = 50
 SETTLE_S = 0.05
@@ -130,7 +131,7 @@ def shim(lane: Lane, core: int) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         with pinned(core):
             running = stack.enter_context(Shim(config))
-        running.add_channels(range(FIRST_CHANNEL_LABEL, FIRST_CHANNEL_LABEL + len(DEADLINES_MS)))
+        running.set_channels({FIRST_CHANNEL_LABEL + number: Terms() for number in range(len(DEADLINES_MS))})
         yield
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from controller.errors import CannotRun
+from rtvnic.drawing import save_plot
 from rtvnic.table import aligned
 
 if TYPE_CHECKING:
@@ -66,21 +67,13 @@ def publish(report: Report, args: argparse.Namespace) -> int:
             sys.stdout.write(report.as_json())
         elif args.json:
             Path(args.json).write_text(report.as_json())
-        if args.plot:
-            _save_plot(args.plot, report.draw)
     except OSError as error:
         raise CannotRun(f"cannot write {error.filename}: {error.strerror}", "choose another file") from error
+    if args.plot:
+        save_plot(args.plot, report.draw)
     return 0 if report.holds else 1
 
 
 def machine() -> dict[str, object]:
     """What a reader must know of the machine to judge the figures."""
     return {"kernel": platform.release(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
-
-
-def _save_plot(file: Path, draw: Callable[[Figure], None]) -> None:
-    from matplotlib.figure import Figure  # slow to import, and most runs draw nothing
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    draw(figure)
-    figure.savefig(file, dpi=150)

@@ -18,20 +18,8 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 
 from controller.labels import MAX_DEADLINE_NS
-from controller.model import (
-    FULL_FRAME_BYTES,
-    FULL_LABELLED_FRAME_BYTES,
-    SHORTEST_DEADLINE_NS,
-    VM_MTU,
-    Channel,
-    Hypervisor,
-    Network,
-    Scheduler,
-)
-from controller.units import DURATION, NS_PER_S, RATE
-
-FULL_PAYLOAD_BYTES = VM_MTU - 28
-"""Of a full packet, without its IPv4 and UDP headers."""
+from controller.model import FULL_FRAME_BYTES, FULL_LABELLED_FRAME_BYTES
+from controller.units import NS_PER_S
 
 _HEAVIEST_TOLD = 3
 
@@ -88,59 +76,34 @@ def is_admitted(link: EdfLink, demands: Sequence[Demand]) -> bool:
     return shortage(link, demands) is None
 
 
-def smallest_deadline_ns(link: EdfLink, demands: Sequence[Demand], name: str) -> int | None:
-    """The smallest deadline with which the demand `name` is admitted beside the others; None: none helps.
-
-    It is one that a file may ask for.
-    """
-    return _smallest(
-        range(SHORTEST_DEADLINE_NS, MAX_DEADLINE_NS + 1),
-        lambda deadline_ns: is_admitted(
-            link, _changed(demands, name, lambda demand: replace(demand, deadline_ns=deadline_ns))
-        ),
-    )
-
-
-def largest_rate_bps(link: EdfLink, demands: Sequence[Demand], name: str) -> int | None:
-    """The largest rate with which the demand `name` is admitted beside the others, its burst as it is; None: none."""
-    fewest = _smallest(
-        range(1, link.rate_bps),
-        lambda less_bps: is_admitted(
-            link, _changed(demands, name, lambda demand: replace(demand, rate_bps=link.rate_bps - less_bps))
-        ),
-    )
-    return None if fewest is None else link.rate_bps - fewest
-
-
 def smallest_slack_ns(link: EdfLink, demands: Sequence[Demand]) -> int | None:
     """The smallest best-effort slack with which all are admitted: best effort then gets all it can have; None: none."""
     largest_ns = max((demand.deadline_ns for demand in demands), default=0)
-    return _smallest(
-        range(1, largest_ns + 1), lambda slack_ns: is_admitted(replace(link, be_slack_ns=slack_ns), demands)
-    )
+    return first(range(1, largest_ns + 1), lambda slack_ns: is_admitted(replace(link, be_slack_ns=slack_ns), demands))
 
 
-def edf_link(hypervisor: Hypervisor) -> EdfLink:
-    """The uplink of `hypervisor`."""
-    uplink = hypervisor.uplink
-    return EdfLink(f"the uplink of {hypervisor.name}", uplink.rate_bps, uplink.be_slack_ns)
+def delay_bounds_ns(link: EdfLink, demands: Sequence[Demand]) -> dict[str, int]:
+    """By name, the longest that a packet of each demand takes; nothing if the link cannot keep all deadlines.
+
+    All that is due within t of the worst moment has left before that by what the link has room for at t. A packet is
+    counted at its own deadline and at all longer ones, so the least room of these is its own.
+    """
+    if shortage(link, demands):
+        return {}
+    due = sorted(((_deadline_ns(link, demand), demand) for demand in demands), key=itemgetter(0))
+    bounds, room_ns = {}, MAX_DEADLINE_NS
+    for (_, demand), (lack, _) in reversed(list(zip(due, _lacks(link, demands), strict=True))):
+        room_ns = min(room_ns, -lack // link.rate_bps)
+        bounds[demand.name] = demand.deadline_ns - room_ns
+    return bounds
 
 
-def demands_on(network: Network, hypervisor: str) -> list[Demand]:
-    """What the channels that leave by the uplink of `hypervisor` ask of it; nothing where it is first in, first out."""
-    if network.hypervisors[hypervisor].uplink.scheduler is Scheduler.FIFO:
-        return []
-    return [
-        demand(channel)
-        for channel in network.channels.values()
-        if network.talker_domain(channel) == hypervisor and not network.is_local(channel)
-    ]
-
-
-def demand(channel: Channel) -> Demand:
-    """What `channel` asks of a link. Its rate counts the payload of full packets, its burst bytes on the wire."""
-    rate_bps = -(-channel.rate_bps * FULL_LABELLED_FRAME_BYTES // FULL_PAYLOAD_BYTES)
-    return Demand(channel.name, channel.deadline_ns, rate_bps, max(channel.burst_bytes, FULL_LABELLED_FRAME_BYTES))
+def asked_bits(link: EdfLink, demands: Sequence[Demand], t_ns: int) -> int:
+    """What may have to be sent within `t_ns` of the worst moment, with the frame that has just begun; rounded up."""
+    due = [demand for demand in demands if _deadline_ns(link, demand) <= t_ns]
+    later = [demand.frame_bytes for demand in demands if _deadline_ns(link, demand) > t_ns]
+    volume = sum(_volume(each.burst_bytes) + each.rate_bps * (t_ns - _deadline_ns(link, each)) for each in due)
+    return -(-(volume + _volume(max([link.be_frame_bytes, *later]))) // NS_PER_S)
 
 
 def _volume(size_bytes: int) -> int:
@@ -185,46 +148,8 @@ def _heaviest(link: EdfLink, demands: Sequence[Demand], t_ns: int) -> tuple[str,
     return tuple(name for _, name in sorted(volumes, key=itemgetter(0), reverse=True)[:_HEAVIEST_TOLD])
 
 
-def _changed(demands: Sequence[Demand], name: str, change: Callable[[Demand], Demand]) -> list[Demand]:
-    return [change(demand) if demand.name == name else demand for demand in demands]
-
-
-def _smallest(allowed: range, passes: Callable[[int], bool]) -> int | None:
-    """The smallest number of `allowed` that passes, if all larger ones do; None if the largest does not."""
+def first(allowed: range, passes: Callable[[int], bool]) -> int | None:
+    """The first number of `allowed` that passes, if all later ones do; None if the last one does not."""
     if not allowed or not passes(allowed[-1]):
         return None
     return allowed[bisect_left(allowed, True, key=passes)]
-
-
-def refusal(link: EdfLink, demands: Sequence[Demand], found: Shortage) -> str:
-    """`found` in words: where the link falls short, who weighs most there, and what would be accepted instead."""
-    when = "each second" if found.t_ns is None else f"in the worst {DURATION.format(found.t_ns)}"
-    lack = f"{when} it is asked for {found.missing_bits:,} bits more than it sends"
-    heaviest = found.heaviest[0]
-    deadline_ns = smallest_deadline_ns(link, demands, heaviest)
-    rate_bps, slack_ns = largest_rate_bps(link, demands, heaviest), smallest_slack_ns(link, demands)
-    remedies = []
-    if deadline_ns is not None:
-        remedies.append(f"deadline: {DURATION.format(rounded_up(deadline_ns))} or more for '{heaviest}'")
-    if rate_bps is not None:
-        remedies.append(f"min_rate: {RATE.format(payload_bps(rate_bps))} or less for '{heaviest}'")
-    if slack_ns is not None and slack_ns > link.be_slack_ns:
-        remedies.append(f"be_slack: {DURATION.format(rounded_up(slack_ns))} or more")
-    advice = f"one of these would do: {'; '.join(remedies)}" if remedies else "take channels away, or a faster uplink"
-    return f"{link.name} cannot keep all deadlines: {lack}; most of it from {', '.join(found.heaviest)}; {advice}"
-
-
-def payload_bps(wire_bps: int) -> int:
-    """The `min_rate`, rounded down to three digits, whose full packets take `wire_bps` of the wire."""
-    return rounded_down(wire_bps * FULL_PAYLOAD_BYTES // FULL_LABELLED_FRAME_BYTES)
-
-
-def rounded_up(value: int) -> int:
-    """`value`, or the next larger number of three digits and zeros."""
-    return -rounded_down(-value)
-
-
-def rounded_down(value: int) -> int:
-    """`value`, or the next smaller number of three digits and zeros."""
-    step: int = 10 ** max(0, len(str(abs(value))) - 3)
-    return value // step * step

@@ -32,7 +32,7 @@ from controller.events import (
     SwitchGone,
     Tick,
 )
-from controller.flows import base_entries, is_scheduled, listener_entries, talker_entries
+from controller.flows import base_entries, listener_entries, talker_entries
 from controller.lifecycle import Installation, State, Step, standing
 from controller.model import Channel, Network, Scheduler
 from controller.parts import Bridge, End, Miss, Peer, Shim
@@ -227,7 +227,7 @@ class Domain:
 
     def _ends(self) -> Iterator[End]:
         for channel in self.channels.values():
-            if not is_scheduled(self.network, channel):
+            if not self.network.is_scheduled(channel):
                 continue
             if self.network.talker_domain(channel) == self.name:
                 yield End(self.name, talker_entries(self.network, channel), channel, Role.TALKER)

@@ -61,12 +61,6 @@ def base_entries(network: Network, bridge: str) -> tuple[Entry, ...]:
     return tuple(_switch_entries(network, bridge))
 
 
-def is_scheduled(network: Network, channel: Channel) -> bool:
-    """Whether both ends' uplinks schedule by deadline. The FIFO baseline has neither labels nor channel flows."""
-    ends = network.talker_domain(channel), network.listener_domain(channel)
-    return all(network.hypervisors[end].uplink.scheduler is Scheduler.EDF for end in ends)
-
-
 def talker_entries(network: Network, channel: Channel) -> tuple[FlowEntry, ...]:
     """The channel's flows at the talker's bridge: mark, label and send. A local channel is marked and delivered."""
     hypervisor = network.talker_domain(channel)

@@ -20,21 +20,30 @@ WIRE_OVERHEAD_BYTES = 24
 """Preamble 7, start 1, FCS 4 and gap 12: what a frame occupies on the wire beyond its own bytes."""
 
 VM_MTU = 1500
-FULL_FRAME_BYTES = VM_MTU + 14 + WIRE_OVERHEAD_BYTES
+ETHERNET_BYTES = 14
+LEAST_FRAME_BYTES = 60
+UDP_BYTES = {4: 28, 6: 48}
+"""The headers of a UDP packet, by IP version."""
+
+FULL_FRAME_BYTES = VM_MTU + ETHERNET_BYTES + WIRE_OVERHEAD_BYTES
 FULL_LABELLED_FRAME_BYTES = FULL_FRAME_BYTES + LABEL_STACK_BYTES
 """A VM's largest packet on the wire, with its Ethernet header: as best effort, and on a channel."""
 
 SHORTEST_DEADLINE_NS = 200_000
 """What a file may ask for; a deadline label could say a little less."""
 
+AUTO_SLACK_NS = -1
+"""`be_slack: auto`, until the whole network is known."""
+
 NAME_MAX = 10
 """A node's name; the kernel allows 15 characters for the interfaces derived from it (`left-shim`)."""
 
 
 class Scheduler(StrEnum):
-    """What orders packets at an uplink: the EDF shim, or one first-in-first-out queue (the baseline)."""
+    """What orders packets at an uplink: the EDF shim, class queues, or one first-in-first-out queue (the baseline)."""
 
     EDF = "edf"
+    QUEUES = "queues"
     FIFO = "fifo"
 
 
@@ -50,11 +59,34 @@ class Protocol(StrEnum):
     TCP = "tcp"
 
 
+class Excess(StrEnum):
+    """What becomes of packets beyond a channel's rate and burst: due later, or dropped by a meter."""
+
+    POSTPONE = "postpone"
+    DROP = "drop"
+
+
+class Late(StrEnum):
+    """What becomes of a packet that can no longer be on time: best effort from then on, dropped, or as it was."""
+
+    DEMOTE = "demote"
+    DROP = "drop"
+    KEEP = "keep"
+
+
+class Bypass(StrEnum):
+    """What becomes of a channel's packets while the shim does not work: sent past it, without a guarantee, or not."""
+
+    PASS = "pass"
+    BLOCK = "block"
+
+
 @dataclass(frozen=True)
 class DeadlineClass:
     """The deadlines in (`above_ns`, `up_to_ns`] share one OVS queue, one MPLS TC and one DSCP.
 
-    `queue_id` (1 to 7) is the TC too; queue 0 is best effort.
+    `queue_id` (1 to 7) is the TC too; queue 0 is best effort. All channels of a class together may ask a link for
+    `limit_bps` on the wire.
     """
 
     name: str
@@ -62,6 +94,7 @@ class DeadlineClass:
     dscp: int
     above_ns: int
     up_to_ns: int
+    limit_bps: int | None = None
 
     def takes(self, deadline_ns: int) -> bool:
         return self.above_ns < deadline_ns <= self.up_to_ns
@@ -69,13 +102,17 @@ class DeadlineClass:
 
 @dataclass(frozen=True)
 class Uplink:
-    """A hypervisor's link to the network. Best effort goes first while all packets have `be_slack_ns` left."""
+    """A hypervisor's link to the network. Best effort goes first while all packets have `be_slack_ns` left.
+
+    All channels together may ask for `limit_bps` of it, counted on the wire.
+    """
 
     switch: str
     interface: str
     rate_bps: int
     be_slack_ns: int
     scheduler: Scheduler
+    limit_bps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,12 +131,16 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Hypervisor:
-    """One physical machine: an OVS bridge of the same name, an uplink, a controller (its domain has its name too)."""
+    """One physical machine: an OVS bridge of the same name, an uplink, a controller (its domain has its name too).
+
+    `allowance_ns` is what it may take beyond what its link takes: until its shim runs, and in Open vSwitch.
+    """
 
     name: str
     datapath_id: int
     uplink: Uplink
     controller: Endpoint
+    allowance_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,9 +155,10 @@ class Switch:
 
 @dataclass(frozen=True)
 class Link:
-    """A cable between two switches."""
+    """A cable between two switches, of one rate each way."""
 
     ends: tuple[str, str]
+    rate_bps: int
 
 
 @dataclass(frozen=True)
@@ -134,7 +176,8 @@ class Vm:
 class Channel:
     """A real-time channel, one direction. `label` is its channel label; ports are None for "any".
 
-    `source` and `destination` are the VMs' addresses that select it, both of one IP version.
+    `source` and `destination` are the VMs' addresses that select it, both of one IP version. `rate_bps` counts the
+    payload of UDP packets with `packet_bytes` each; `burst_bytes` counts on the wire.
     """
 
     name: str
@@ -150,7 +193,23 @@ class Channel:
     rate_bps: int
     burst_bytes: int
     deadline_class: DeadlineClass
+    packet_bytes: int
     on_miss: tuple[str, ...]
+    excess: Excess = Excess.POSTPONE
+    late: Late = Late.DEMOTE
+    on_bypass: Bypass = Bypass.PASS
+
+    @property
+    def wire_rate_bps(self) -> int:
+        """What its rate takes of a link, in packets of its size with all that is around them."""
+        headers_bytes = UDP_BYTES[self.source.version] + ETHERNET_BYTES
+        frame_bytes = max(self.packet_bytes + headers_bytes, LEAST_FRAME_BYTES)
+        return -(-self.rate_bps * (frame_bytes + LABEL_STACK_BYTES + WIRE_OVERHEAD_BYTES) // self.packet_bytes)
+
+    @property
+    def wire_burst_bytes(self) -> int:
+        """What it may send of a link at once: a full packet at least."""
+        return max(self.burst_bytes, FULL_LABELLED_FRAME_BYTES)
 
 
 @dataclass(frozen=True)
@@ -189,6 +248,11 @@ class Network:
 
     def listener_domain(self, channel: Channel) -> str:
         return self.vms[channel.listener].hypervisor
+
+    def is_scheduled(self, channel: Channel) -> bool:
+        """Neither end's uplink is first in, first out: such a baseline has neither labels nor channel flows."""
+        ends = self.talker_domain(channel), self.listener_domain(channel)
+        return all(self.hypervisors[end].uplink.scheduler is not Scheduler.FIFO for end in ends)
 
     def is_local(self, channel: Channel) -> bool:
         """Both ends on one hypervisor: the channel crosses no uplink and carries no labels."""

@@ -25,6 +25,21 @@ def path(network: Network, talker: str, listener: str) -> tuple[str, ...]:
     return (talker, *nx.shortest_path(spanning_tree(network), start, end), listener)
 
 
+def ways(network: Network) -> dict[tuple[str, str], tuple[str, ...]]:
+    """The nodes from each hypervisor to each other one, both included."""
+    names = list(network.hypervisors)
+    found = dict(nx.all_pairs_shortest_path(spanning_tree(network)))
+    return {(first, last): tuple(found[first][last]) for first in names for last in names if first != last}
+
+
+def link_rate_bps(network: Network, node: str, peer: str) -> int:
+    """What the cable between two nodes carries, each way."""
+    for name, other in ((node, peer), (peer, node)):
+        if name in network.hypervisors and network.hypervisors[name].uplink.switch == other:
+            return network.hypervisors[name].uplink.rate_bps
+    return next(link.rate_bps for link in network.links if {node, peer} == set(link.ends))
+
+
 def blocked_ports(network: Network, switch: str) -> tuple[Port, ...]:
     """The ports of an OVS switch whose cable the tree leaves out."""
     tree = spanning_tree(network)

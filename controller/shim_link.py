@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.events import Event, Missed, ShimGone, ShimReady, ShimReported
+from controller.guarantee import Guarantees
 from controller.model import Network
 
 LOG = logging.getLogger(__name__)
@@ -34,21 +35,23 @@ class ShimRefusedError(Exception):
 
 def settings(network: Network, name: str) -> list[Json]:
     """The requests that make the shim of the domain `name` what the topology file asks for."""
-    uplink = network.hypervisors[name].uplink
-    contracts = [
+    uplink, guarantees = network.hypervisors[name].uplink, Guarantees(network)
+    terms = [
         {
             "label": channel.label,
-            "deadline_ns": channel.deadline_ns,
-            "rate_bps": channel.rate_bps,
-            "burst_bytes": channel.burst_bytes,
+            "rate_bps": channel.wire_rate_bps,
+            "burst_bytes": channel.wire_burst_bytes,
+            "downstream_ns": guarantees.downstream_ns(channel),
+            "late": channel.late,
         }
         for channel in network.channels.values()
-        if name in (network.talker_domain(channel), network.listener_domain(channel)) and not network.is_local(channel)
+        if name in (network.talker_domain(channel), network.listener_domain(channel))
+        and channel.name in guarantees.ways
     ]
-    parts = range(0, len(contracts), CHANNELS_PER_REQUEST)
+    parts = range(0, len(terms), CHANNELS_PER_REQUEST)
     return [
         {"op": "configure", "rate_bps": uplink.rate_bps, "be_slack_ns": uplink.be_slack_ns},
-        *({"op": "channels", "set": contracts[at : at + CHANNELS_PER_REQUEST]} for at in parts),
+        *({"op": "channels", "set": terms[at : at + CHANNELS_PER_REQUEST]} for at in parts),
         {"op": "subscribe", "to": ["misses"]},
     ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from controller.domain import Domain
-from controller.flows import is_scheduled
 from controller.labels import relative_deadline_label
 from controller.lifecycle import State, standing
 from controller.model import Channel, DeadlineClass, Network, SwitchKind
@@ -191,7 +190,7 @@ _BADNESS = {
 def _both_ends(domain: Domain, channel: Channel, own: EndReport | None) -> tuple[EndReport, EndReport]:
     """The talker's and the listener's. A channel within the domain is delivered by the flow that takes it in."""
     if own is None:
-        assert not is_scheduled(domain.network, channel)
+        assert not domain.network.is_scheduled(channel)
         off = EndReport(role=Role.TALKER, state=State.OFF, why="an uplink on its way is first in, first out")
         return off, off
     if domain.network.is_local(channel):

@@ -39,6 +39,13 @@ enum scheduler_choice scheduler_choose(const struct scheduler *, const struct ed
                                        int64_t now_ns);
 int64_t scheduler_send(struct scheduler *, uint32_t frame_bytes, int64_t now_ns);
 
+bool scheduler_is_late(const struct scheduler *, uint32_t frame_bytes, int64_t deadline_ns, int64_t now_ns);
+
+struct bucket { int64_t full_ns; uint64_t start; };
+void bucket_start(struct bucket *, uint64_t start, int64_t now_ns);
+int64_t contract_conforming_ns(const struct terms *, const struct bucket *, uint32_t wire_bytes, int64_t arrival_ns);
+void contract_charge(const struct terms *, struct bucket *, uint32_t wire_bytes, int64_t conforming_ns);
+
 struct histogram { ...; };
 void histogram_record(struct histogram *, int64_t value_ns);
 void histogram_summarize(const struct histogram *, struct summary *);
@@ -53,10 +60,10 @@ def declarations(header: str) -> str:
 
 
 ffibuilder = FFI()
-ffibuilder.cdef(declarations("report.h") + declarations("shim.h") + PURE_PARTS)
+ffibuilder.cdef(declarations("report.h") + declarations("terms.h") + declarations("shim.h") + PURE_PARTS)
 ffibuilder.set_source(
     "dataplane._core",
-    '#include "shim.h"\n#include "labels.h"\n#include "scheduler.h"\n#include "histogram.h"\n',
+    '#include "shim.h"\n#include "labels.h"\n#include "scheduler.h"\n#include "contract.h"\n#include "histogram.h"\n',
     sources=sorted(map(str, CORE.glob("*.c"))),
     depends=sorted(map(str, CORE.glob("*.h"))),
     include_dirs=[str(CORE)],

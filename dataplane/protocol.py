@@ -7,10 +7,11 @@ After `subscribe` the other side is sent events too: `{"event": "misses", "misse
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from dataplane.errors import RequestError, ShimError
+from dataplane.terms import Late, Terms
 
 Json = dict[str, Any]
 
@@ -18,11 +19,12 @@ LINE_BYTES_MAX = 1 << 20
 LABELS = range(16, 1 << 20)
 RATES_BPS = range(10**12)
 SLACKS_NS = range(5_000_000_001)
-CONTRACT = {
-    "deadline_ns": range(1, 5_000_000_001),
+TERMS_NUMBERS = {
     "rate_bps": RATES_BPS,
-    "burst_bytes": range(1 << 32),
+    "burst_bytes": range(1 << 31),
+    "downstream_ns": range(5_000_000_001),
 }
+"""Of a channel, with what is allowed; rate and burst are counted on the wire."""
 
 
 class Target(Protocol):
@@ -33,7 +35,7 @@ class Target(Protocol):
     labels: set[int]
 
     def configure(self, rate_bps: int, be_slack_ns: int) -> None: ...
-    def add_channels(self, labels: Iterable[int]) -> None: ...
+    def set_channels(self, channels: Mapping[int, Terms]) -> None: ...
     def remove_channels(self, labels: Iterable[int]) -> None: ...
     def statistics(self, labels: Iterable[int]) -> Json: ...
 
@@ -76,10 +78,10 @@ class Session:
         return {"rate_bps": self._target.rate_bps, "be_slack_ns": self._target.be_slack_ns}
 
     def _channels(self, request: Json) -> Json:
-        wanted = [_channel_label(channel, f"set[{at}]") for at, channel in enumerate(_list(request, "set"))]
+        wanted = dict(_channel(channel, f"set[{at}]") for at, channel in enumerate(_list(request, "set")))
         unwanted = _labels(request, "remove")
         self._target.remove_channels(unwanted)
-        self._target.add_channels(wanted)
+        self._target.set_channels(wanted)
         return {"count": len(self._target.labels)}
 
     def _statistics(self, request: Json) -> Json:
@@ -120,12 +122,18 @@ def _labels(request: Json, name: str) -> list[int]:
     return [_require(label, LABELS, f"{name}[{at}]") for at, label in enumerate(_list(request, name))]
 
 
-def _channel_label(channel: object, path: str) -> int:
+def _channel(channel: object, path: str) -> tuple[int, Terms]:
+    """A channel's label and terms."""
     if not isinstance(channel, dict):
         raise RequestError(f"{path}: {channel!r} is not an object")
-    for name, allowed in CONTRACT.items():
-        _require(channel.get(name), allowed, f"{path}.{name}")
-    return _require(channel.get("label"), LABELS, f"{path}.label")
+    numbers = {name: _require(channel.get(name), allowed, f"{path}.{name}") for name, allowed in TERMS_NUMBERS.items()}
+    late, strips_labels = channel.get("late", Late.DEMOTE), channel.get("strips_labels", False)
+    if late not in list(Late):
+        raise RequestError(f"{path}.late: {late!r} is unknown; allowed: {', '.join(Late)}")
+    if not isinstance(strips_labels, bool):
+        raise RequestError(f"{path}.strips_labels: {strips_labels!r} is not true or false")
+    label = _require(channel.get("label"), LABELS, f"{path}.label")
+    return label, Terms(**numbers, late=Late(late), strips_labels=strips_labels)
 
 
 def _require(value: object, allowed: range, path: str) -> int:

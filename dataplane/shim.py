@@ -10,12 +10,13 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from dataplane._core import ffi, lib
 from dataplane.errors import ShimError
+from dataplane.terms import Late, Terms
 
 Json = dict[str, Any]
 
@@ -107,10 +108,10 @@ class Shim:
         lib.shim_configure(self._core, rate_bps, be_slack_ns)
         self.rate_bps, self.be_slack_ns = rate_bps, be_slack_ns
 
-    def add_channels(self, labels: Iterable[int]) -> None:
-        """Keep books on the channels of `labels`; a known one goes on. Raises ShimError if they do not fit."""
-        for label in labels:
-            error = lib.shim_add_channel(self._core, label)
+    def set_channels(self, channels: Mapping[int, Terms]) -> None:
+        """Hold the channels to their terms, by label, and keep books on them. Raises ShimError if they do not fit."""
+        for label, terms in channels.items():
+            error = lib.shim_set_channel(self._core, label, _core_terms(terms))
             if error:
                 raise ShimError(f"channel {label} does not fit: {os.strerror(error)}", "remove others first")
             self.labels.add(label)
@@ -181,6 +182,11 @@ def _open_core(config: ShimConfig) -> Any:
     return core
 
 
+def _core_terms(terms: Terms) -> Any:
+    late = list(Late).index(terms.late)
+    return ffi.new("struct terms *", {**asdict(terms), "late": late})
+
+
 def _why_not(error: Any) -> ShimError:
     interface = "" if error.interface == ffi.NULL else ffi.string(error.interface).decode()
     if error.number == errno.EPERM:
@@ -201,7 +207,7 @@ def _flat(structure: Any) -> Json:
         kind = field.type.cname
         if kind == "struct traffic":
             flat |= {f"{name}_packets": value.packets, f"{name}_bytes": value.bytes}
-        elif kind == "struct malformed":
+        elif kind in ("struct malformed", "struct excess"):
             flat |= _flat(value)
         elif kind == "struct summary":
             flat[name] = _flat(value) if value.count else dict.fromkeys(_flat(value)) | {"count": 0}

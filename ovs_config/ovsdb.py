@@ -237,8 +237,9 @@ def _queue(edit: _Edit, found: Any, owner: str, name: str, queue: QueuePlan, qos
         f"queue {queue.queue_id} of {name}",
         other_config={
             "min-rate": str(queue.min_rate_bps),
-            "max-rate": str(qos.max_rate_bps),
+            "max-rate": str(queue.max_rate_bps),
             "priority": str(queue.priority),
+            **({"burst": str(8 * queue.burst_bytes)} if queue.burst_bytes else {}),
         },
         external_ids={TAG: owner},
     )

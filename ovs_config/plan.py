@@ -6,11 +6,15 @@ makes it true.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from controller.model import LABEL_STACK_BYTES, VM_MTU, Channel, Endpoint, Network, Scheduler
+from controller import guarantee
+from controller.guarantee import Guarantees
+from controller.model import LABEL_STACK_BYTES, VM_MTU, Channel, DeadlineClass, Endpoint, Network, Scheduler
+from controller.queues import FLOOR_DIVISOR, shares
+from controller.routing import link_rate_bps
 from controller.wiring import Port, PortRole, ports_of, shim_interface
 
 LABELLED_MTU = VM_MTU + LABEL_STACK_BYTES
@@ -18,8 +22,6 @@ LABELLED_MTU = VM_MTU + LABEL_STACK_BYTES
 
 BEST_EFFORT_QUEUE = 0
 LOWEST_PRIORITY = 7
-FLOOR_DIVISOR = 100
-"""Each queue is sure of at least 1 % of the link, so that none starves while the shim is down."""
 
 
 class DatapathType(StrEnum):
@@ -31,16 +33,18 @@ class DatapathType(StrEnum):
 
 @dataclass(frozen=True)
 class QueuePlan:
-    """One Queue row. Spare bandwidth goes to the queue of the smallest `priority` first."""
+    """One Queue row. Spare bandwidth goes to the queue of the smallest `priority` first, up to `max_rate_bps`."""
 
     queue_id: int
     min_rate_bps: int
+    max_rate_bps: int
+    burst_bytes: int
     priority: int
 
 
 @dataclass(frozen=True)
 class QosPlan:
-    """A QoS row of type linux-htb. Each queue may use the whole link when the others leave it free."""
+    """A QoS row of type linux-htb."""
 
     max_rate_bps: int
     queues: tuple[QueuePlan, ...]
@@ -104,28 +108,21 @@ def _openflow_target(controller: Endpoint) -> str:
 
 
 def _port_qos(network: Network, bridge: str, port: Port) -> QosPlan | None:
-    """Queues where the link's rate is declared: between a hypervisor and its switch, in either direction."""
-    if port.role is PortRole.UPLINK:
-        sent = [channel for channel in _crossing(network) if network.talker_domain(channel) == bridge]
-        return _qos(network, bridge, sent)
-    if port.role is PortRole.TRUNK and port.peer in network.hypervisors:
-        received = [channel for channel in _crossing(network) if network.listener_domain(channel) == port.peer]
-        return _qos(network, port.peer, received)
-    return None
+    """Queues where a link to another machine begins."""
+    if port.role not in (PortRole.UPLINK, PortRole.TRUNK):
+        return None
+    is_uplink = port.role is PortRole.UPLINK
+    channels = Guarantees(network).ports.get(guarantee.Port(bridge, port.peer, is_uplink), [])
+    uplinks = [network.hypervisors[bridge]] if is_uplink else network.hypervisors.values()
+    is_fifo = all(each.uplink.scheduler is Scheduler.FIFO for each in uplinks)
+    return _qos(link_rate_bps(network, bridge, port.peer), () if is_fifo else network.classes, channels)
 
 
-def _crossing(network: Network) -> Iterator[Channel]:
-    return (channel for channel in network.channels.values() if not network.is_local(channel))
-
-
-def _qos(network: Network, hypervisor: str, channels: list[Channel]) -> QosPlan:
-    """The queues of one direction of the link of `hypervisor`, which `channels` use."""
-    uplink = network.hypervisors[hypervisor].uplink
-    floor_bps = uplink.rate_bps // FLOOR_DIVISOR
-    queues = [QueuePlan(BEST_EFFORT_QUEUE, floor_bps, LOWEST_PRIORITY)]
-    if uplink.scheduler is Scheduler.EDF:
-        by_deadline = sorted(network.classes, key=lambda each: each.up_to_ns)
-        for priority, deadline_class in enumerate(by_deadline):
-            rate_bps = sum(channel.rate_bps for channel in channels if channel.deadline_class == deadline_class)
-            queues.append(QueuePlan(deadline_class.queue_id, max(rate_bps, floor_bps), priority))
-    return QosPlan(uplink.rate_bps, tuple(sorted(queues, key=lambda queue: queue.queue_id)))
+def _qos(rate_bps: int, classes: Sequence[DeadlineClass], channels: Sequence[Channel]) -> QosPlan:
+    """The queues of best effort and of `classes` at a port that `channels` leave by."""
+    given = shares(rate_bps, classes, channels)
+    queues = [QueuePlan(BEST_EFFORT_QUEUE, rate_bps // FLOOR_DIVISOR, rate_bps, 0, LOWEST_PRIORITY)]
+    for priority, each in enumerate(sorted(classes, key=lambda each: each.up_to_ns)):
+        share, most_bps = given[each.name], min(each.limit_bps or rate_bps, rate_bps)
+        queues.append(QueuePlan(each.queue_id, min(share.rate_bps, most_bps), most_bps, share.burst_bytes, priority))
+    return QosPlan(rate_bps, tuple(sorted(queues, key=lambda queue: queue.queue_id)))

@@ -8,6 +8,8 @@ from pathlib import Path
 from controller.labels import assign_channel_labels
 from controller.model import (
     FULL_LABELLED_FRAME_BYTES,
+    UDP_BYTES,
+    VM_MTU,
     Channel,
     DeadlineClass,
     Endpoint,
@@ -46,7 +48,7 @@ def network(form: File, file: Path) -> Network:
             name: _hypervisor(name, index, entry, form) for index, (name, entry) in enumerate(form.hypervisors.items())
         },
         switches=_switches(form),
-        links=tuple(Link(ends) for ends in form.links),
+        links=tuple(Link((first, second), rate or _fastest_bps(form)) for first, second, rate in form.links),
         vms={name: _vm(name, index, entry) for index, (name, entry) in enumerate(form.vms.items())},
         classes=classes,
         channels={name: _channel(name, labels[name], entry, form, classes) for name, entry in form.channels.items()},
@@ -55,13 +57,13 @@ def network(form: File, file: Path) -> Network:
 
 def deadline_classes(forms: Mapping[str, ClassForm]) -> tuple[DeadlineClass, ...]:
     """The declared classes, else the default ones, shortest deadlines first; each begins where the one below ends."""
-    declared = [(name, entry.queue, entry.dscp, entry.up_to) for name, entry in forms.items()]
-    default = [(name, queue, dscp, up_to_ms * NS_PER_MS) for name, queue, dscp, up_to_ms in _DEFAULT_CLASSES]
+    declared = [(name, entry.queue, entry.dscp, entry.up_to, entry.limit) for name, entry in forms.items()]
+    default = [(name, queue, dscp, up_to_ms * NS_PER_MS, None) for name, queue, dscp, up_to_ms in _DEFAULT_CLASSES]
     rows = sorted(declared or default, key=lambda row: row[3])
     bounds = [0, *(row[3] for row in rows)]
     return tuple(
-        DeadlineClass(name, queue, dscp, above_ns, up_to_ns)
-        for (name, queue, dscp, up_to_ns), above_ns in zip(rows, bounds, strict=False)
+        DeadlineClass(name, queue, dscp, above_ns, up_to_ns, limit_bps)
+        for (name, queue, dscp, up_to_ns, limit_bps), above_ns in zip(rows, bounds, strict=False)
     )
 
 
@@ -100,8 +102,10 @@ def _hypervisor(name: str, index: int, form: HypervisorForm, file: File) -> Hype
             rate_bps=uplink.rate,
             be_slack_ns=uplink.be_slack,
             scheduler=uplink.scheduler,
+            limit_bps=uplink.limit,
         ),
         controller=endpoint(form.controller, index),
+        allowance_ns=form.allowance,
     )
 
 
@@ -112,6 +116,10 @@ def _switches(file: File) -> dict[str, Switch]:
         domain = "" if form.kind is SwitchKind.PLAIN else form.controlled_by or first_hypervisor
         switches[name] = Switch(name, form.kind, datapath_id, domain)
     return switches
+
+
+def _fastest_bps(file: File) -> int:
+    return max(entry.uplink.rate for entry in file.hypervisors.values())
 
 
 def _vm(name: str, index: int, form: VmForm) -> Vm:
@@ -135,7 +143,11 @@ def _channel(name: str, label: int, form: ChannelForm, file: File, classes: tupl
         rate_bps=form.min_rate,
         burst_bytes=form.burst or default_burst_bytes(form.min_rate),
         deadline_class=next(entry for entry in classes if entry.takes(form.deadline)),
+        packet_bytes=form.packet or VM_MTU - UDP_BYTES[addresses[0].version],
         on_miss=tuple(form.on_miss),
+        excess=form.excess,
+        late=form.late,
+        on_bypass=form.on_bypass,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from controller.advice import with_slacks
 from controller.errors import CannotRun, InvalidFile
 from controller.model import Network
 from controller.topology_file.build import network
@@ -34,9 +35,10 @@ def parse(content: bytes, file: Path, is_admission_asked: bool = True) -> Networ
     findings += [finding for rule in FORM_RULES for finding in rule(draft)]
     _stop_if_any(findings, source, file)
     result = network(form, file)
-    rules = (NETWORK_RULES, ADMISSION_RULES) if is_admission_asked else (NETWORK_RULES,)
-    for group in rules:
-        _stop_if_any([finding for rule in group for finding in rule(result)], source, file)
+    _stop_if_any([finding for rule in NETWORK_RULES for finding in rule(result)], source, file)
+    result = with_slacks(result)
+    if is_admission_asked:
+        _stop_if_any([finding for rule in ADMISSION_RULES for finding in rule(result)], source, file)
     return result
 
 

@@ -6,19 +6,19 @@ much as can be known. The network rules need the whole network.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from controller.admission import demands_on, edf_link, refusal, shortage
+from controller.advice import refusal_text
+from controller.guarantee import Guarantees, Port
 from controller.model import IpInterface, Network, SwitchKind
 from controller.routing import loops_of_plain_switches, unreachable_hypervisors
 from controller.topology_file.build import common_addresses, deadline_classes, endpoint, vm_mac
 from controller.topology_file.fields import suggestion
 from controller.topology_file.schema import ChannelForm, File
 from controller.topology_file.source import Finding, Place, path_text
-from controller.units import DURATION, RATE
+from controller.units import DURATION
 from controller.wiring import PortRole, ports_of, shim_interface
 
 Findings = Iterator[Finding]
@@ -26,7 +26,8 @@ Findings = Iterator[Finding]
 _REFERENCES: Mapping[Place, tuple[str, str]] = {
     ("hypervisors", "*", "uplink", "switch"): ("switches", "switch"),
     ("switches", "*", "controlled_by"): ("hypervisors", "hypervisor"),
-    ("links", "*", "*"): ("switches", "switch"),
+    ("links", "*", 0): ("switches", "switch"),
+    ("links", "*", 1): ("switches", "switch"),
     ("vms", "*", "hypervisor"): ("hypervisors", "hypervisor"),
     ("channels", "*", "from"): ("vms", "VM"),
     ("channels", "*", "to"): ("vms", "VM"),
@@ -90,10 +91,10 @@ def switch_controllers(draft: Draft) -> Findings:
 
 
 def link_ends(draft: Draft) -> Findings:
-    for index, ends in enumerate(draft.form.links):
+    for index, ends in enumerate(entry[:2] for entry in draft.form.links):
         if ends[0] == ends[1]:
             yield Finding(("links", index), f"this links '{ends[0]}' to itself; write two different switches")
-    items = [(frozenset(ends), ("links", index)) for index, ends in enumerate(draft.form.links)]
+    items = [(frozenset(entry[:2]), ("links", index)) for index, entry in enumerate(draft.form.links)]
     for place, _, first in _repeated(items):
         yield Finding(place, f"the same two switches are linked by {path_text(first)}; remove one of the links")
 
@@ -187,23 +188,6 @@ def channel_selectors(draft: Draft) -> Findings:
                 yield Finding(("channels", name), message)
 
 
-def uplink_loads(draft: Draft) -> Findings:
-    """Channels need less than an uplink carries, each way. Necessary, not sufficient: admission decides exactly."""
-    leaving: dict[str, int] = defaultdict(int)
-    arriving: dict[str, int] = defaultdict(int)
-    for channel in draft.form.channels.values():
-        talker, listener = draft.form.vms.get(channel.talker), draft.form.vms.get(channel.listener)
-        if talker and listener and talker.hypervisor != listener.hypervisor:
-            leaving[talker.hypervisor] += channel.min_rate
-            arriving[listener.hypervisor] += channel.min_rate
-    for name, hypervisor in draft.form.hypervisors.items():
-        for way, loads in (("leave", leaving), ("arrive", arriving)):
-            if loads[name] >= hypervisor.uplink.rate:
-                need, carries = RATE.format(loads[name]), RATE.format(hypervisor.uplink.rate)
-                message = f"the channels that {way} here need {need}; allowed: less than the {carries} of the uplink"
-                yield Finding(("hypervisors", name, "uplink"), message)
-
-
 def interface_names(network: Network) -> Findings:
     """No two interfaces of the machine have one name: bridges, ports, and the shims' own."""
     items: list[tuple[str, Place]] = [(name, ("switches", name)) for name in network.switches]
@@ -234,11 +218,9 @@ def reachability(network: Network) -> Findings:
 
 
 def admission(network: Network) -> Findings:
-    """Each uplink keeps the deadlines of the channels that leave by it, whatever else is sent."""
-    for name, hypervisor in network.hypervisors.items():
-        link, demands = edf_link(hypervisor), demands_on(network, name)
-        if found := shortage(link, demands):
-            yield Finding(("hypervisors", name, "uplink"), refusal(link, demands, found))
+    """The network keeps the deadlines of all channels, whatever else is sent."""
+    for refusal in Guarantees(network).refusals:
+        yield Finding(_place(network, refusal.at), refusal_text(network, refusal))
 
 
 FORM_RULES = (
@@ -256,11 +238,20 @@ FORM_RULES = (
     channel_deadlines,
     channel_addresses,
     channel_selectors,
-    uplink_loads,
 )
 NETWORK_RULES = (interface_names, plain_loops, reachability)
 ADMISSION_RULES = (admission,)
 """These say no to a file that is valid: it asks for more than its links have."""
+
+
+def _place(network: Network, at: Port | str) -> Place:
+    """Where the file declares what a refusal is about."""
+    if isinstance(at, str):
+        return ("channels", at, "deadline")
+    for name in (at.node, at.peer):
+        if name in network.hypervisors:
+            return ("hypervisors", name, "uplink")
+    return ("links", next(index for index, link in enumerate(network.links) if {at.node, at.peer} == set(link.ends)))
 
 
 def _repeated(items: Iterable[tuple[Any, Place]]) -> Iterator[tuple[Place, Any, Place]]:

@@ -14,13 +14,33 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, core_schema
 
 from controller.labels import MAX_DEADLINE_NS
-from controller.model import SHORTEST_DEADLINE_NS, IpInterface, Protocol, Scheduler, SwitchKind
+from controller.model import (
+    AUTO_SLACK_NS,
+    SHORTEST_DEADLINE_NS,
+    UDP_BYTES,
+    VM_MTU,
+    Bypass,
+    Excess,
+    IpInterface,
+    Late,
+    Protocol,
+    Scheduler,
+    SwitchKind,
+)
 from controller.topology_file import fields
 from controller.topology_file.fields import choice, quantity, shown, suggestion, whole_number
 from controller.topology_file.source import Finding, Place
 from controller.units import DURATION, RATE, SIZE
 
 MISS_HANDLERS = ("log",)
+
+
+_LINK_RATE = quantity(RATE, 10**6, 10**11)
+_SLACK = quantity(DURATION, 0, MAX_DEADLINE_NS)
+
+
+def _slack(value: Any) -> int:
+    return AUTO_SLACK_NS if value == "auto" else _SLACK.read(value)
 
 
 def _rate_alone(value: Any) -> Any:
@@ -35,14 +55,15 @@ def _one_alone(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-def _two_switches(value: Any) -> tuple[str, str]:
-    if not isinstance(value, list) or len(value) != 2 or not all(isinstance(end, str) for end in value):
-        raise ValueError("a link joins two switches; write it as [core, edge]")
-    return value[0], value[1]
+def _link(value: Any) -> tuple[str, str, int | None]:
+    if not isinstance(value, list) or len(value) not in (2, 3) or not all(isinstance(part, str) for part in value):
+        raise ValueError("a link joins two switches; write it as [core, edge] or [core, edge, 1Gbps]")
+    return value[0], value[1], None if len(value) == 2 else _LINK_RATE.read(value[2])
 
 
 Deadline = Annotated[int, quantity(DURATION, SHORTEST_DEADLINE_NS, MAX_DEADLINE_NS)]
 UplinkRate = Annotated[int, quantity(RATE, 10**6, 10**11)]
+Limit = Annotated[int | None, quantity(RATE, 1000, 10**11)]
 Port = Annotated[int | None, whole_number(1, 65535)]
 Reference = Annotated[str, fields.REFERENCE]
 OptionalReference = Annotated[str | None, fields.REFERENCE]
@@ -51,8 +72,8 @@ Address = Annotated[IpInterface, fields.IP_INTERFACE]
 MissHandler = Annotated[str, choice(MISS_HANDLERS)]
 Kind = Annotated[SwitchKind, choice(list(SwitchKind))]
 LinkForm = Annotated[
-    tuple[str, str],
-    fields.Value(_two_switches, {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}),
+    tuple[str, str, int | None],
+    fields.Value(_link, {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 3}),
 ]
 NodeName = Annotated[str, fields.NODE_NAME]
 ClassName = Annotated[str, fields.CLASS_NAME]
@@ -73,14 +94,19 @@ class UplinkForm(Form):
 
     example = "{rate: 100Mbps}"
     rate: UplinkRate = Field(description="What the link carries, such as 100Mbps. 1Mbps to 100Gbps.")
-    be_slack: Annotated[int, quantity(DURATION, 0, MAX_DEADLINE_NS)] = Field(
+    be_slack: Annotated[int, fields.Value(_slack, {"anyOf": [_SLACK.schema, {"const": "auto"}]})] = Field(
         "2ms",
         validate_default=True,
-        description="Best effort goes first while every waiting real-time packet has at least this much time left.",
+        description="Best effort goes first while every waiting real-time packet has at least this much time left. "
+        "auto: the least with which all deadlines are kept.",
     )
+    limit: Limit = Field(None, description="What all channels together may ask for, counted on the wire.")
     switch: OptionalReference = Field(None, description="The switch at the other end. Default: the only switch.")
     scheduler: Annotated[Scheduler, choice(list(Scheduler))] = Field(
-        "edf", validate_default=True, description="edf: earliest deadline first. fifo: one queue, for comparison."
+        "edf",
+        validate_default=True,
+        description="edf: earliest deadline first, by a shim. queues: by the class queues alone. fifo: one queue, for "
+        "comparison.",
     )
     interface: OptionalInterface = Field(
         None, description="The interface of the link. Default: the hypervisor's name followed by -up."
@@ -105,6 +131,11 @@ class HypervisorForm(Form):
     example = "{uplink: 100Mbps}"
     uplink: ShortUplink = Field(description="The link to the network; or its rate alone.")
     controller: ControllerForm = Field({}, validate_default=True, description="Where its controller listens.")
+    allowance: Annotated[int, quantity(DURATION, 0, MAX_DEADLINE_NS)] = Field(
+        "200us",
+        validate_default=True,
+        description="What the machine itself takes of a deadline. `rtvnic doctor --calibrate` measures it.",
+    )
 
 
 class SwitchForm(Form):
@@ -145,6 +176,7 @@ class ClassForm(Form):
     queue: Annotated[int, whole_number(1, 7)] = Field(description="OVS queue and MPLS traffic class; 7 is most urgent.")
     dscp: Annotated[int, whole_number(1, 63)] = Field(description="DSCP of its packets, for the network's own QoS.")
     up_to: Deadline = Field(description="The longest deadline that it takes; it begins where the class below ends.")
+    limit: Limit = Field(None, description="What its channels together may ask of a link, counted on the wire.")
 
 
 class ChannelForm(Form):
@@ -158,6 +190,25 @@ class ChannelForm(Form):
     burst: Annotated[int | None, quantity(SIZE, 64, 1 << 24)] = Field(
         None,
         description="What it may send at once, counted on the wire. Default: 1 ms at min_rate; at least 2 full frames.",
+    )
+    packet: Annotated[int | None, quantity(SIZE, 1, VM_MTU - UDP_BYTES[4])] = Field(
+        None,
+        description="The payload of its packets. Smaller ones take more of the link. Default: what fills a packet.",
+    )
+    excess: Annotated[Excess, choice(list(Excess))] = Field(
+        "postpone",
+        validate_default=True,
+        description="Packets beyond min_rate and burst. postpone: due later. drop: dropped by a meter.",
+    )
+    late: Annotated[Late, choice(list(Late))] = Field(
+        "demote",
+        validate_default=True,
+        description="Packets that can no longer be on time. demote: best effort from then on. drop. keep: as they are.",
+    )
+    on_bypass: Annotated[Bypass, choice(list(Bypass))] = Field(
+        "pass",
+        validate_default=True,
+        description="While the shim does not work. pass: by the class queues, without a guarantee. block: dropped.",
     )
     protocol: Annotated[Protocol | None, choice(list(Protocol))] = Field(
         None, description="Only packets of this protocol. Default: all."

@@ -11,6 +11,7 @@
 
 struct sent_books {
     struct traffic traffic;
+    struct excess excess;
     struct histogram queueing_delay;
 };
 
@@ -52,6 +53,7 @@ books_report(const struct sent_books *sent, const struct received_books *receive
 {
     counter_copy(&report->sent, &sent->traffic, sizeof report->sent);
     counter_copy(&report->received, &received->traffic, sizeof report->received);
+    counter_copy(&report->excess, &sent->excess, sizeof report->excess);
     report->missed = counter_read(&received->missed);
     report->bypassed = counter_read(&received->bypassed);
     histogram_summarize(&sent->queueing_delay, &report->queueing_delay);

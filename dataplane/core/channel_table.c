@@ -24,14 +24,25 @@ channel_table_destroy(struct channel_table *table)
     table->by_label = NULL;
 }
 
-/* Ensures that 'table' has the channel of 'label'; one that it has already keeps its books.  Returns 0, ENOSPC if the
- * table is full, or ENOMEM. */
-int
-channel_table_add(struct channel_table *table, uint32_t label)
+static void
+set_terms(struct channel *channel, const struct terms *terms)
 {
-    struct channel *channel;
+    __atomic_store_n(&channel->terms.rate_bps, terms->rate_bps, __ATOMIC_RELAXED);
+    __atomic_store_n(&channel->terms.burst_bytes, terms->burst_bytes, __ATOMIC_RELAXED);
+    __atomic_store_n(&channel->terms.downstream_ns, terms->downstream_ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&channel->terms.late, terms->late, __ATOMIC_RELAXED);
+    __atomic_store_n(&channel->terms.strips_labels, terms->strips_labels, __ATOMIC_RELAXED);
+}
 
-    if (table->by_label[label]) {
+/* Ensures that 'table' has the channel of 'label', on 'terms'; one that it has already keeps its books.  Returns 0,
+ * ENOSPC if the table is full, or ENOMEM. */
+int
+channel_table_set(struct channel_table *table, uint32_t label, const struct terms *terms)
+{
+    struct channel *channel = table->by_label[label];
+
+    if (channel) {
+        set_terms(channel, terms);
         return 0;
     }
     if (table->count == CHANNEL_TABLE_MAX) {
@@ -41,6 +52,7 @@ channel_table_add(struct channel_table *table, uint32_t label)
     if (!channel) {
         return ENOMEM;
     }
+    set_terms(channel, terms);
     __atomic_store_n(&table->by_label[label], channel, __ATOMIC_RELEASE);
     table->count++;
     return 0;

@@ -9,11 +9,15 @@
 #include <stdint.h>
 
 #include "books.h"
+#include "contract.h"
 #include "labels.h"
+#include "terms.h"
 
 enum { CHANNEL_TABLE_MAX = 10000 };
 
 struct channel {
+    struct terms terms;                 /* Each field atomic: it may change while others look. */
+    struct bucket bucket;               /* The egress loop's own. */
     struct sent_books sent;
     struct received_books received;
     struct channel *next_removed;
@@ -26,7 +30,7 @@ struct channel_table {
 
 int channel_table_init(struct channel_table *);
 void channel_table_destroy(struct channel_table *);
-int channel_table_add(struct channel_table *, uint32_t label);
+int channel_table_set(struct channel_table *, uint32_t label, const struct terms *);
 struct channel *channel_table_remove(struct channel_table *, uint32_t label);
 
 /* Returns the channel of 'label' (20 bits), or NULL. */
@@ -34,6 +38,22 @@ static inline struct channel *
 channel_table_find(const struct channel_table *table, uint32_t label)
 {
     return __atomic_load_n(&table->by_label[label], __ATOMIC_ACQUIRE);
+}
+
+/* Returns the terms of 'channel' as they are now; without a channel, terms that ask for nothing. */
+static inline struct terms
+channel_terms(const struct channel *channel)
+{
+    if (!channel) {
+        return (struct terms) { .late = TERMS_LATE_DEMOTE };
+    }
+    return (struct terms) {
+        .rate_bps = __atomic_load_n(&channel->terms.rate_bps, __ATOMIC_RELAXED),
+        .burst_bytes = __atomic_load_n(&channel->terms.burst_bytes, __ATOMIC_RELAXED),
+        .downstream_ns = __atomic_load_n(&channel->terms.downstream_ns, __ATOMIC_RELAXED),
+        .late = __atomic_load_n(&channel->terms.late, __ATOMIC_RELAXED),
+        .strips_labels = __atomic_load_n(&channel->terms.strips_labels, __ATOMIC_RELAXED),
+    };
 }
 
 #endif /* channel_table.h */

@@ -14,6 +14,16 @@ enum {
     ACCEPT_MAX = 256,           /* Frames accepted in one turn, so that a burst does not hold up the wire. */
     STEP_NS = 1000000,          /* A jump of the wall clock by more is no creeping. */
     NAP_NS = 25000,             /* A shorter wait for the wire costs more than it gains. */
+    POSTPONED_MOST_NS = 100000000,      /* Excess that would wait longer is of no use to anybody. */
+    LATE_PART = 4,              /* Late packets have one in so many places. */
+};
+
+/* Where best effort comes from. */
+enum source {
+    SOURCE_CONTROL,
+    SOURCE_BULK,
+    SOURCE_LATE,
+    SOURCES,
 };
 
 _Static_assert(PACKET_BYTES >= RING_SLOT_WHOLE - RING_HEAD_BYTES, "a packet holds what a slot holds");
@@ -29,6 +39,7 @@ egress_open(struct egress *egress, int inner_ifindex, int uplink_ifindex, uint32
         ring_open(bulk, inner_ifindex, RING_BULK, RING_SLOT_WHOLE, BULK_SLOTS),
         sender_open(&egress->sender, uplink_ifindex, bypass_qdisc),
         packet_pool_init(&egress->pool, queue_capacity),
+        packet_fifo_init(&egress->late, queue_capacity / LATE_PART + 1),
         edf_queue_init(&egress->queue, queue_capacity),
     };
 
@@ -51,6 +62,7 @@ egress_close(struct egress *egress)
     ring_close(&egress->best_effort[1]);
     sender_close(&egress->sender);
     packet_pool_destroy(&egress->pool);
+    packet_fifo_destroy(&egress->late);
     edf_queue_destroy(&egress->queue);
 }
 
@@ -85,36 +97,69 @@ wall_clock_has_stepped(struct egress *egress, const struct moment *now)
     return step_ns < -STEP_NS || step_ns > STEP_NS;
 }
 
-/* Sets the deadline of 'packet', a copy of a frame with 'labels' that has waited 'age_ns' in the ring.  The first shim
- * on the path stamps it; later ones go by the stamp. */
-static void
-set_deadline(struct packet *packet, const struct labels *labels, int64_t age_ns, const struct moment *now)
+/* A cause for which a packet of a channel and a class does not go as its talker may have hoped. */
+#define COUNT_EXCESS(EGRESS, CHANNEL, TC, CAUSE)                                    \
+    do {                                                                            \
+        counter_add(&(EGRESS)->counters.excess.CAUSE, 1);                           \
+        counter_add(&(EGRESS)->classes[TC].excess.CAUSE, 1);                        \
+        if (CHANNEL) {                                                              \
+            counter_add(&(CHANNEL)->sent.excess.CAUSE, 1);                          \
+        }                                                                           \
+    } while (0)
+
+/* Holds a frame with 'labels', of 'length' bytes and come at 'arrival_ns', to the contract of 'channel'.  Returns by
+ * how much it is postponed, or -1 if it is dropped. */
+static int64_t
+police(struct egress *egress, struct channel *channel, const struct labels *labels, uint32_t length,
+       int64_t arrival_ns)
 {
-    packet->arrival_ns = now->mono_ns - age_ns;
-    if (labels_is_relative(labels)) {
-        int64_t relative_ns = labels_relative_ns(labels->deadline);
-        packet->deadline_ns = packet->arrival_ns + relative_ns;
-        labels_stamp(packet->bytes, labels_absolute(now->wall_ns - age_ns + relative_ns));
-    } else {
-        packet->deadline_ns = now->mono_ns - labels_lateness_ns(labels->deadline, now->wall_ns);
+    const uint32_t wire_bytes = length + SCHEDULER_WIRE_OVERHEAD_BYTES;
+    struct terms terms = channel_terms(channel);
+    int64_t conforming_ns, postponed_ns;
+
+    if (!channel || !labels_is_relative(labels)) {
+        return 0;
     }
+    bucket_start(&channel->bucket, egress->starts, arrival_ns);
+    conforming_ns = contract_conforming_ns(&terms, &channel->bucket, wire_bytes, arrival_ns);
+    postponed_ns = conforming_ns - arrival_ns;
+    if (postponed_ns > POSTPONED_MOST_NS || (postponed_ns > 0 && packet_pool_is_scarce(&egress->pool))) {
+        COUNT_EXCESS(egress, channel, labels->tc, excess_dropped);
+        return -1;
+    }
+    contract_charge(&terms, &channel->bucket, wire_bytes, conforming_ns);
+    if (postponed_ns > 0) {
+        COUNT_EXCESS(egress, channel, labels->tc, postponed);
+    }
+    return postponed_ns;
 }
 
-/* Queues a copy of 'frame', which has waited 'age_ns' in the ring, or drops and counts it. */
-static void
-accept_frame(struct egress *egress, const struct ring_frame *frame, int64_t age_ns, const struct moment *now)
+/* Returns the deadline of 'packet', a copy of a frame with 'labels', by which it is to arrive.  The first shim on the
+ * path stamps it; later ones go by the stamp. */
+static int64_t
+stamp(struct packet *packet, const struct labels *labels, int64_t postponed_ns, const struct moment *now)
 {
-    struct labels labels;
-    enum labels_kind kind = labels_parse(frame->bytes, frame->length, &labels);
+    int64_t due_ns;
+
+    if (!labels_is_relative(labels)) {
+        return now->mono_ns - labels_lateness_ns(labels->deadline, now->wall_ns);
+    }
+    due_ns = packet->arrival_ns + postponed_ns + labels_relative_ns(labels->deadline);
+    labels_stamp(packet->bytes, labels_absolute(due_ns + moment_offset_ns(now)));
+    return due_ns;
+}
+
+/* Queues a copy of 'frame', with 'labels' and come at 'arrival_ns', or drops and counts it. */
+static void
+enqueue(struct egress *egress, const struct ring_frame *frame, const struct labels *labels, int64_t arrival_ns,
+        const struct moment *now)
+{
+    struct channel *channel = channel_table_find(egress->channels, labels->channel);
+    int64_t postponed_ns = police(egress, channel, labels, frame->length, arrival_ns);
     struct packet *packet;
     uint32_t index;
 
-    if (kind != LABELS_LABELLED) {
-        counter_add_malformed(&egress->counters.malformed, kind);
-        return;
-    }
-    if (frame->length < frame->wire_length) {
-        counter_add(&egress->counters.too_long, 1);
+    if (postponed_ns < 0) {
         return;
     }
     index = packet_pool_take(&egress->pool);
@@ -123,12 +168,29 @@ accept_frame(struct egress *egress, const struct ring_frame *frame, int64_t age_
         return;
     }
     packet = &egress->pool.packets[index];
-    packet->channel = labels.channel;
-    packet->tc = labels.tc;
+    packet->arrival_ns = arrival_ns;
+    packet->channel = labels->channel;
+    packet->tc = labels->tc;
     packet->length = frame->length;
     memcpy(packet->bytes, frame->bytes, frame->length);
-    set_deadline(packet, &labels, age_ns, now);
+    packet->deadline_ns = stamp(packet, labels, postponed_ns, now) - channel_terms(channel).downstream_ns;
     edf_queue_push(&egress->queue, packet->deadline_ns, index);
+}
+
+/* Takes in 'frame', which came at 'arrival_ns', or drops and counts it. */
+static void
+accept_frame(struct egress *egress, const struct ring_frame *frame, int64_t arrival_ns, const struct moment *now)
+{
+    struct labels labels;
+    enum labels_kind kind = labels_parse(frame->bytes, frame->length, &labels);
+
+    if (kind != LABELS_LABELLED) {
+        counter_add_malformed(&egress->counters.malformed, kind);
+    } else if (frame->length < frame->wire_length) {
+        counter_add(&egress->counters.too_long, 1);
+    } else {
+        enqueue(egress, frame, &labels, arrival_ns, now);
+    }
 }
 
 static void
@@ -137,25 +199,34 @@ accept_arrivals(struct egress *egress, const struct moment *now)
     bool are_ages_known = !wall_clock_has_stepped(egress, now);
     struct ring_frame frame;
 
+    egress->starts += edf_queue_is_empty(&egress->queue);
     for (uint32_t i = 0; i < ACCEPT_MAX && ring_take(&egress->labelled, &frame); i++) {
-        accept_frame(egress, &frame, are_ages_known ? now->wall_ns - frame.stamp_ns : 0, now);
+        int64_t age_ns = are_ages_known ? now->wall_ns - frame.stamp_ns : 0;
+        accept_frame(egress, &frame, now->mono_ns - age_ns, now);
         ring_release(&egress->labelled);
     }
 }
 
-/* Returns the best-effort ring whose turn it is, of those in which a frame waits; NULL if none does. */
-static struct ring *
-next_best_effort(struct egress *egress)
+static bool
+source_is_empty(const struct egress *egress, enum source source)
 {
-    struct ring *next = &egress->best_effort[egress->best_effort_turn];
-    struct ring *other = &egress->best_effort[!egress->best_effort_turn];
-
-    if (!ring_is_empty(next)) {
-        return next;
-    }
-    return ring_is_empty(other) ? NULL : other;
+    return source == SOURCE_LATE ? egress->late.count == 0 : ring_is_empty(&egress->best_effort[source]);
 }
 
+/* Returns the source of best effort whose turn it is, of those in which a frame waits; SOURCES if none does. */
+static enum source
+next_source(const struct egress *egress)
+{
+    for (uint32_t i = 1; i <= SOURCES; i++) {
+        enum source source = (egress->last_source + i) % SOURCES;
+        if (!source_is_empty(egress, source)) {
+            return source;
+        }
+    }
+    return SOURCES;
+}
+
+/* Puts a frame into the batch. */
 static void
 depart(struct egress *egress, uint8_t *bytes, uint32_t length, uint32_t packet, int64_t now_ns)
 {
@@ -172,21 +243,73 @@ depart(struct egress *egress, uint8_t *bytes, uint32_t length, uint32_t packet, 
 }
 
 static void
-depart_real_time(struct egress *egress, int64_t now_ns)
+depart_packet(struct egress *egress, uint32_t index, int64_t now_ns)
 {
-    uint32_t index = edf_queue_pop(&egress->queue);
     struct packet *packet = &egress->pool.packets[index];
+    struct terms terms = channel_terms(channel_table_find(egress->channels, packet->channel));
+    uint8_t *bytes = packet->bytes;
 
-    depart(egress, packet->bytes, packet->length, index, now_ns);
+    if (terms.strips_labels) {
+        bytes = labels_strip(packet->bytes);
+        packet->length -= LABELS_STACK_BYTES;
+    }
+    depart(egress, bytes, packet->length, index, now_ns);
 }
 
 static void
-depart_best_effort(struct egress *egress, struct ring *ring, int64_t now_ns)
+drop_late(struct egress *egress, uint32_t index)
+{
+    struct packet *packet = &egress->pool.packets[index];
+    struct channel *channel = channel_table_find(egress->channels, packet->channel);
+
+    COUNT_EXCESS(egress, channel, packet->tc, late_dropped);
+    packet_pool_give(&egress->pool, index);
+}
+
+/* Makes the packet of 'index' best effort.  Where too many are, the one that has been for longest is dropped. */
+static void
+demote(struct egress *egress, uint32_t index)
+{
+    struct packet *packet = &egress->pool.packets[index];
+    struct channel *channel = channel_table_find(egress->channels, packet->channel);
+
+    COUNT_EXCESS(egress, channel, packet->tc, demoted);
+    if (packet_fifo_is_full(&egress->late)) {
+        drop_late(egress, packet_fifo_take(&egress->late));
+    }
+    packet_fifo_put(&egress->late, index);
+}
+
+/* Sends the packet with the earliest deadline; or, if that cannot be kept, does with it what its channel asks for. */
+static void
+depart_real_time(struct egress *egress, int64_t now_ns)
+{
+    uint32_t index = edf_queue_pop(&egress->queue);
+    const struct packet *packet = &egress->pool.packets[index];
+    bool is_late = scheduler_is_late(&egress->scheduler, packet->length, packet->deadline_ns, now_ns);
+    uint32_t late = is_late ? channel_terms(channel_table_find(egress->channels, packet->channel)).late
+                            : TERMS_LATE_KEEP;
+
+    if (late == TERMS_LATE_DEMOTE) {
+        demote(egress, index);
+    } else if (late == TERMS_LATE_DROP) {
+        drop_late(egress, index);
+    } else {
+        depart_packet(egress, index, now_ns);
+    }
+}
+
+static void
+depart_best_effort(struct egress *egress, enum source source, int64_t now_ns)
 {
     struct ring_frame frame;
 
-    egress->best_effort_turn = ring == &egress->best_effort[0];
-    ring_take(ring, &frame);
+    egress->last_source = source;
+    if (source == SOURCE_LATE) {
+        depart_packet(egress, packet_fifo_take(&egress->late), now_ns);
+        return;
+    }
+    ring_take(&egress->best_effort[source], &frame);
     if (frame.length < frame.wire_length) {
         counter_add(&egress->counters.too_long, 1);
         return;
@@ -202,12 +325,12 @@ fill_batch(struct egress *egress, int64_t now_ns)
     enum scheduler_choice choice;
 
     do {
-        struct ring *best_effort = next_best_effort(egress);
-        choice = scheduler_choose(&egress->scheduler, &egress->queue, best_effort, now_ns);
+        enum source source = next_source(egress);
+        choice = scheduler_choose(&egress->scheduler, &egress->queue, source != SOURCES, now_ns);
         if (choice == SCHEDULER_REAL_TIME) {
             depart_real_time(egress, now_ns);
         } else if (choice == SCHEDULER_BEST_EFFORT) {
-            depart_best_effort(egress, best_effort, now_ns);
+            depart_best_effort(egress, source, now_ns);
         } else {
             return choice;
         }
@@ -279,7 +402,7 @@ wait_for_frames(struct egress *egress)
         { .fd = egress->best_effort[1].fd, .events = POLLIN },
     };
 
-    if (!ring_is_empty(&egress->labelled) || next_best_effort(egress)) {
+    if (!ring_is_empty(&egress->labelled) || next_source(egress) != SOURCES) {
         return;
     }
     loop_wait(&egress->loop, fds, 3, -1);

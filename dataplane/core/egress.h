@@ -1,7 +1,8 @@
 /* The egress: frames from the inner interface go out of the uplink, earliest deadline first, at the uplink's rate.
  *
- * Labelled frames are taken at once, stamped, and queued.  Best effort stays in its rings until its turn.  Each frame
- * either leaves, or is dropped under the counter that names the cause.
+ * Labelled frames are taken at once, held to their channel's contract, stamped, and queued.  Best effort stays in its
+ * rings until its turn.  A labelled frame that can no longer be on time gives way to all that can.  Each frame either
+ * leaves, or is dropped under the counter that names the cause.
  *
  * The loop owns all of it, save what is said to be for another thread. */
 
@@ -11,6 +12,7 @@
 #include "channel_table.h"
 #include "edf_queue.h"
 #include "loop.h"
+#include "packet_fifo.h"
 #include "packet_pool.h"
 #include "ring.h"
 #include "scheduler.h"
@@ -30,8 +32,10 @@ struct egress {
     int inner_ifindex;
 
     struct ring labelled;
-    struct ring best_effort[2];     /* Control and bulk, which take turns: neither starves the other. */
-    uint32_t best_effort_turn;
+    struct ring best_effort[2];     /* Control and bulk. */
+    struct packet_fifo late;        /* Labelled frames that were demoted. */
+    uint32_t last_source;           /* These three take turns: none starves another. */
+    uint64_t starts;                /* How often no labelled frame was waiting: contracts start afresh then. */
     int64_t wall_offset_ns;         /* moment_offset_ns() as of the last turn. */
     struct packet_pool pool;
     struct edf_queue queue;

@@ -10,11 +10,15 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 enum {
     LABELS_ETHERTYPE = 0x8847,
+    LABELS_ETHERTYPE_IPV4 = 0x0800,
+    LABELS_ETHERTYPE_IPV6 = 0x86dd,
     LABELS_ETHERNET_BYTES = 14,
     LABELS_ENTRY_BYTES = 4,
+    LABELS_STACK_BYTES = 2 * LABELS_ENTRY_BYTES,
     LABELS_FIRST = 16,                    /* 0-15 are reserved (RFC 7274). */
     LABELS_SPACE = 1 << 20,               /* Label values, reserved ones included. */
     LABELS_COUNT = LABELS_SPACE - LABELS_FIRST,
@@ -47,6 +51,7 @@ struct labels {
 static inline enum labels_kind labels_parse(const uint8_t *frame, uint32_t length, struct labels *);
 static inline bool labels_is_relative(const struct labels *);
 static inline void labels_stamp(uint8_t *frame, uint32_t deadline_label);
+static inline uint8_t *labels_strip(uint8_t *frame);
 
 /* Deadlines. */
 static inline int64_t labels_relative_ns(uint32_t label);
@@ -122,6 +127,21 @@ labels_stamp(uint8_t *frame, uint32_t deadline_label)
     entry[1] = deadline_label >> 4;
     entry[2] = (uint8_t) (deadline_label << 4) | (entry[2] & 0x0f);
     entry[3] = LABELS_TTL_STAMPED;
+}
+
+/* Takes both labels out of the LABELS_LABELLED 'frame', of IPv4 or IPv6.  Returns where the frame now begins,
+ * LABELS_STACK_BYTES further on. */
+static inline uint8_t *
+labels_strip(uint8_t *frame)
+{
+    uint8_t *stripped = frame + LABELS_STACK_BYTES;
+    bool is_ipv6 = frame[LABELS_ETHERNET_BYTES + LABELS_STACK_BYTES] >> 4 == 6;
+    uint16_t ethertype = is_ipv6 ? LABELS_ETHERTYPE_IPV6 : LABELS_ETHERTYPE_IPV4;
+
+    memmove(stripped, frame, LABELS_ETHERNET_BYTES - 2);
+    stripped[LABELS_ETHERNET_BYTES - 2] = ethertype >> 8;
+    stripped[LABELS_ETHERNET_BYTES - 1] = ethertype & 0xff;
+    return stripped;
 }
 
 /* Returns the relative deadline that 'label' stands for before the shim. */

@@ -12,6 +12,7 @@ packet_pool_init(struct packet_pool *pool, uint32_t capacity)
 {
     *pool = (struct packet_pool) {
         .packets = aligned_alloc(64, capacity * sizeof *pool->packets),
+        .capacity = capacity,
         .free = malloc(capacity * sizeof *pool->free),
     };
     if (!pool->packets || !pool->free) {

@@ -5,6 +5,7 @@
 #ifndef PACKET_POOL_H
 #define PACKET_POOL_H 1
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
@@ -24,6 +25,7 @@ struct packet {
 
 struct packet_pool {
     struct packet *packets;
+    uint32_t capacity;
     uint32_t *free;                     /* A stack: what was used last is still in the cache. */
     uint32_t free_count;
 };
@@ -36,6 +38,13 @@ static inline uint32_t
 packet_pool_take(struct packet_pool *pool)
 {
     return pool->free_count ? pool->free[--pool->free_count] : PACKET_POOL_NONE;
+}
+
+/* Returns true if less than half of the packets are free. */
+static inline bool
+packet_pool_is_scarce(const struct packet_pool *pool)
+{
+    return pool->free_count < pool->capacity / 2;
 }
 
 /* Gives back the packet of 'index', which packet_pool_take() returned. */

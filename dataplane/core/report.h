@@ -21,11 +21,21 @@ struct malformed {
     uint64_t many_labels;       /* More than two. */
 };
 
-/* The egress since its start.  From 'ring_dropped_real_time' on, all should be zero, save 'ring_dropped_best_effort':
- * that is how best effort learns that the link is full. */
+/* What became of packets for which a channel's contract, or the time, was not enough.  All should be zero: a talker
+ * sends more than it asked for, or the link has more to keep than it can. */
+struct excess {
+    uint64_t postponed;         /* Beyond rate and burst: sent, and due as if they had waited for the contract. */
+    uint64_t excess_dropped;    /* Too far beyond for waiting to make sense. */
+    uint64_t demoted;           /* Too late to be on time: best effort from then on. */
+    uint64_t late_dropped;      /* Too late to be on time, and dropped for it. */
+};
+
+/* The egress since its start.  From 'excess' on, all should be zero, save 'ring_dropped_best_effort': that is how best
+ * effort learns that the link is full. */
 struct egress_counters {
     struct traffic real_time;
     struct traffic best_effort;
+    struct excess excess;
     uint64_t ring_dropped_real_time;        /* The loop did not run for too long. */
     uint64_t ring_dropped_best_effort;
     uint64_t queue_full;                    /* Real-time dropped: more waited than the queue holds. */
@@ -63,6 +73,7 @@ struct summary {
 struct books_report {
     struct traffic sent;
     struct traffic received;
+    struct excess excess;
     uint64_t missed;
     uint64_t bypassed;
     struct summary queueing_delay;

@@ -76,18 +76,30 @@ scheduler_choose(const struct scheduler *scheduler, const struct edf_queue *queu
     return best_effort_waits && slack_ns >= scheduler->be_slack_ns ? SCHEDULER_BEST_EFFORT : SCHEDULER_REAL_TIME;
 }
 
+/* Returns how long a frame of 'frame_bytes' takes the wire.  Rounds up: never faster than the wire. */
+static inline int64_t
+scheduler_wire_time_ns(const struct scheduler *scheduler, uint32_t frame_bytes)
+{
+    uint64_t bits = 8 * ((uint64_t) frame_bytes + SCHEDULER_WIRE_OVERHEAD_BYTES);
+
+    return scheduler->rate_bps ? (bits * 1000000000 + scheduler->rate_bps - 1) / scheduler->rate_bps : 0;
+}
+
+/* Returns true if a frame of 'frame_bytes' chosen at 'now_ns' is not out by 'deadline_ns' any more. */
+static inline bool
+scheduler_is_late(const struct scheduler *scheduler, uint32_t frame_bytes, int64_t deadline_ns, int64_t now_ns)
+{
+    return scheduler_start_ns(scheduler, now_ns) + scheduler_wire_time_ns(scheduler, frame_bytes) > deadline_ns;
+}
+
 /* Notes that a frame of 'frame_bytes' is sent at 'now_ns'.  Returns when its first bit goes; 'wire_free_ns' is when
- * its last one does.  Rounds up: never faster than the wire. */
+ * its last one does. */
 static inline int64_t
 scheduler_send(struct scheduler *scheduler, uint32_t frame_bytes, int64_t now_ns)
 {
     int64_t start_ns = scheduler_start_ns(scheduler, now_ns);
-    uint64_t bits = 8 * ((uint64_t) frame_bytes + SCHEDULER_WIRE_OVERHEAD_BYTES);
 
-    scheduler->wire_free_ns = start_ns;
-    if (scheduler->rate_bps) {
-        scheduler->wire_free_ns += (bits * 1000000000 + scheduler->rate_bps - 1) / scheduler->rate_bps;
-    }
+    scheduler->wire_free_ns = start_ns + scheduler_wire_time_ns(scheduler, frame_bytes);
     return start_ns;
 }
 

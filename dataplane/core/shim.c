@@ -149,12 +149,12 @@ shim_configure(struct shim *shim, uint64_t rate_bps, int64_t be_slack_ns)
     egress_configure(&shim->egress, rate_bps, be_slack_ns);
 }
 
-/* Ensures that the channel of 'label' (20 bits) is in the table, where it keeps its books.  Returns 0, ENOSPC if the
- * table is full, or ENOMEM. */
+/* Ensures that the channel of 'label' (20 bits) is in the table, where it keeps its books, on 'terms'.  Returns 0,
+ * ENOSPC if the table is full, or ENOMEM. */
 int
-shim_add_channel(struct shim *shim, uint32_t label)
+shim_set_channel(struct shim *shim, uint32_t label, const struct terms *terms)
 {
-    return channel_table_add(&shim->channels, label);
+    return channel_table_set(&shim->channels, label, terms);
 }
 
 /* Removes the channels of the 'count' 'labels' (20 bits), those that there are.  Returns when no loop uses them. */

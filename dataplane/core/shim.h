@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "report.h"
+#include "terms.h"
 
 struct shim_config {
     const char *inner;              /* The interface that real-time and best-effort frames come from. */
@@ -41,7 +42,7 @@ bool shim_die_with_parent(int parent_pid);
 
 /* While it runs. */
 void shim_configure(struct shim *, uint64_t rate_bps, int64_t be_slack_ns);
-int shim_add_channel(struct shim *, uint32_t label);
+int shim_set_channel(struct shim *, uint32_t label, const struct terms *);
 void shim_remove_channels(struct shim *, const uint32_t *labels, uint32_t count);
 
 /* What it says. */

@@ -10,6 +10,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.frames import (
@@ -29,7 +30,7 @@ from support.shim_lab import LIVENESS, PATIENCE_S, ShimClient, ShimLab, stop
 from controller.labels import absolute_deadline_label, lateness_ns, relative_deadline_label
 
 MS = 1_000_000
-CHANNEL = {"label": 4711, "deadline_ns": 5 * MS, "rate_bps": 2_000_000, "burst_bytes": 3000}
+CHANNEL: dict[str, Any] = {"label": 4711, "rate_bps": 0, "burst_bytes": 0, "downstream_ns": 0}
 FULL_BYTES = 14 + 1508
 
 

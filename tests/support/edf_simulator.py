@@ -35,20 +35,43 @@ class Source:
 
 
 def missed(sources: Sequence[Source], be_slack_ns: int, be_frame_bytes: int, until_ns: int) -> int:
-    """How many packets are sent completely only after their deadline, in the worst case.
+    """How many packets are sent completely only after their deadline, in the worst case."""
+    return sum(sent.end_ns > sent.deadline_ns for sent in departures(sources, be_slack_ns, be_frame_bytes, until_ns))
+
+
+def longest_delays(sources: Sequence[Source], be_slack_ns: int, be_frame_bytes: int, until_ns: int) -> list[int]:
+    """Of each source, the longest that a packet takes from its arrival until it is sent completely."""
+    longest = [0] * len(sources)
+    for sent in departures(sources, be_slack_ns, be_frame_bytes, until_ns):
+        arrival_ns = sent.deadline_ns - sources[sent.source].deadline_ns
+        longest[sent.source] = max(longest[sent.source], sent.end_ns - arrival_ns)
+    return longest
+
+
+@dataclass(frozen=True)
+class Departure:
+    """A packet of the source of that number, whose last bit is sent at `end_ns`."""
+
+    source: int
+    deadline_ns: int
+    end_ns: int
+
+
+def departures(sources: Sequence[Source], be_slack_ns: int, be_frame_bytes: int, until_ns: int) -> Iterator[Departure]:
+    """What is sent in the worst case.
 
     That is: all bursts have the same slack left at time 0, when best effort may not go any more but has just begun a
     frame. Whoever has a longer deadline began earlier by as much.
     """
     arrivals = []
-    for source in sources:
+    for number, source in enumerate(sources):
         from_ns = min(0, be_slack_ns - source.deadline_ns)
         times = source.arrivals(from_ns, until_ns)
-        arrivals += [(max(at_ns, 0), at_ns + source.deadline_ns, source.frame_bytes) for at_ns in times]
+        arrivals += [(max(at_ns, 0), at_ns + source.deadline_ns, source.frame_bytes, number) for at_ns in times]
     arrivals.sort()
     now_ns = be_frame_bytes * NS_PER_BYTE
-    queue: list[tuple[int, int]] = []
-    late, arrived = 0, 0
+    queue: list[tuple[int, int, int]] = []
+    arrived = 0
     while arrived < len(arrivals) or queue:
         while arrived < len(arrivals) and arrivals[arrived][0] <= now_ns:
             heapq.heappush(queue, arrivals[arrived][1:])
@@ -56,7 +79,6 @@ def missed(sources: Sequence[Source], be_slack_ns: int, be_frame_bytes: int, unt
         if not queue or queue[0][0] - now_ns >= be_slack_ns:
             now_ns += be_frame_bytes * NS_PER_BYTE
             continue
-        deadline_ns, frame_bytes = heapq.heappop(queue)
+        deadline_ns, frame_bytes, number = heapq.heappop(queue)
         now_ns += frame_bytes * NS_PER_BYTE
-        late += now_ns > deadline_ns
-    return late
+        yield Departure(number, deadline_ns, now_ns)

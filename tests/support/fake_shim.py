@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dataplane.errors import ShimError
 from dataplane.protocol import Session, encode
+from dataplane.terms import Terms
 
 Json = dict[str, Any]
 
@@ -27,8 +28,8 @@ class Table:
     def configure(self, rate_bps: int, be_slack_ns: int) -> None:
         self.rate_bps, self.be_slack_ns = rate_bps, be_slack_ns
 
-    def add_channels(self, labels: Iterable[int]) -> None:
-        for label in labels:
+    def set_channels(self, channels: Mapping[int, Terms]) -> None:
+        for label in channels:
             if len(self.labels) == self.room:
                 raise ShimError(f"channel {label} does not fit: No space left on device", "remove others first")
             self.labels.add(label)

@@ -13,7 +13,7 @@ from functools import cache
 from ipaddress import ip_address
 from typing import Any
 
-from controller.flows import base_entries, is_scheduled, link_local, listener_entries, talker_entries
+from controller.flows import base_entries, link_local, listener_entries, talker_entries
 from controller.labels import TTL_RELATIVE, TTL_STAMPED
 from controller.model import Channel, Network, Protocol, SwitchKind, Vm
 from controller.pipeline import (
@@ -325,7 +325,7 @@ def switch_of(network: Network, bridge: str, channels: Iterable[Channel] | None 
     """The bridge with all that it is to have: base entries, then those of `channels` (None: all of the file)."""
     switch = FakeSwitch((port.number for port in ports_of(network, bridge)), base_entries(network, bridge))
     for channel in network.channels.values() if channels is None else channels:
-        if not is_scheduled(network, channel):
+        if not network.is_scheduled(channel):
             continue
         if network.listener_domain(channel) == bridge and not network.is_local(channel):
             switch.take(listener_entries(network, channel))

@@ -76,5 +76,6 @@ def channel(
         rate_bps=rate_bps,
         burst_bytes=3000,
         deadline_class=deadline_class,
+        packet_bytes=1472,
         on_miss=("log",),
     )

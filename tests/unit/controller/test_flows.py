@@ -29,7 +29,7 @@ from support.fake_table import (
 )
 from support.networks import FAST, SLOW, channel, two_hypervisors
 
-from controller.flows import base_entries, is_scheduled, link_local, listener_entries, talker_entries
+from controller.flows import base_entries, link_local, listener_entries, talker_entries
 from controller.labels import TTL_CHANNEL, TTL_RELATIVE, TTL_STAMPED, relative_deadline_label
 from controller.model import Channel, Network, Protocol, Scheduler, SwitchKind, Vm
 from controller.pipeline import (
@@ -380,7 +380,7 @@ def test_one_uplink_that_is_first_in_first_out_is_enough_to_leave_a_channel_out(
     edf, fifo = two_hypervisors(), two_hypervisors(Scheduler.FIFO)
     for name in edf.hypervisors:
         mixed = replace(edf, hypervisors=edf.hypervisors | {name: fifo.hypervisors[name]})
-        assert not any(is_scheduled(mixed, each) for each in mixed.channels.values())
+        assert not any(mixed.is_scheduled(each) for each in mixed.channels.values())
         packet = packet_of(mixed, mixed.channels["video"])
         assert FakeNetwork(mixed).send("vm1", packet).receivers == {"vm2": 1}
 

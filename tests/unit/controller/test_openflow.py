@@ -11,7 +11,7 @@ from support.fake_datapath import HARDWARE_ADDRESS, FakeDatapath, flow_stats, mu
 
 from controller import openflow
 from controller.events import QueueCount, Traffic
-from controller.flows import base_entries, is_scheduled, listener_entries, talker_entries
+from controller.flows import base_entries, listener_entries, talker_entries
 from controller.labels import TTL_CHANNEL, TTL_RELATIVE
 from controller.model import Network, Scheduler
 from controller.pipeline import (
@@ -54,7 +54,7 @@ def entries_of(network: Network) -> dict[str, list[Entry]]:
     bridges = [bridge for name in network.hypervisors for bridge in network.bridges_of(name)]
     found: dict[str, list[Entry]] = {bridge: list(base_entries(network, bridge)) for bridge in bridges}
     for channel in network.channels.values():
-        if is_scheduled(network, channel):
+        if network.is_scheduled(channel):
             found[network.talker_domain(channel)] += talker_entries(network, channel)
             found[network.listener_domain(channel)] += listener_entries(network, channel)
     return found

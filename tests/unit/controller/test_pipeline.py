@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import all_networks
 
-from controller.flows import base_entries, is_scheduled, listener_entries, talker_entries
+from controller.flows import base_entries, listener_entries, talker_entries
 from controller.model import Scheduler
 from controller.pipeline import (
     CLASSIFY,
@@ -171,7 +171,7 @@ def test_what_drops_says_so_and_nothing_else_does(scheduler: Scheduler) -> None:
     for network in all_networks(scheduler).values():
         flows: list[Entry] = []
         for each in network.channels.values():
-            if is_scheduled(network, each):
+            if network.is_scheduled(each):
                 flows += [*talker_entries(network, each), *listener_entries(network, each)]
         for name in network.hypervisors:
             for bridge in network.bridges_of(name):

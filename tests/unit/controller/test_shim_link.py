@@ -15,6 +15,7 @@ from support.waiting import Mailbox, wait_until
 
 from controller import shim_link
 from controller.events import Missed, ShimGone, ShimReady, ShimReported
+from controller.guarantee import Guarantees
 from controller.shim_link import ShimLink, settings
 from dataplane.protocol import Session, encode
 
@@ -51,7 +52,14 @@ def test_a_shim_is_told_its_uplink_its_channels_and_that_misses_are_wanted() -> 
     configure, channels, subscribe = settings(NETWORK, "left")
     assert configure == {"op": "configure", "rate_bps": 100_000_000, "be_slack_ns": 2_000_000}
     assert [contract["label"] for contract in channels["set"]] == [17, 18]
-    assert channels["set"][0] == {"label": 17, "deadline_ns": 5_000_000, "rate_bps": 2_000_000, "burst_bytes": 3000}
+    video = NETWORK.channels["video"]
+    assert channels["set"][0] == {
+        "label": 17,
+        "rate_bps": video.wire_rate_bps,
+        "burst_bytes": 3000,
+        "downstream_ns": Guarantees(NETWORK).downstream_ns(video),
+        "late": "demote",
+    }
     assert subscribe == {"op": "subscribe", "to": ["misses"]}
     assert settings(NETWORK, "right")[1] == channels
 
@@ -66,7 +74,7 @@ def test_a_channel_that_crosses_no_uplink_or_another_is_none_of_its() -> None:
 
 def test_many_channels_are_told_in_lines_that_a_shim_takes() -> None:
     vm1, vm2 = NETWORK.vms.values()
-    many = [replace(channel(f"c{n}", vm1, vm2, 16 + n, FAST), rate_bps=10**12 - 1) for n in range(2500)]
+    many = [replace(channel(f"c{n}", vm1, vm2, 16 + n, FAST), rate_bps=10**11) for n in range(2500)]
     requests = settings(replace(NETWORK, channels={each.name: each for each in many}), "left")
     table = Table(room=2500)
     session = Session(table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from dataplane.errors import ShimError
 from dataplane.protocol import LINE_BYTES_MAX, Session
+from dataplane.terms import Late, Terms
 
-CHANNEL = {"label": 4711, "deadline_ns": 5_000_000, "rate_bps": 2_000_000, "burst_bytes": 3000}
+CHANNEL = {"label": 4711, "rate_bps": 2_000_000, "burst_bytes": 3000, "downstream_ns": 400_000}
 
 
 class Table:
@@ -21,19 +22,24 @@ class Table:
 
     def __init__(self) -> None:
         self.rate_bps, self.be_slack_ns = 10**8, 2_000_000
-        self.labels: set[int] = set()
+        self.terms: dict[int, Terms] = {}
         self.padding = ""
+
+    @property
+    def labels(self) -> set[int]:
+        return set(self.terms)
 
     def configure(self, rate_bps: int, be_slack_ns: int) -> None:
         self.rate_bps, self.be_slack_ns = rate_bps, be_slack_ns
 
-    def add_channels(self, labels: Iterable[int]) -> None:
-        self.labels |= set(labels)
+    def set_channels(self, channels: Mapping[int, Terms]) -> None:
+        self.terms |= channels
         if len(self.labels) > 2:
             raise ShimError("no room", "remove others")
 
     def remove_channels(self, labels: Iterable[int]) -> None:
-        self.labels -= set(labels)
+        for label in labels:
+            self.terms.pop(label, None)
 
     def statistics(self, labels: Iterable[int]) -> dict[str, Any]:
         return {"channels": dict.fromkeys(map(str, labels), self.padding)}
@@ -72,13 +78,13 @@ def test_channels_are_set_and_removed(session: Session, table: Table) -> None:
 
 
 def test_statistics_are_of_all_channels_or_of_those_named(session: Session, table: Table) -> None:
-    table.labels = {16, 17}
+    table.terms = {16: Terms(), 17: Terms()}
     assert set(ask(session, op="statistics")["channels"]) == {"16", "17"}
     assert set(ask(session, op="statistics", labels=[17])["channels"]) == {"17"}
 
 
 def test_an_answer_longer_than_a_line_is_refused(session: Session, table: Table) -> None:
-    table.labels, table.padding = {16, 17}, "x" * (LINE_BYTES_MAX // 2)
+    table.terms, table.padding = {16: Terms(), 17: Terms()}, "x" * (LINE_BYTES_MAX // 2)
     assert "ask for fewer `labels`" in ask(session, op="statistics")["error"]
     assert ask(session, op="statistics", labels=[16])["ok"]
 
@@ -113,11 +119,31 @@ def test_a_refusal_says_what_was_found_and_what_is_allowed(
 
 
 @pytest.mark.parametrize("name", CHANNEL)
-def test_a_channel_needs_all_of_its_contract(session: Session, table: Table, name: str) -> None:
+def test_a_channel_needs_all_numbers_of_its_terms(session: Session, table: Table, name: str) -> None:
     partial = {key: value for key, value in CHANNEL.items() if key != name}
     answer = ask(session, op="channels", set=[CHANNEL, partial], remove=[])
     assert answer["error"].startswith(f"set[1].{name}: None is not an integer")
     assert not table.labels, "a request with an error changes nothing"
+
+
+def test_terms_are_set_as_they_are_told_and_changed_by_being_told_again(session: Session, table: Table) -> None:
+    assert ask(session, op="channels", set=[CHANNEL])["ok"]
+    assert table.terms[4711] == Terms(2_000_000, 3000, 400_000)
+    assert ask(session, op="channels", set=[CHANNEL | {"late": "drop", "strips_labels": True}])["ok"]
+    assert table.terms[4711] == Terms(2_000_000, 3000, 400_000, Late.DROP, strips_labels=True)
+
+
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        ({"late": "sometimes"}, "set[0].late: 'sometimes' is unknown; allowed: demote, drop, keep"),
+        ({"late": []}, "set[0].late: [] is unknown; allowed: demote, drop, keep"),
+        ({"strips_labels": 1}, "set[0].strips_labels: 1 is not true or false"),
+        ({"burst_bytes": 2**31}, "set[0].burst_bytes: 2147483648 is not an integer of 0 to 2147483647"),
+    ],
+)
+def test_terms_that_mean_nothing_are_refused(session: Session, more: dict[str, Any], error: str) -> None:
+    assert ask(session, op="channels", set=[CHANNEL | more]) == {"ok": False, "error": error}
 
 
 @pytest.mark.parametrize("line", [b"", b"{", b"\xff", b"[" * 100_000, b"[]", b"1"])

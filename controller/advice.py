@@ -1,0 +1,124 @@
+"""What would be accepted in place of what is refused, and how much room there is beside what is accepted.
+
+Pure. Every answer was tried on the whole network before it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from controller.admission import first, smallest_slack_ns
+from controller.guarantee import Guarantees, Port, Refusal
+from controller.labels import MAX_DEADLINE_NS
+from controller.model import AUTO_SLACK_NS, SHORTEST_DEADLINE_NS, Channel, Network
+from controller.units import DURATION, NS_PER_MS, RATE
+
+Passes = Callable[[Network], bool]
+
+_LEAST_RATE_BPS = 1000
+_DEFAULT_SLACK_NS = 2 * NS_PER_MS
+_STEP = 1.1
+
+
+def keeps_all(network: Network) -> bool:
+    return not Guarantees(network).refusals
+
+
+def smallest_deadline_ns(network: Network, name: str, passes: Passes = keeps_all) -> int | None:
+    """The smallest deadline, of three digits, with which the channel `name` passes beside the others; None: none does.
+
+    A longer deadline may ask for more at a later hop, in a larger burst: so it is looked for from below.
+    """
+    fails_ns, tried_ns = 0, SHORTEST_DEADLINE_NS
+    while tried_ns < MAX_DEADLINE_NS and not passes(_with_deadline(network, name, tried_ns)):
+        fails_ns, tried_ns = tried_ns, min(round(tried_ns * _STEP), MAX_DEADLINE_NS)
+    candidates = range(fails_ns + 1, tried_ns + 1) if fails_ns else range(tried_ns, tried_ns + 1)
+    found = first(candidates, lambda deadline_ns: passes(_with_deadline(network, name, deadline_ns)))
+    return found and min(rounded_up(found), MAX_DEADLINE_NS)
+
+
+def largest_rate_bps(network: Network, name: str, passes: Passes = keeps_all) -> int | None:
+    """The largest `min_rate`, of three digits, with which the channel `name` passes, its burst as it is; None: none."""
+    most_bps = max(each.uplink.rate_bps for each in network.hypervisors.values())
+    less = range(most_bps - _LEAST_RATE_BPS + 1)
+    found = first(less, lambda less_bps: passes(_with_rate(network, name, most_bps - less_bps)))
+    return None if found is None else rounded_down(most_bps - found)
+
+
+def slack_ns(found: Guarantees, port: Port) -> int | None:
+    """The smallest slack, of three digits, with which the shim at `port` keeps all deadlines; None: none does."""
+    smallest_ns = smallest_slack_ns(found.edf_link(port), found.demands(port))
+    return None if smallest_ns is None else rounded_up(smallest_ns)
+
+
+def with_slacks(network: Network) -> Network:
+    """A copy in which every `be_slack: auto` is the smallest slack with which the uplink keeps its deadlines."""
+    found = Guarantees(network)
+    slacks = {port.node: slack_ns(found, port) for port in found.shims}
+    hypervisors = {
+        name: replace(each, uplink=replace(each.uplink, be_slack_ns=slacks.get(name) or _DEFAULT_SLACK_NS))
+        for name, each in network.hypervisors.items()
+        if each.uplink.be_slack_ns == AUTO_SLACK_NS
+    }
+    return replace(network, hypervisors={**network.hypervisors, **hypervisors})
+
+
+def refusal_text(network: Network, refusal: Refusal) -> str:
+    """`refusal` in words, with what would be accepted instead."""
+    others = {_key(each) for each in Guarantees(network).refusals} - {_key(refusal)}
+    heaviest = refusal.heaviest[0]
+
+    def passes(changed: Network) -> bool:
+        return {_key(each) for each in Guarantees(changed).refusals} <= others
+
+    remedies = []
+    if (deadline_ns := smallest_deadline_ns(network, heaviest, passes)) is not None:
+        remedies.append(f"deadline: {DURATION.format(deadline_ns)} or more for '{heaviest}'")
+    if (rate_bps := largest_rate_bps(network, heaviest, passes)) is not None:
+        remedies.append(f"min_rate: {RATE.format(rate_bps)} or less for '{heaviest}'")
+    if (larger_ns := _larger_slack_ns(network, refusal)) is not None:
+        remedies.append(f"be_slack: {DURATION.format(larger_ns)} or more")
+    most = f"; most of it from {', '.join(refusal.heaviest)}" if isinstance(refusal.at, Port) else ""
+    advice = f"one of these would do: {'; '.join(remedies)}" if remedies else "take channels away, or a faster link"
+    where = refusal.at if isinstance(refusal.at, Port) else f"channel '{refusal.at}'"
+    return f"{where}: {refusal.what}{most}; {advice}"
+
+
+def rounded_up(value: int) -> int:
+    """`value`, or the next larger number of three digits and zeros."""
+    return -rounded_down(-value)
+
+
+def rounded_down(value: int) -> int:
+    """`value`, or the next smaller number of three digits and zeros."""
+    step: int = 10 ** max(0, len(str(abs(value))) - 3)
+    return value // step * step
+
+
+def _larger_slack_ns(network: Network, refusal: Refusal) -> int | None:
+    found = Guarantees(network)
+    if not isinstance(refusal.at, Port) or refusal.at not in found.shims:
+        return None
+    smallest_ns = slack_ns(found, refusal.at)
+    is_larger = smallest_ns is not None and smallest_ns > found.edf_link(refusal.at).be_slack_ns
+    return smallest_ns if is_larger else None
+
+
+def _key(refusal: Refusal) -> str:
+    return str(refusal.at)
+
+
+def _with_deadline(network: Network, name: str, deadline_ns: int) -> Network:
+    """A copy in which the channel `name` has another deadline, and the class that takes it."""
+    takers = [each for each in network.classes if each.takes(deadline_ns)]
+    channel = network.channels[name]
+    return _with(network, replace(channel, deadline_ns=deadline_ns, deadline_class=(*takers, network.classes[-1])[0]))
+
+
+def _with_rate(network: Network, name: str, rate_bps: int) -> Network:
+    return _with(network, replace(network.channels[name], rate_bps=rate_bps))
+
+
+def _with(network: Network, channel: Channel) -> Network:
+    return replace(network, channels={**network.channels, channel.name: channel})

@@ -1,0 +1,28 @@
+"""A channel's terms, as core/terms.h has them. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Late(StrEnum):
+    """What becomes of a packet that can no longer be on time: best effort from then on, dropped, or as it was."""
+
+    DEMOTE = "demote"
+    DROP = "drop"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A channel's terms at this link. `rate_bps` and `burst_bytes` count on the wire; a rate of 0 is no contract.
+
+    `downstream_ns` is what the path after this link needs of the deadline.
+    """
+
+    rate_bps: int = 0
+    burst_bytes: int = 0
+    downstream_ns: int = 0
+    late: Late = Late.DEMOTE
+    strips_labels: bool = False
