@@ -62,6 +62,8 @@ class Server:
         self._are_misses_due = False
         self._next_batch_s = 0.0
         self.watch(shim, self._on_event)
+        if shim.guard is not None:
+            self.watch(shim.guard, _on_guard_dead)
 
     def __enter__(self) -> Server:
         return self
@@ -149,6 +151,10 @@ class Server:
             self._clients.remove(client)
             self._selector.unregister(client.connection)
             client.connection.close()
+
+
+def _on_guard_dead() -> None:
+    raise ShimError("the shim's guard has died, and packets go past the shim", "start it again")
 
 
 def _bind(path: Path) -> socket.socket:

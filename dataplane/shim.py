@@ -21,6 +21,7 @@ from dataplane.terms import Late, Terms
 Json = dict[str, Any]
 
 TC_COUNT = 8
+HIGHEST_PRIORITY = 99
 TUNSETIFF = 0x400454CA
 IFF_TAP = 0x0002
 IFF_NO_PI = 0x1000
@@ -46,7 +47,8 @@ class ShimConfig:
 class Shim:
     """A running shim. Raises ShimError if it cannot start; `close` stops it, also as a context manager.
 
-    `labels` are the channels in the table; `warnings` tells what the machine did not permit.
+    `labels` are the channels in the table; `warnings` tells what the machine did not permit; `guard` is a pidfd of the
+    process that holds the TAP.
     """
 
     def __init__(self, config: ShimConfig) -> None:
@@ -55,7 +57,7 @@ class Shim:
         self.be_slack_ns = config.be_slack_ns
         self.labels: set[int] = set()
         self.warnings: list[str] = []
-        self._tap: int | None = None
+        self.guard: int | None = None
         self._core = _open_core(config)
         try:
             self._start()
@@ -79,13 +81,21 @@ class Shim:
         if not privileges.is_locked:
             self.warnings.append("memory is not locked: packets are late when memory is short")
         if self.config.liveness:
-            self._tap = _hold_tap(self.config.liveness)
+            self._start_guard(_open_tap(self.config.liveness))
+
+    def _start_guard(self, tap: int) -> None:
+        priority = min(self.config.priority + 1, HIGHEST_PRIORITY) if self.config.priority else 0
+        error = lib.shim_guard(self._core, tap, priority)
+        os.close(tap)
+        if error:
+            raise ShimError(f"the shim's guard does not start: {os.strerror(error)}", "see `ulimit -u`")
+        self.guard = os.pidfd_open(lib.shim_guard_pid(self._core))
 
     def close(self) -> None:
         """Let the TAP go down, then stop the loops. The shim is of no use afterwards."""
-        if self._tap is not None:
-            os.close(self._tap)
-        self._tap = None
+        if self.guard is not None:
+            os.close(self.guard)
+        self.guard = None
         if self._core is not None:
             lib.shim_close(self._core)
         self._core = None
@@ -226,8 +236,8 @@ def _exists(interface: str) -> bool:
     return any(name == interface for _, name in socket.if_nameindex())
 
 
-def _hold_tap(name: str) -> int:
-    """The descriptor that keeps the TAP `name` up. The kernel takes it down when the process ends, however that is."""
+def _open_tap(name: str) -> int:
+    """The TAP `name`, attached: it has a carrier as long as the descriptor, or a copy of it, is open."""
     if not _exists(name):
         raise ShimError(f"there is no interface {name}", f"make it: ip tuntap add dev {name} mode tap")
     try:

@@ -15,6 +15,7 @@
 
 #include "channel_table.h"
 #include "egress.h"
+#include "guard.h"
 #include "ingress.h"
 
 #ifndef MCL_ONFAULT
@@ -23,6 +24,7 @@
 
 struct shim {
     int event_fd;
+    pid_t guard_pid;            /* 0: none. */
     struct channel_table channels;
     struct egress egress;
     struct ingress ingress;
@@ -80,11 +82,12 @@ open_parts(struct shim *shim, const struct shim_config *config, int inner, int u
 struct shim *
 shim_open(const struct shim_config *config, struct shim_error *error)
 {
-    struct shim *shim = calloc(1, sizeof *shim);
+    /* Shared with the guard, which is a process of its own. */
+    struct shim *shim = mmap(NULL, sizeof *shim, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     int inner, uplink;
 
-    if (!shim) {
-        *error = (struct shim_error) { .number = ENOMEM };
+    if (shim == MAP_FAILED) {
+        *error = (struct shim_error) { .number = errno };
         return NULL;
     }
     *error = (struct shim_error) { .number = find_ethernet(config->inner, &inner), .interface = config->inner };
@@ -92,7 +95,7 @@ shim_open(const struct shim_config *config, struct shim_error *error)
         *error = (struct shim_error) { .number = find_ethernet(config->uplink, &uplink), .interface = config->uplink };
     }
     if (error->number) {
-        free(shim);
+        munmap(shim, sizeof *shim);
         return NULL;
     }
     *error = (struct shim_error) { .number = open_parts(shim, config, inner, uplink) };
@@ -121,17 +124,33 @@ shim_start(struct shim *shim, int priority, struct shim_privileges *privileges)
     return error;
 }
 
+/* Has a guard watch over the egress loop, which runs: 'tap_fd', a TAP, has a carrier only while it turns.  The guard
+ * runs at SCHED_FIFO 'priority' (0: none), which should be above the loop's.  Returns 0 or an errno; either way
+ * 'tap_fd' stays the caller's to close. */
+int
+shim_guard(struct shim *shim, int tap_fd, int priority)
+{
+    pid_t pid;
+    int error = guard_start(&shim->egress.loop, tap_fd, priority, &pid);
+
+    shim->guard_pid = error ? 0 : pid;
+    return error;
+}
+
 /* Stops 'shim', if it was started, and frees it.  What is queued is lost. */
 void
 shim_close(struct shim *shim)
 {
+    if (shim->guard_pid) {
+        guard_stop(shim->guard_pid);
+    }
     loop_destroy(&shim->egress.loop);
     loop_destroy(&shim->ingress.loop);
     egress_close(&shim->egress);
     ingress_close(&shim->ingress);
     channel_table_destroy(&shim->channels);
     close(shim->event_fd);
-    free(shim);
+    munmap(shim, sizeof *shim);
 }
 
 /* Has this process terminated (SIGTERM) when its parent ends.  Returns false if that is no longer 'parent_pid'. */
@@ -193,6 +212,13 @@ shim_failure(const struct shim *shim)
     int egress = __atomic_load_n(&shim->egress.loop.failure, __ATOMIC_ACQUIRE);
 
     return egress ? egress : __atomic_load_n(&shim->ingress.loop.failure, __ATOMIC_ACQUIRE);
+}
+
+/* Returns the guard's process id, or 0 if there is none. */
+int
+shim_guard_pid(const struct shim *shim)
+{
+    return shim->guard_pid;
 }
 
 /* Moves up to 'max' misses, oldest first, to 'misses'.  Returns how many. */

@@ -37,6 +37,7 @@ struct shim;
 /* Opening, starting, closing. */
 struct shim *shim_open(const struct shim_config *, struct shim_error *);
 int shim_start(struct shim *, int priority, struct shim_privileges *);
+int shim_guard(struct shim *, int tap_fd, int priority);
 void shim_close(struct shim *);
 bool shim_die_with_parent(int parent_pid);
 
@@ -48,6 +49,7 @@ void shim_remove_channels(struct shim *, const uint32_t *labels, uint32_t count)
 /* What it says. */
 int shim_event_fd(const struct shim *);
 int shim_failure(const struct shim *);
+int shim_guard_pid(const struct shim *);
 uint32_t shim_take_misses(struct shim *, struct miss *, uint32_t max);
 void shim_report(struct shim *, struct egress_counters *, struct ingress_counters *);
 void shim_report_class(const struct shim *, uint32_t tc, struct books_report *);

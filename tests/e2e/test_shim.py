@@ -26,6 +26,7 @@ from support.frames import (
     ttl_of,
 )
 from support.shim_lab import LIVENESS, PATIENCE_S, ShimClient, ShimLab, stop
+from support.waiting import wait_until
 
 from controller.labels import absolute_deadline_label, lateness_ns, relative_deadline_label
 
@@ -231,7 +232,7 @@ def test_a_signal_ends_it_in_good_order(lab: ShimLab, number: int) -> None:
     assert (code, errors) == (0, "")
     assert "class 6" in output
     assert not lab.socket_path.exists()
-    assert not lab.is_live()
+    wait_until(lambda: not lab.is_live())
 
 
 def test_the_tap_goes_down_when_it_is_killed(lab: ShimLab) -> None:
@@ -239,7 +240,7 @@ def test_the_tap_goes_down_when_it_is_killed(lab: ShimLab) -> None:
     assert lab.is_live()
     process.kill()
     process.wait()
-    assert not lab.is_live()
+    wait_until(lambda: not lab.is_live())
     lab.start("--liveness", LIVENESS)  # takes the place of the dead one, its socket too
     assert lab.is_live()
 
@@ -270,7 +271,7 @@ def test_it_dies_with_its_parent(lab: ShimLab) -> None:
     assert parent.stdout is not None
     assert parent.stdout.read() == "", "the shim, which has the same output, has closed it"
     assert not lab.socket_path.exists()
-    assert not lab.is_live()
+    wait_until(lambda: not lab.is_live())
 
 
 def test_classes_of_the_qdisc_see_the_labels(lab: ShimLab) -> None:
