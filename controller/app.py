@@ -62,6 +62,16 @@ class RtvnicApp(app_manager.OSKenApp):  # type: ignore[misc]
         if sender := self._switches.sender_of(event.msg.datapath):
             sender.on_flows(event.msg)
 
+    @set_ev_cls(ofp_event.EventOFPMeterStatsReply, MAIN_DISPATCHER)
+    def on_meters(self, event: Any) -> None:
+        if sender := self._switches.sender_of(event.msg.datapath):
+            sender.on_meters(event.msg)
+
+    @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
+    def on_port(self, event: Any) -> None:
+        if sender := self._switches.sender_of(event.msg.datapath):
+            sender.on_port(event.msg.desc)
+
     @set_ev_cls(ofp_event.EventOFPQueueStatsReply, MAIN_DISPATCHER)
     def on_queues(self, event: Any) -> None:
         if sender := self._switches.sender_of(event.msg.datapath):

@@ -13,15 +13,18 @@ from typing import Any
 
 from controller.events import (
     AskFlows,
+    AskMeters,
     AskQueues,
     AskShim,
     Command,
     Confirmed,
     Event,
     FlowsReported,
+    MetersReported,
     Missed,
     PeerGone,
     PeerReported,
+    PortReported,
     QueuesReported,
     Refused,
     Send,
@@ -30,15 +33,18 @@ from controller.events import (
     ShimReported,
     SwitchConnected,
     SwitchGone,
+    Tell,
     Tick,
 )
 from controller.flows import base_entries, listener_entries, talker_entries
+from controller.guarantee import Guarantees
 from controller.lifecycle import Installation, State, Step, standing
 from controller.model import Channel, Network, Scheduler
 from controller.parts import Bridge, End, Miss, Peer, Shim
 from controller.pipeline import Withdrawal
 from controller.reports import EndReport, Role
 from controller.units import NS_PER_S
+from controller.wiring import LIVENESS_PORT
 
 RETRY_NS = 2 * NS_PER_S
 MISSES_KEPT = 1000
@@ -52,11 +58,14 @@ class Domain:
         self.name = name
         self.channels = {each.name: each for each in network.channels.values() if name in self._domains_of(each)}
         self.bridges = {bridge: self._bridge(bridge) for bridge in network.bridges_of(name)}
+        self.guarantees = Guarantees(network)
         self.ends = {end.channel.name: end for end in self.bridges[name].ends}
         others = {domain for channel in self.channels.values() for domain in self._domains_of(channel)} - {name}
         self.peers = {other: Peer() for other in sorted(others)}
         self.shim = Shim()
         self.misses: deque[Miss] = deque(maxlen=MISSES_KEPT)
+        self.wall_offset_ns = 0
+        self._told: list[Tell] = []
         self._batch = 0
         self._batches: dict[int, list[Installation]] = {}
         self._names = {channel.label: channel.name for channel in self.channels.values()}
@@ -67,6 +76,8 @@ class Domain:
             Refused: self._on_refused,
             FlowsReported: self._on_flows,
             QueuesReported: self._on_queues,
+            MetersReported: self._on_meters,
+            PortReported: self._on_port,
             ShimReady: self._on_shim_ready,
             ShimGone: self._on_shim_gone,
             ShimReported: self._on_shim_statistics,
@@ -83,7 +94,8 @@ class Domain:
     def handle(self, event: Event, now_ns: int) -> list[Command]:
         """What is to be done now that `event` has happened."""
         self._handlers[type(event)](event, now_ns)
-        return [*self._questions(event), *self._install_what_is_due(now_ns)]
+        told, self._told = self._told, []
+        return [*told, *self._questions(event), *self._install_what_is_due(now_ns)]
 
     def remote_end(self, channel: Channel) -> EndReport:
         """The end of `channel` that is in another domain, as its controller told; waiting when that does not answer."""
@@ -125,11 +137,25 @@ class Domain:
     def _on_queues(self, event: QueuesReported, _: int) -> None:
         self.bridges[event.bridge].queues = event.queues
 
-    def _on_shim_ready(self, _: ShimReady, __: int) -> None:
-        self.shim.is_ready, self.shim.why = True, ""
+    def _on_meters(self, event: MetersReported, _: int) -> None:
+        self.bridges[event.bridge].meters = event.dropped
 
-    def _on_shim_gone(self, event: ShimGone, _: int) -> None:
-        self.shim.is_ready, self.shim.why = False, event.why
+    def _on_port(self, event: PortReported, now_ns: int) -> None:
+        if (event.bridge, event.port) == (self.name, LIVENESS_PORT) and self.has_shim:
+            self._change_shim(now_ns, is_bypassed=not event.is_up)
+
+    def _on_shim_ready(self, _: ShimReady, now_ns: int) -> None:
+        self._change_shim(now_ns, is_ready=True, why="")
+
+    def _on_shim_gone(self, event: ShimGone, now_ns: int) -> None:
+        self._change_shim(now_ns, is_ready=False, why=event.why)
+
+    def _change_shim(self, now_ns: int, **changes: Any) -> None:
+        before = self.shim
+        self.shim = replace(before, **changes)
+        if bool(before.trouble) != bool(self.shim.trouble):
+            self.shim.since_ns = now_ns
+            self._told.append(Tell(f"the shim of {self.name} {self.shim.trouble or 'works'}", bool(self.shim.trouble)))
 
     def _on_shim_statistics(self, event: ShimReported, _: int) -> None:
         self.shim.statistics = event.statistics
@@ -145,7 +171,8 @@ class Domain:
     def _on_peer_gone(self, event: PeerGone, _: int) -> None:
         self.peers[event.domain] = replace(self.peers[event.domain], is_reachable=False, why=event.why)
 
-    def _on_tick(self, _: Tick, now_ns: int) -> None:
+    def _on_tick(self, event: Tick, now_ns: int) -> None:
+        self.wall_offset_ns = event.wall_ns - now_ns
         for bridge in self.bridges.values():
             for installation in bridge.installations:
                 if installation.state is State.REFUSED and now_ns - installation.since_ns >= RETRY_NS:
@@ -173,6 +200,8 @@ class Domain:
                 if bridge.is_connected:
                     yield AskFlows(bridge.name)
                     yield AskQueues(bridge.name)
+                    if bridge.has_meters:
+                        yield AskMeters(bridge.name)
             if self.shim.is_ready:
                 yield AskShim()
 
@@ -207,7 +236,7 @@ class Domain:
             return f"the switch {bridge.name} is not set up: {bridge.base.why or 'it has not confirmed yet'}"
         if self.network.is_local(end.channel):
             return ""
-        if not self.shim.is_ready:
+        if self.has_shim and not self.shim.is_ready:
             return f"the shim of {self.name} {self.shim.why}"
         if end.role is Role.LISTENER:
             return ""

@@ -84,6 +84,23 @@ class QueuesReported:
 
 
 @dataclass(frozen=True)
+class MetersReported:
+    """In answer to AskMeters: how many packets each meter has dropped."""
+
+    bridge: str
+    dropped: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class PortReported:
+    """When a port has come up or gone down; after SwitchConnected, for each that is down."""
+
+    bridge: str
+    port: int
+    is_up: bool
+
+
+@dataclass(frozen=True)
 class ShimReady:
     """When the domain's shim has taken its settings and channel table."""
 
@@ -127,7 +144,9 @@ class PeerGone:
 
 @dataclass(frozen=True)
 class Tick:
-    """Once a second."""
+    """Once a second. `wall_ns` is the wall clock then."""
+
+    wall_ns: int = 0
 
 
 Event = (
@@ -137,6 +156,8 @@ Event = (
     | Refused
     | FlowsReported
     | QueuesReported
+    | MetersReported
+    | PortReported
     | ShimReady
     | ShimGone
     | ShimReported
@@ -167,8 +188,21 @@ class AskQueues:
 
 
 @dataclass(frozen=True)
+class AskMeters:
+    bridge: str
+
+
+@dataclass(frozen=True)
 class AskShim:
     pass
 
 
-Command = Send | AskFlows | AskQueues | AskShim
+@dataclass(frozen=True)
+class Tell:
+    """Write `what` into the log: trouble, or the end of it."""
+
+    what: str
+    is_trouble: bool
+
+
+Command = Send | AskFlows | AskQueues | AskMeters | AskShim | Tell

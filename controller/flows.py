@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import IPv6Address
+from itertools import product
 
 from controller.labels import TTL_CHANNEL, TTL_RELATIVE, relative_deadline_label
-from controller.model import Channel, Hypervisor, IpAddress, Network, Protocol, Scheduler, Vm
+from controller.model import Bypass, Channel, Excess, Hypervisor, IpAddress, Network, Protocol, Scheduler, Vm
 from controller.pipeline import (
     CLASSIFY,
     ETH_ARP,
@@ -19,12 +20,16 @@ from controller.pipeline import (
     ETH_MPLS,
     ETH_MPLS_MULTICAST,
     FORWARD,
+    ICMPV6_NEIGHBOUR_ADVERTISEMENT,
+    ICMPV6_REDIRECT,
+    ICMPV6_ROUTER_ADVERTISEMENT,
     IP_PROTO_ICMPV6,
     LISTENER,
     MULTICAST,
     PORT_NORMAL,
     PORTS,
     REPARSE_GROUP,
+    SHIM_GROUP,
     SWITCH_FORWARD,
     SWITCH_PORTS,
     UPLINK_GROUP,
@@ -37,6 +42,7 @@ from controller.pipeline import (
     FlowEntry,
     Match,
     MatchValue,
+    Meter,
     Output,
     PopMpls,
     Purpose,
@@ -61,16 +67,20 @@ def base_entries(network: Network, bridge: str) -> tuple[Entry, ...]:
     return tuple(_switch_entries(network, bridge))
 
 
-def talker_entries(network: Network, channel: Channel) -> tuple[FlowEntry, ...]:
-    """The channel's flows at the talker's bridge: mark, label and send. A local channel is marked and delivered."""
+def talker_entries(network: Network, channel: Channel) -> tuple[Entry, ...]:
+    """The channel's meter, if it has one, and its flows at the talker's bridge: mark, label and send.
+
+    A local channel is marked and delivered.
+    """
     hypervisor = network.talker_domain(channel)
     in_port = port_to(network, hypervisor, channel.talker).number
     if network.is_local(channel):
         actions = (*_mark(channel), Output(port_to(network, hypervisor, channel.listener).number))
     else:
         queue = SetQueue(channel.deadline_class.queue_id)
-        actions = (*_mark(channel), *_label(channel), queue, ToGroup(UPLINK_GROUP))
-    return tuple(
+        actions = (*_mark(channel), *_label(channel), queue, _to_uplink(network.hypervisors[hypervisor], channel))
+    meters = _meters(network, channel)
+    flows = (
         FlowEntry(
             CLASSIFY,
             _CHANNEL_PRIORITY + _specificity(channel),
@@ -78,9 +88,11 @@ def talker_entries(network: Network, channel: Channel) -> tuple[FlowEntry, ...]:
             Purpose.TALKER,
             channel.label,
             actions,
+            meter_id=meters[0].meter_id if meters else None,
         )
         for selector in _selectors(channel)
     )
+    return (*meters, *flows)
 
 
 def listener_entries(network: Network, channel: Channel) -> tuple[FlowEntry, ...]:
@@ -96,10 +108,39 @@ def listener_entries(network: Network, channel: Channel) -> tuple[FlowEntry, ...
     return (FlowEntry(LISTENER, _CHANNEL_PRIORITY, match, Purpose.LISTENER, channel.label, actions),)
 
 
+def meter_ids(network: Network, hypervisor: str) -> dict[int, str]:
+    """By the number of its meter, each channel from `hypervisor` whose excess is dropped."""
+    metered = [
+        channel
+        for channel in network.channels.values()
+        if channel.excess is Excess.DROP and network.talker_domain(channel) == hypervisor
+    ]
+    return {number: channel.name for number, channel in enumerate(metered, start=1)}
+
+
 def link_local(mac: str) -> IPv6Address:
     """The address that a host gives itself: fe80::/64 and the EUI-64 of `mac` (RFC 4291, appendix A)."""
     high, low = mac.replace(":", "")[:6], mac.replace(":", "")[6:]
     return IPv6Address((0xFE80 << 112) | (int(f"{high}fffe{low}", 16) ^ (2 << 56)))
+
+
+def _meters(network: Network, channel: Channel) -> tuple[Meter, ...]:
+    """None, or the one that holds the channel to its rate and burst."""
+    ids = meter_ids(network, network.talker_domain(channel))
+    rate_bps = -(-channel.rate_bps * channel.frame_bytes // channel.packet_bytes)
+    return tuple(
+        Meter(meter_id, -(-rate_bps // 1000), -(-8 * channel.wire_burst_bytes // 1000))
+        for meter_id, name in ids.items()
+        if name == channel.name
+    )
+
+
+def _to_uplink(hypervisor: Hypervisor, channel: Channel | None = None) -> Action:
+    """The way out, for a channel that may have its own opinion on what to do without a shim."""
+    if hypervisor.uplink.scheduler is not Scheduler.EDF:
+        return Output(UPLINK_PORT)
+    is_blocked = channel is not None and channel.on_bypass is Bypass.BLOCK
+    return ToGroup(SHIM_GROUP if is_blocked else UPLINK_GROUP)
 
 
 def _mark(channel: Channel) -> tuple[Action, ...]:
@@ -150,13 +191,13 @@ def _selectors(channel: Channel) -> Iterator[dict[str, MatchValue]]:
 
 
 def _hypervisor_entries(network: Network, hypervisor: Hypervisor) -> Iterator[Entry]:
-    scheduled = hypervisor.uplink.scheduler is Scheduler.EDF
-    if scheduled:
-        yield FailoverGroup(UPLINK_GROUP, (Bucket(LIVENESS_PORT, EDF_PORT), Bucket(UPLINK_PORT, UPLINK_PORT)))
+    if hypervisor.uplink.scheduler is Scheduler.EDF:
+        shim = Bucket(LIVENESS_PORT, EDF_PORT)
+        yield FailoverGroup(UPLINK_GROUP, (shim, Bucket(UPLINK_PORT, UPLINK_PORT)))
+        yield FailoverGroup(SHIM_GROUP, (shim,))
     yield ReparseGroup(REPARSE_GROUP, LISTENER)
-    to_uplink: Action = ToGroup(UPLINK_GROUP) if scheduled else Output(UPLINK_PORT)
     yield from _listener_defaults()
-    yield from _forward_entries(network, hypervisor.name, to_uplink)
+    yield from _forward_entries(network, hypervisor.name, _to_uplink(hypervisor))
     yield from _classify_defaults()
     yield from _uplink_port_entries()
     for vm in network.vms_of(hypervisor.name):
@@ -167,20 +208,35 @@ def _hypervisor_entries(network: Network, hypervisor: Hypervisor) -> Iterator[En
 def _vm_port_entries(vm: Vm, port: int) -> Iterator[FlowEntry]:
     """An allow-list: untagged ARP, IPv4 and IPv6 from the VM's own addresses. The rest is dropped and counted."""
     own: dict[str, MatchValue] = {"in_port": port, "eth_src": vm.mac, "vlan_vid": VLAN_NONE}
+    yield from _neighbour_discovery(vm, port, own)
     for match in _own_packets(vm):
         yield FlowEntry(PORTS, 20, {**own, **match}, Purpose.FORWARDING, port, goto=CLASSIFY)
     yield FlowEntry(PORTS, 10, {"in_port": port}, Purpose.SPOOFED, port)
 
 
+def _neighbour_discovery(vm: Vm, port: int, own: dict[str, MatchValue]) -> Iterator[FlowEntry]:
+    """A VM speaks for no address but its own, and is no router (RFC 6105)."""
+    message = {"in_port": port, "eth_type": ETH_IPV6, "ip_proto": IP_PROTO_ICMPV6}
+    for source, target in product(_ipv6(vm), repeat=2):
+        match = {**own, **message, "icmpv6_type": ICMPV6_NEIGHBOUR_ADVERTISEMENT, "ipv6_src": source}
+        yield FlowEntry(PORTS, 40, {**match, "ipv6_nd_target": target}, Purpose.FORWARDING, port, goto=CLASSIFY)
+    for kind in (ICMPV6_NEIGHBOUR_ADVERTISEMENT, ICMPV6_ROUTER_ADVERTISEMENT, ICMPV6_REDIRECT):
+        yield FlowEntry(PORTS, 30, {**message, "icmpv6_type": kind}, Purpose.SPOOFED, port)
+
+
+def _ipv6(vm: Vm) -> list[str]:
+    own = [str(interface.ip) for interface in vm.addresses if interface.version == 6]
+    return [*own, str(link_local(vm.mac))]
+
+
 def _own_packets(vm: Vm) -> Iterator[dict[str, MatchValue]]:
     """The unspecified addresses are for a host that first asks whether an address is free (RFC 5227, RFC 4862)."""
     ipv4 = [str(interface.ip) for interface in vm.addresses if interface.version == 4]
-    ipv6 = [str(interface.ip) for interface in vm.addresses if interface.version == 6]
     for address in (*ipv4, "0.0.0.0"):
         yield {"eth_type": ETH_ARP, "arp_sha": vm.mac, "arp_spa": address}
     for address in ipv4:
         yield {"eth_type": ETH_IPV4, "ipv4_src": address}
-    for address in (*ipv6, str(link_local(vm.mac))):
+    for address in _ipv6(vm):
         yield {"eth_type": ETH_IPV6, "ipv6_src": address}
     yield {"eth_type": ETH_IPV6, "ipv6_src": "::", "ip_proto": IP_PROTO_ICMPV6}
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from controller import app, rest, shim_link
 from controller.domain import Domain
 from controller.errors import CannotRun
-from controller.events import AskFlows, AskQueues, AskShim, Command, Send
+from controller.events import AskFlows, AskMeters, AskQueues, AskShim, Command, Send, Tell
 from controller.loop import DomainLoop
 from controller.model import Endpoint, Network
 from controller.peers import PeerLink
@@ -65,11 +65,13 @@ class Controller:
 
     def _perform(self, command: Command) -> None:
         match command:
-            case Send() | AskFlows() | AskQueues():
+            case Send() | AskFlows() | AskQueues() | AskMeters():
                 self.switches.order(command)
             case AskShim():
                 assert self._shim is not None, "only a shim that is ready is asked"
                 self._shim.ask()
+            case Tell():
+                LOG.log(logging.WARNING if command.is_trouble else logging.INFO, "%s", command.what)
 
 
 def end_process() -> None:

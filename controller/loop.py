@@ -59,7 +59,7 @@ class DomainLoop:
             now_ns = time.monotonic_ns()
             if now_ns >= tick_ns:
                 tick_ns = now_ns + TICK_NS
-                self._handle(Tick())
+                self._handle(Tick(time.time_ns()))
             try:
                 item = self._queue.get(timeout=(tick_ns - now_ns) / NS_PER_S if tick_ns > now_ns else 0)
             except queue.Empty:

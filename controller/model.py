@@ -200,11 +200,15 @@ class Channel:
     on_bypass: Bypass = Bypass.PASS
 
     @property
+    def frame_bytes(self) -> int:
+        """Of its packets, as its talker sends them."""
+        return max(self.packet_bytes + UDP_BYTES[self.source.version] + ETHERNET_BYTES, LEAST_FRAME_BYTES)
+
+    @property
     def wire_rate_bps(self) -> int:
         """What its rate takes of a link, in packets of its size with all that is around them."""
-        headers_bytes = UDP_BYTES[self.source.version] + ETHERNET_BYTES
-        frame_bytes = max(self.packet_bytes + headers_bytes, LEAST_FRAME_BYTES)
-        return -(-self.rate_bps * (frame_bytes + LABEL_STACK_BYTES + WIRE_OVERHEAD_BYTES) // self.packet_bytes)
+        wire_bytes = self.frame_bytes + LABEL_STACK_BYTES + WIRE_OVERHEAD_BYTES
+        return -(-self.rate_bps * wire_bytes // self.packet_bytes)
 
     @property
     def wire_burst_bytes(self) -> int:

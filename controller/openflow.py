@@ -16,6 +16,7 @@ from controller.pipeline import (
     Entry,
     FailoverGroup,
     FlowEntry,
+    Meter,
     Output,
     PopMpls,
     PushMpls,
@@ -47,9 +48,14 @@ class UnknownPortError(LookupError):
     """An entry for a port that the switch did not tell of."""
 
 
-def message(datapath: Datapath, entry: Entry) -> Message:
-    """The message that puts `entry` into the switch, whatever was there before. Raises UnknownPortError."""
-    return _BUILDERS[type(entry)](datapath, entry)
+def messages(datapath: Datapath, entry: Entry) -> list[Message]:
+    """What puts `entry` into the switch, whatever was there before. Raises UnknownPortError.
+
+    All but the last may be answered by an error that means nothing.
+    """
+    if isinstance(entry, Meter):
+        return [_meter(datapath, entry, command) for command in (ofp.OFPMC_ADD, ofp.OFPMC_MODIFY)]
+    return [_BUILDERS[type(entry)](datapath, entry)]
 
 
 def barrier(datapath: Datapath) -> Message:
@@ -59,6 +65,10 @@ def barrier(datapath: Datapath) -> Message:
 def flows_question(datapath: Datapath) -> Message:
     """Asks for all flows that bear our mark."""
     return parser.OFPFlowStatsRequest(datapath, cookie=COOKIE_MARK, cookie_mask=COOKIE_MARK_MASK)
+
+
+def meters_question(datapath: Datapath) -> Message:
+    return parser.OFPMeterStatsRequest(datapath)
 
 
 def queues_question(datapath: Datapath) -> Message:
@@ -81,6 +91,22 @@ def queues_answer(body: Iterable[Any]) -> tuple[QueueCount, ...]:
     )
 
 
+def meters_answer(body: Iterable[Any]) -> dict[int, int]:
+    """How many packets each meter has dropped."""
+    return {meter.meter_id: sum(band.packet_band_count for band in meter.band_stats) for meter in body}
+
+
+def ports_down(datapath: Datapath) -> set[int]:
+    """The ports that were without a carrier, or set down, when the switch connected."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # os-ken warns that it does not follow changes; `app` does
+        return {number for number, port in datapath.ports.items() if is_down(port)}
+
+
+def is_down(port: Any) -> bool:
+    return bool(port.state & ofp.OFPPS_LINK_DOWN or port.config & ofp.OFPPC_PORT_DOWN)
+
+
 def error_text(error_type: int, code: int) -> str:
     """An error message of the switch in the words of the OpenFlow specification, such as OFPFMFC_TABLE_FULL."""
     return f"{ofp.ofp_error_type_to_str(error_type)} {ofp.ofp_error_code_to_str(error_type, code)}"
@@ -93,6 +119,8 @@ def is_last_part(multipart: Message) -> bool:
 
 def _flow(datapath: Datapath, entry: FlowEntry) -> Message:
     instructions = []
+    if entry.meter_id is not None:
+        instructions.append(parser.OFPInstructionMeter(entry.meter_id))
     if entry.actions:
         actions = [_ACTIONS[type(action)](action) for action in entry.actions]
         instructions.append(parser.OFPInstructionActions(ofp.OFPIT_APPLY_ACTIONS, actions))
@@ -107,6 +135,13 @@ def _flow(datapath: Datapath, entry: FlowEntry) -> Message:
         match=parser.OFPMatch(**entry.match),
         instructions=instructions,
     )
+
+
+def _meter(datapath: Datapath, entry: Meter, command: int) -> Message:
+    """To add one that is there is an error, and so is to change one that is not."""
+    flags = ofp.OFPMF_KBPS | ofp.OFPMF_BURST | ofp.OFPMF_STATS
+    band = parser.OFPMeterBandDrop(rate=entry.rate_kbps, burst_size=entry.burst_kbits)
+    return parser.OFPMeterMod(datapath, command, flags, entry.meter_id, [band])
 
 
 def _failover_group(datapath: Datapath, entry: FailoverGroup) -> Message:
@@ -148,7 +183,7 @@ def _withdrawal(datapath: Datapath, entry: Withdrawal) -> Message:
     )
 
 
-_BUILDERS: Mapping[type[Entry], Callable[[Datapath, Any], Message]] = {
+_BUILDERS: Mapping[type[Any], Callable[[Datapath, Any], Message]] = {
     FlowEntry: _flow,
     FailoverGroup: _failover_group,
     ReparseGroup: _reparse_group,

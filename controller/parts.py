@@ -12,7 +12,7 @@ from typing import Any
 from controller.events import QueueCount, Traffic
 from controller.lifecycle import Installation, State
 from controller.model import Channel
-from controller.pipeline import Entry, FlowEntry, Purpose, purpose_and_subject
+from controller.pipeline import Entry, FlowEntry, Meter, Purpose, purpose_and_subject
 from controller.reports import EndReport, Role
 
 
@@ -38,6 +38,7 @@ class Bridge:
     is_known: bool = False
     flows: Mapping[int, Traffic] = field(default_factory=dict)
     queues: tuple[QueueCount, ...] = ()
+    meters: Mapping[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.installations: tuple[Installation, ...] = (self.base, *self.ends)
@@ -66,6 +67,10 @@ class Bridge:
         flows = (entry for entry in installation.entries if isinstance(entry, FlowEntry))
         return installation.state is State.INSTALLED and any(entry.cookie not in self.flows for entry in flows)
 
+    @property
+    def has_meters(self) -> bool:
+        return any(isinstance(entry, Meter) for installation in self.ends for entry in installation.entries)
+
     def traffic(self) -> Mapping[tuple[Purpose, int], Traffic]:
         """What its flows have counted, by purpose and subject."""
         total: dict[tuple[Purpose, int], Traffic] = {}
@@ -77,11 +82,23 @@ class Bridge:
 
 @dataclass
 class Shim:
-    """The domain's shim. `why` explains when it is not ready; `statistics` are its last ones."""
+    """The domain's shim: whether it answers (`why` not), and whether packets go past it, as the switch sees it.
+
+    `since_ns` is when it began to work, or ceased to; `statistics` are its last ones.
+    """
 
     is_ready: bool = False
     why: str = "has not answered yet"
+    is_bypassed: bool = False
+    since_ns: int = 0
     statistics: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def trouble(self) -> str:
+        """Why channels have no guarantee; empty when all is well."""
+        if not self.is_ready:
+            return self.why
+        return "does not forward; packets go past it" if self.is_bypassed else ""
 
 
 @dataclass

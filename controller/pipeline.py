@@ -24,12 +24,16 @@ VLAN_NONE = 0
 """OFPVID_NONE: the frame carries no VLAN tag."""
 
 IP_PROTO_ICMPV6 = 58
+ICMPV6_ROUTER_ADVERTISEMENT = 134
+ICMPV6_NEIGHBOUR_ADVERTISEMENT = 136
+ICMPV6_REDIRECT = 137
 PORT_NORMAL = 0xFFFFFFFA
 """Open vSwitch's own learning and flooding."""
 
 MULTICAST = ("01:00:00:00:00:00", "01:00:00:00:00:00")
 UPLINK_GROUP = 1
 REPARSE_GROUP = 2
+SHIM_GROUP = 3
 
 MatchValue = int | str | tuple[str, str]
 Match = Mapping[str, MatchValue]
@@ -123,7 +127,7 @@ PORTS = Table(
     0,
     matches=frozenset(
         {"in_port", "eth_type", "vlan_vid", "eth_src", "mpls_bos", "ip_proto"}
-        | {"arp_sha", "arp_spa", "ipv4_src", "ipv6_src"}
+        | {"arp_sha", "arp_spa", "ipv4_src", "ipv6_src", "icmpv6_type", "ipv6_nd_target"}
     ),
     actions=frozenset({PopMpls, ToGroup}),
     next_tables=(CLASSIFY, FORWARD),
@@ -144,6 +148,8 @@ _PREREQUISITES: Mapping[str, tuple[str, frozenset[int]]] = {
     "ipv6_src": ("eth_type", frozenset({ETH_IPV6})),
     "ipv6_dst": ("eth_type", frozenset({ETH_IPV6})),
     "ip_proto": ("eth_type", frozenset({ETH_IPV4, ETH_IPV6})),
+    "icmpv6_type": ("ip_proto", frozenset({IP_PROTO_ICMPV6})),
+    "ipv6_nd_target": ("icmpv6_type", frozenset({ICMPV6_NEIGHBOUR_ADVERTISEMENT})),
     "mpls_label": ("eth_type", frozenset({ETH_MPLS})),
     "mpls_tc": ("eth_type", frozenset({ETH_MPLS})),
     "mpls_bos": ("eth_type", frozenset({ETH_MPLS})),
@@ -184,7 +190,7 @@ _DIGEST_MASK = (1 << 20) - 1
 class FlowEntry:
     """One flow. `subject` tells flows of one purpose apart: a channel's label, or a port number.
 
-    No action and no next table means drop.
+    What exceeds the meter `meter_id` is dropped before any action. No action and no next table means drop.
     """
 
     table: Table
@@ -194,6 +200,7 @@ class FlowEntry:
     subject: int = 0
     actions: tuple[Action, ...] = ()
     goto: Table | None = None
+    meter_id: int | None = None
 
     def __post_init__(self) -> None:
         _refuse_unless(set(self.match) <= self.table.matches, self, "matches a field that the table does not declare")
@@ -206,6 +213,8 @@ class FlowEntry:
         """Mark (16 bits), purpose (8), subject (20) and a digest (20) that changes with anything in the entry."""
         goto = self.goto and self.goto.name
         text = f"{self.table.name} {self.priority} {sorted(self.match.items())} {self.actions} {goto}"
+        if self.meter_id is not None:
+            text += f" {self.meter_id}"
         digest = zlib.crc32(text.encode()) & _DIGEST_MASK
         return COOKIE_MARK | self.purpose << 40 | self.subject << 20 | digest
 
@@ -249,6 +258,15 @@ class ReparseGroup:
 
 
 @dataclass(frozen=True)
+class Meter:
+    """Lets `rate_kbps` pass, and `burst_kbits` at once, counted in frames without labels. Drops what exceeds that."""
+
+    meter_id: int
+    rate_kbps: int
+    burst_kbits: int
+
+
+@dataclass(frozen=True)
 class ClosedPort:
     """Nothing leaves by this port, floods included."""
 
@@ -262,7 +280,7 @@ class Withdrawal:
     cookie: int
 
 
-Entry = FlowEntry | FailoverGroup | ReparseGroup | ClosedPort | Withdrawal
+Entry = FlowEntry | FailoverGroup | ReparseGroup | Meter | ClosedPort | Withdrawal
 
 
 def is_ours(cookie: int) -> bool:

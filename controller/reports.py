@@ -38,21 +38,37 @@ class Summary(Model):
     max: int | None = None
 
 
+class Excess(Model):
+    """Packets for which the contract, or the time, was not enough. All zero when all is well.
+
+    `postponed`: due later, for they were more than the contract allows. `excess_dropped`: far more than that, or
+    beyond the meter of a channel that wants it so. `demoted`: best effort, for they could no longer be on time.
+    `late_dropped`: dropped for the same reason.
+    """
+
+    postponed: int = 0
+    excess_dropped: int = 0
+    demoted: int = 0
+    late_dropped: int = 0
+
+
 class EndReport(Model):
     """One end of a channel.
 
-    `packets` and `bytes`: what the talker's switch labelled, or the listener's delivered. `delay`: the queueing delay
-    at the talker's shim, or the lateness at the listener's (negative: early). `missed` and `bypassed` are the
-    listener's.
+    `since_ns` is when the state began, on the wall clock. `packets` and `bytes`: what the talker's switch labelled, or
+    the listener's delivered. `delay`: the queueing delay at the talker's shim, or the lateness at the listener's
+    (negative: early). `missed` and `bypassed` are the listener's, `excess` is the talker's.
     """
 
     role: Role
     state: State
     why: str = ""
+    since_ns: int = 0
     packets: int = 0
     bytes: int = 0
     missed: int = 0
     bypassed: int = 0
+    excess: Excess = Excess()
     delay: Summary = Summary()
 
 

@@ -5,17 +5,31 @@ Durations and instants are ns, rates bit/s, sizes bytes. Null means: not known (
 
 from __future__ import annotations
 
+from controller.guarantee import Server
 from controller.lifecycle import State
-from controller.model import Protocol, Scheduler, SwitchKind
+from controller.model import Bypass, Excess, Late, Protocol, Scheduler, SwitchKind
 from controller.reports import Model, Summary
 
 
+class HopView(Model):
+    """One link on a channel's way: what orders packets there, and how long that takes at most."""
+
+    at: str
+    server: Server
+    bound_ns: int | None
+
+
 class ChannelView(Model):
-    """A channel: its contract, where it stands and why, how its packets are marked, and what became of them."""
+    """A channel: its contract, where it stands and why, how its packets are marked, and what became of them.
+
+    `bound_ns` is the longest that admission lets a packet take, `allowance_ns` of it in the talker's host and the rest
+    at `hops`; `longest_ns` is the longest that one took. Both end at the listener's uplink.
+    """
 
     name: str
     state: State
     why: str
+    since_ns: int
     talker: str
     listener: str
     source: str
@@ -26,8 +40,16 @@ class ChannelView(Model):
     deadline_ns: int
     min_rate_bps: int
     burst_bytes: int
+    packet_bytes: int
+    excess: Excess
+    late: Late
+    on_bypass: Bypass
     on_miss: tuple[str, ...]
     path: tuple[str, ...]
+    hops: tuple[HopView, ...]
+    allowance_ns: int
+    bound_ns: int | None
+    longest_ns: int | None
     channel_label: int
     deadline_label: int
     deadline_class: str
@@ -39,6 +61,10 @@ class ChannelView(Model):
     lost: int
     missed: int
     bypassed: int
+    postponed: int
+    excess_dropped: int
+    demoted: int
+    late_dropped: int
     queueing_delay: Summary
     lateness: Summary
 
@@ -58,6 +84,10 @@ class ClassView(Model):
     received: int
     missed: int
     bypassed: int
+    postponed: int
+    excess_dropped: int
+    demoted: int
+    late_dropped: int
     queueing_delay: Summary
     lateness: Summary
 
@@ -90,10 +120,15 @@ class SwitchView(Model):
 
 
 class ShimView(Model):
-    """The shim of the domain's uplink. Its counters are those of dataplane/core/report.h: most should be zero."""
+    """The shim of the domain's uplink: whether it answers, whether packets go past it, and since when that is so.
+
+    Its counters are those of dataplane/core/report.h: most should be zero.
+    """
 
     is_ready: bool
+    is_bypassed: bool
     why: str
+    since_ns: int
     egress: dict[str, int]
     ingress: dict[str, int]
 

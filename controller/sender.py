@@ -16,10 +16,13 @@ from typing import Any
 from controller import openflow
 from controller.events import (
     AskFlows,
+    AskMeters,
     AskQueues,
     Confirmed,
     Event,
     FlowsReported,
+    MetersReported,
+    PortReported,
     QueuesReported,
     Refused,
     Send,
@@ -31,7 +34,7 @@ LOG = logging.getLogger(__name__)
 BARRIER_TIMEOUT_S = 5.0
 ORDERS_MAX = 1000
 
-Order = Send | AskFlows | AskQueues
+Order = Send | AskFlows | AskQueues | AskMeters
 
 
 class Sender:
@@ -42,7 +45,7 @@ class Sender:
         self.datapath = datapath
         self._post = post
         self._orders: queue.Queue[Order | None] = queue.Queue(ORDERS_MAX)
-        self._entries: dict[int, Entry] = {}
+        self._entries: dict[int, Entry | None] = {}
         self._refusals: list[tuple[Entry, str]] = []
         self._awaited = (0, threading.Event())
         self._is_stopped = False
@@ -71,10 +74,9 @@ class Sender:
             answered.set()
 
     def on_error(self, xid: int, why: str) -> None:
-        entry = self._entries.get(xid)
-        if entry is None:
+        if xid not in self._entries:
             LOG.warning("the switch %s: %s", self.bridge, why)
-        else:
+        elif (entry := self._entries[xid]) is not None:
             self._refusals.append((entry, why))
 
     def on_flows(self, multipart: Any) -> None:
@@ -87,6 +89,12 @@ class Sender:
     def on_queues(self, multipart: Any) -> None:
         self._post(QueuesReported(self.bridge, openflow.queues_answer(multipart.body)))
 
+    def on_meters(self, multipart: Any) -> None:
+        self._post(MetersReported(self.bridge, openflow.meters_answer(multipart.body)))
+
+    def on_port(self, port: Any) -> None:
+        self._post(PortReported(self.bridge, port.port_no, not openflow.is_down(port)))
+
     def _run(self) -> None:
         while (order := self._orders.get()) is not None and not self._is_stopped:
             match order:
@@ -96,6 +104,8 @@ class Sender:
                     self.datapath.send_msg(openflow.flows_question(self.datapath))
                 case AskQueues():
                     self.datapath.send_msg(openflow.queues_question(self.datapath))
+                case AskMeters():
+                    self.datapath.send_msg(openflow.meters_question(self.datapath))
 
     def _send(self, batch: Send) -> None:
         self._entries.clear()
@@ -114,9 +124,12 @@ class Sender:
 
     def _send_entry(self, entry: Entry) -> None:
         try:
-            message = openflow.message(self.datapath, entry)
+            *tries, message = openflow.messages(self.datapath, entry)
         except openflow.UnknownPortError as error:
             self._refusals.append((entry, str(error)))
             return
+        for attempt in tries:
+            self._entries[self.datapath.set_xid(attempt)] = None
+            self.datapath.send_msg(attempt)
         self._entries[self.datapath.set_xid(message)] = entry
         self.datapath.send_msg(message)

@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from controller.events import AskFlows, AskQueues, Event, Send, SwitchConnected, SwitchGone
+from controller import openflow
+from controller.events import AskFlows, AskMeters, AskQueues, Event, PortReported, Send, SwitchConnected, SwitchGone
 from controller.model import Network
 from controller.sender import Sender
 
@@ -40,6 +41,8 @@ class Switches:
             former.stop()
         LOG.info("the switch %s is connected", bridge)
         self._post(SwitchConnected(bridge))
+        for port in openflow.ports_down(datapath):
+            self._post(PortReported(bridge, port, is_up=False))
 
     def disconnect(self, datapath: Any) -> None:
         """The connection of a switch has ended."""
@@ -56,7 +59,7 @@ class Switches:
         with self._lock:
             return next((sender for sender in self._senders.values() if sender.datapath is datapath), None)
 
-    def order(self, order: Send | AskFlows | AskQueues) -> None:
+    def order(self, order: Send | AskFlows | AskQueues | AskMeters) -> None:
         """Have the switch's sender carry out `order`; without a connection it is dropped, for it is sent anew then."""
         with self._lock:
             sender = self._senders.get(order.bridge)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from controller.domain import Domain
+from controller.guarantee import Hop
 from controller.labels import relative_deadline_label
 from controller.lifecycle import State, standing
 from controller.model import Channel, DeadlineClass, Network, SwitchKind
 from controller.parts import Bridge, End, Miss
-from controller.pipeline import Purpose
-from controller.reports import EndReport, EndReports, Role, Summary
+from controller.pipeline import Meter, Purpose
+from controller.reports import EndReport, EndReports, Excess, Role, Summary
 from controller.resources import (
     ChannelView,
     ClassView,
     HealthView,
+    HopView,
     HypervisorView,
     MissView,
     PeerView,
@@ -43,17 +48,19 @@ def ends(domain: Domain) -> EndReports:
     books = domain.shim.statistics.get("channels", {})
     reports = {}
     for name, end in domain.ends.items():
-        is_talker = end.role is Role.TALKER
+        is_talker, is_degraded = end.role is Role.TALKER, _is_degraded(domain, end)
         counted = traffic.get((Purpose.TALKER if is_talker else Purpose.LISTENER, end.channel.label))
         book = books.get(str(end.channel.label), {})
         reports[name] = EndReport(
             role=end.role,
-            state=State.DEGRADED if _is_degraded(domain, end) else end.state,
-            why=f"the shim of {domain.name} {domain.shim.why}" if _is_degraded(domain, end) else end.why,
+            state=State.DEGRADED if is_degraded else end.state,
+            why=f"the shim of {domain.name} {domain.shim.trouble}" if is_degraded else end.why,
+            since_ns=domain.wall_offset_ns + (domain.shim.since_ns if is_degraded else end.since_ns),
             packets=counted.packets if counted else 0,
             bytes=counted.bytes if counted else 0,
             missed=0 if is_talker else book.get("missed", 0),
             bypassed=0 if is_talker else book.get("bypassed", 0),
+            excess=_excess(domain, end, book) if is_talker else Excess(),
             delay=Summary(**book.get("queueing_delay" if is_talker else "lateness", {"count": 0})),
         )
     return EndReports(domain=domain.name, ends=reports)
@@ -74,8 +81,14 @@ def switches(domain: Domain) -> list[SwitchView]:
 
 def shim(domain: Domain) -> ShimView:
     counters = {side: domain.shim.statistics.get(side, {}) for side in ("egress", "ingress")}
-    why = domain.shim.why if domain.has_shim else "the uplink is first in, first out"
-    return ShimView(is_ready=domain.shim.is_ready, why=why, **counters)
+    shim, scheduler = domain.shim, domain.network.hypervisors[domain.name].uplink.scheduler
+    return ShimView(
+        is_ready=shim.is_ready,
+        is_bypassed=shim.is_bypassed,
+        why=shim.trouble if domain.has_shim else f"the uplink has the scheduler {scheduler}",
+        since_ns=domain.wall_offset_ns + shim.since_ns,
+        **counters,
+    )
 
 
 def peers(domain: Domain) -> list[PeerView]:
@@ -131,24 +144,35 @@ def health(domain: Domain) -> HealthView:
         for bridge in domain.bridges.values()
         if bridge.base.state is not State.INSTALLED
     ]
-    if domain.has_shim and not domain.shim.is_ready:
-        problems.append(f"the shim of {domain.name} {domain.shim.why}")
+    if domain.has_shim and domain.shim.trouble:
+        problems.append(f"the shim of {domain.name} {domain.shim.trouble}")
     problems += [f"the controller of {name} {peer.why}" for name, peer in domain.peers.items() if not peer.is_reachable]
     return HealthView(domain=domain.name, is_healthy=not problems, problems=tuple(problems))
 
 
 def _is_degraded(domain: Domain, end: End) -> bool:
-    needs_shim = not domain.network.is_local(end.channel)
-    return end.state is State.INSTALLED and needs_shim and not domain.shim.is_ready
+    needs_shim = domain.has_shim and not domain.network.is_local(end.channel)
+    return end.state is State.INSTALLED and needs_shim and bool(domain.shim.trouble)
+
+
+def _excess(domain: Domain, end: End, book: Mapping[str, Any]) -> Excess:
+    """What the shim has counted, and what the channel's meter has dropped."""
+    meters = [entry.meter_id for entry in end.entries if isinstance(entry, Meter)]
+    metered = sum(domain.bridges[domain.name].meters.get(meter_id, 0) for meter_id in meters)
+    counted = {name: book.get(name, 0) for name in Excess.model_fields}
+    return Excess(**{**counted, "excess_dropped": counted["excess_dropped"] + metered})
 
 
 def _channel(domain: Domain, channel: Channel, own: EndReport | None) -> ChannelView:
     talker, listener = _both_ends(domain, channel, own)
     worst = max((listener, talker), key=lambda end: _BADNESS[end.state])  # of equals the one that comes first
+    guarantee = domain.guarantees.by_channel.get(channel.name)
+    longest_ns = None if listener.delay.max is None else channel.deadline_ns + listener.delay.max
     return ChannelView(
         name=channel.name,
         state=worst.state,
         why=worst.why,
+        since_ns=worst.since_ns,
         talker=channel.talker,
         listener=channel.listener,
         source=str(channel.source),
@@ -159,8 +183,16 @@ def _channel(domain: Domain, channel: Channel, own: EndReport | None) -> Channel
         deadline_ns=channel.deadline_ns,
         min_rate_bps=channel.rate_bps,
         burst_bytes=channel.burst_bytes,
+        packet_bytes=channel.packet_bytes,
+        excess=channel.excess,
+        late=channel.late,
+        on_bypass=channel.on_bypass,
         on_miss=channel.on_miss,
         path=path(domain.network, channel.talker, channel.listener),
+        hops=tuple(map(_hop, guarantee.hops)) if guarantee else (),
+        allowance_ns=guarantee.allowance_ns if guarantee else 0,
+        bound_ns=guarantee.bound_ns if guarantee else None,
+        longest_ns=None if domain.network.is_local(channel) else longest_ns,
         channel_label=channel.label,
         deadline_label=relative_deadline_label(channel.deadline_ns),
         deadline_class=channel.deadline_class.name,
@@ -172,9 +204,14 @@ def _channel(domain: Domain, channel: Channel, own: EndReport | None) -> Channel
         lost=max(0, talker.packets - listener.packets),
         missed=listener.missed,
         bypassed=listener.bypassed,
+        **talker.excess.model_dump(),
         queueing_delay=talker.delay,
         lateness=listener.delay,
     )
+
+
+def _hop(hop: Hop) -> HopView:
+    return HopView(at=str(hop.port), server=hop.server, bound_ns=hop.bound_ns)
 
 
 _BADNESS = {
@@ -214,6 +251,7 @@ def _class(domain: Domain, deadline_class: DeadlineClass) -> ClassView:
         received=books.get("received_packets", 0),
         missed=books.get("missed", 0),
         bypassed=books.get("bypassed", 0),
+        **{name: books.get(name, 0) for name in Excess.model_fields},
         queueing_delay=Summary(**books.get("queueing_delay", {"count": 0})),
         lateness=Summary(**books.get("lateness", {"count": 0})),
     )

@@ -96,9 +96,10 @@ def _channel(channel: Json) -> tuple[object, ...]:
     return (
         channel["name"],
         channel["state"],
-        DURATION.format(channel["deadline_ns"]),
+        *(_duration(channel[name]) for name in ("deadline_ns", "bound_ns", "longest_ns")),
         channel["deadline_class"],
         *(channel[count] for count in ("sent", "received", "lost", "missed", "bypassed")),
+        _excess(channel),
         *_quantiles(channel["queueing_delay"]),
         *_quantiles(channel["lateness"]),
         channel["why"],
@@ -113,6 +114,7 @@ def _class(deadline_class: Json) -> tuple[object, ...]:
         deadline_class["dscp"],
         DURATION.format(deadline_class["up_to_ns"]),
         *(deadline_class[count] for count in ("sent", "received", "missed", "bypassed")),
+        _excess(deadline_class),
         *_quantiles(deadline_class["queueing_delay"]),
         *_quantiles(deadline_class["lateness"]),
         " ".join(deadline_class["channels"]),
@@ -139,6 +141,16 @@ def _miss(miss: Json) -> tuple[object, ...]:
     return (at.isoformat(sep=" ", timespec="microseconds"), miss["channel"], ms(miss["lateness_ns"]))
 
 
+def _excess(counted: Json) -> str | None:
+    """What became of packets beyond contract or deadline, by cause."""
+    causes = ("postponed", "excess_dropped", "demoted", "late_dropped")
+    return ", ".join(f"{cause.replace('_', ' ')} {counted[cause]}" for cause in causes if counted[cause]) or None
+
+
+def _duration(value_ns: int | None) -> str | None:
+    return None if value_ns is None else DURATION.format(value_ns)
+
+
 def _quantiles(summary: Json) -> tuple[str | None, ...]:
     return tuple(ms(summary[name]) if summary["count"] else None for name in ("p50", "p99", "max"))
 
@@ -147,12 +159,22 @@ _DELAYS = ("delay p50", "p99", "max ms", "lateness p50", "p99", "max ms")
 
 TABLES: Mapping[str, Table] = {
     "channels": Table(
-        ("channel", "state", "deadline", "class", "sent", "received", "lost", "missed", "bypassed", *_DELAYS, "why"),
+        (
+            *("channel", "state", "deadline", "bound", "longest", "class"),
+            *("sent", "received", "lost", "missed", "bypassed", "excess"),
+            *_DELAYS,
+            "why",
+        ),
         _channel,
         key=lambda channel: channel["name"],
     ),
     "classes": Table(
-        ("domain", "class", "queue", "dscp", "up to", "sent", "received", "missed", "bypassed", *_DELAYS, "channels"),
+        (
+            *("domain", "class", "queue", "dscp", "up to"),
+            *("sent", "received", "missed", "bypassed", "excess"),
+            *_DELAYS,
+            "channels",
+        ),
         _class,
         key=lambda deadline_class: (deadline_class["domain"], deadline_class["name"]),
     ),

@@ -177,14 +177,19 @@ for _ in range({count} // 10):
 
 
 def test_a_channel_stays_in_order_and_on_the_fast_path(testbed: Testbed) -> None:
-    """Each packet bears another deadline label: Open vSwitch must not take each for a flow that it has never seen."""
+    """Each packet bears another deadline label: Open vSwitch must not take each for a flow that it has never seen.
+
+    The channel sends far beyond its contract. What is lost of that, the shim has dropped and counted.
+    """
     count = 2000
     receiver = receiver_of(testbed, testbed.network.channels["video"], count)
     before = slow_path_packets(testbed)
     options = ("--to", "10.0.0.11:5004", "--count", count, "--rate", "50Mbps", "--burst", 20)
     run_in(testbed, "camera", sys.executable, "-m", "bench.traffic", "send", *options)
     received = received_by(receiver)
-    assert (received["received"], received["reordered"]) == (count, 0)
+    assert received["reordered"] == 0
+    assert received["received"] > count / 2
+    eventually(lambda: received["received"] + testbed.channels()["video"]["excess_dropped"], count)
     assert slow_path_packets(testbed) - before < count / 10
 
 

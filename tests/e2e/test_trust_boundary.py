@@ -373,7 +373,6 @@ def test_no_dscp_gets_out_without_a_channel(lab: Lab, packet: Callable[[int], Pa
     assert lab.arrived() == {}
 
 
-@pytest.mark.xfail(strict=True, reason="of a packet of neighbour discovery only the source address is looked at")
 @pytest.mark.parametrize("packets", [neighbour_advertisements, router_advertisements])
 def test_neighbours_are_not_misled(lab: Lab, packets: Callable[[], Iterator[Packet]]) -> None:
     before = lab.dropped()

@@ -24,7 +24,7 @@ class FakeDatapath(ProtocolDesc):  # type: ignore[misc]
     def __init__(self, datapath_id: int = 1, ports: Iterable[int] = range(1, 20)) -> None:
         super().__init__(openflow.VERSION)
         self.id = datapath_id
-        self.ports = {number: SimpleNamespace(hw_addr=HARDWARE_ADDRESS % number) for number in ports}
+        self.ports = {number: SimpleNamespace(hw_addr=HARDWARE_ADDRESS % number, state=0, config=0) for number in ports}
         self.messages: queue.Queue[Any] = queue.Queue()
         self._xid = 1000
 

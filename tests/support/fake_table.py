@@ -29,6 +29,7 @@ from controller.pipeline import (
     FailoverGroup,
     FlowEntry,
     MatchValue,
+    Meter,
     Output,
     PopMpls,
     Purpose,
@@ -93,6 +94,8 @@ class Packet:
     src_port: int = 40000
     dst_port: int = 40001
     dscp: int = 0
+    icmpv6_type: int | None = None
+    nd_target: str = ""
     labels: tuple[Label, ...] = ()
 
     def fields(self, in_port: int) -> dict[str, MatchValue]:
@@ -121,6 +124,9 @@ class Packet:
             "ip_proto": self.ip_proto,
             "ip_dscp": self.dscp,
         }
+        if self.icmpv6_type is not None:
+            found |= {"icmpv6_type": self.icmpv6_type}
+            found |= {"ipv6_nd_target": self.nd_target} if self.nd_target else {}
         protocol = {UDP: "udp", TCP: "tcp"}.get(self.ip_proto)
         ports: dict[str, MatchValue] = {f"{protocol}_src": self.src_port, f"{protocol}_dst": self.dst_port}
         return found | ports if protocol else found
@@ -162,6 +168,7 @@ class FakeSwitch:
         self.closed: set[int] = set()
         self.flows: dict[tuple[int, int, tuple[tuple[str, MatchValue], ...]], FlowEntry] = {}
         self.groups: dict[int, FailoverGroup | ReparseGroup] = {}
+        self.meters: dict[int, Meter] = {}
         self.take(entries)
 
     @property
@@ -178,7 +185,11 @@ class FakeSwitch:
             case FlowEntry():
                 for action in entry.actions:
                     self._check(action)
+                if entry.meter_id is not None and entry.meter_id not in self.meters:
+                    raise RefusedError(f"there is no meter {entry.meter_id} yet")
                 self.flows[entry.table.number, entry.priority, tuple(sorted(entry.match.items()))] = entry
+            case Meter():
+                self.meters[entry.meter_id] = entry
             case ReparseGroup():
                 self.groups[entry.group_id] = entry
             case FailoverGroup():

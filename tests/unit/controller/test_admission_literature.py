@@ -34,7 +34,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.admission import Demand, EdfLink, is_admitted, shortage, smallest_deadline_ns
+from controller.admission import Demand, EdfLink, first, is_admitted, shortage
 from controller.units import NS_PER_MS
 
 NO_BEST_EFFORT = EdfLink("the link", 10**9, be_slack_ns=5000 * NS_PER_MS, be_frame_bytes=0)
@@ -119,6 +119,17 @@ CASES = [
     # at t = 50: 4 + 0.5 * 44 + 5.6 + 0.2 * 36 + 5 = 43.8 <= 50.
     Case("LWF at 45 Mb/s, blocked", 14_000_000, (*T3_FLOWS, bucket(28_125, 4_500_000, 50, 2250)), T3),
 ]
+
+
+def smallest_deadline_ns(link: EdfLink, demands: list[Demand], name: str) -> int | None:
+    """With which the demand `name` is admitted beside the others."""
+
+    def passes(deadline_ns: int) -> bool:
+        return is_admitted(
+            link, [replace(each, deadline_ns=deadline_ns) if each.name == name else each for each in demands]
+        )
+
+    return first(range(1, 5000 * NS_PER_MS), passes)
 
 
 def test_the_links_units() -> None:

@@ -16,15 +16,18 @@ from support.networks import FAST, channel, two_hypervisors
 from controller.domain import MISSES_KEPT, RETRY_NS, Domain
 from controller.events import (
     AskFlows,
+    AskMeters,
     AskQueues,
     AskShim,
     Command,
     Confirmed,
     Event,
     FlowsReported,
+    MetersReported,
     Missed,
     PeerGone,
     PeerReported,
+    PortReported,
     QueueCount,
     QueuesReported,
     Refused,
@@ -34,12 +37,13 @@ from controller.events import (
     ShimReported,
     SwitchConnected,
     SwitchGone,
+    Tell,
     Tick,
     Traffic,
 )
 from controller.flows import base_entries, listener_entries, talker_entries
 from controller.lifecycle import Installation, State
-from controller.model import Network, Scheduler, SwitchKind
+from controller.model import Excess, Network, Scheduler, SwitchKind
 from controller.parts import Miss
 from controller.pipeline import (
     COOKIE_MARK,
@@ -54,7 +58,7 @@ from controller.pipeline import (
     is_ours,
 )
 from controller.reports import EndReport, Role
-from controller.wiring import ports_of
+from controller.wiring import LIVENESS_PORT, UPLINK_PORT, ports_of
 
 S = 1_000_000_000
 TABLE_FULL = "OFPET_FLOW_MOD_FAILED OFPFMFC_TABLE_FULL"
@@ -70,10 +74,14 @@ class Script:
     def __init__(self, network: Network, name: str) -> None:
         self.domain = Domain(network, name)
         self.now_ns = 0
+        self.told: list[Tell] = []
 
     def hear(self, event: Event, at_ns: int | None = None) -> list[Command]:
+        """What is ordered; what goes into the log is kept apart."""
         self.now_ns = self.now_ns if at_ns is None else at_ns
-        return self.domain.handle(event, self.now_ns)
+        commands = self.domain.handle(event, self.now_ns)
+        self.told += [command for command in commands if isinstance(command, Tell)]
+        return [command for command in commands if not isinstance(command, Tell)]
 
     def one_send(self, event: Event, at_ns: int | None = None) -> Send:
         (command,) = self.hear(event, at_ns)
@@ -360,8 +368,8 @@ def test_a_switch_that_comes_back_with_all_its_flows_is_sent_only_what_it_cannot
     left.hear(SwitchGone("left"))
     left.hear(SwitchConnected("left"))
     batch = left.one_send(FlowsReported("left", flows_of(all_entries(network))))
-    assert batch.entries == base_entries(network, "left")[:2]
-    assert [type(entry) for entry in batch.entries] == [FailoverGroup, ReparseGroup]
+    assert batch.entries == base_entries(network, "left")[:3]
+    assert [type(entry) for entry in batch.entries] == [FailoverGroup, FailoverGroup, ReparseGroup]
     ends = left.one_send(Confirmed("left", batch.batch))
     assert ends.entries == ()
     left.confirm(ends)
@@ -382,7 +390,7 @@ def test_after_a_restart_of_the_controller_only_what_changed_is_sent(left: Scrip
     entries = base_entries(left.domain.network, "left")
     left.hear(SwitchConnected("left"))
     batch = left.one_send(FlowsReported("left", flows_of(entries[:-1])))
-    assert batch.entries == (*entries[:2], entries[-1])
+    assert batch.entries == (*entries[:3], entries[-1])
 
 
 def test_flows_that_bear_our_mark_and_that_nobody_wants_are_withdrawn_first(left: Script) -> None:
@@ -440,6 +448,35 @@ def test_a_shim_or_a_peer_that_goes_withdraws_nothing(left: Script) -> None:
     assert left.hear(PeerGone("right", "is not running")) == []
     assert left.tell_listeners(State.REFUSED) == []
     assert left.end("video") == (State.INSTALLED, "")
+
+
+def test_the_log_is_told_when_the_shim_ceases_to_work_and_when_it_works_again(left: Script) -> None:
+    for event, at_ns in (
+        (ShimReady(), 1),
+        (PortReported("left", UPLINK_PORT, False), 2),
+        (PortReported("left", LIVENESS_PORT, False), 3),
+        (ShimGone("is not running"), 4),
+        (ShimGone("is not running"), 5),
+        (PortReported("left", LIVENESS_PORT, True), 6),
+        (ShimReady(), 7),
+    ):
+        left.hear(event, at_ns * S)
+    assert left.told == [
+        Tell("the shim of left works", is_trouble=False),
+        Tell("the shim of left does not forward; packets go past it", is_trouble=True),
+        Tell("the shim of left works", is_trouble=False),
+    ]
+    assert (left.domain.shim.since_ns, left.domain.shim.trouble) == (7 * S, "")
+
+
+def test_meters_are_asked_where_there_are_any() -> None:
+    network = plain()
+    strict = replace(network.channels["video"], excess=Excess.DROP)
+    script = Script(replace(network, channels=network.channels | {"video": strict}), "left")
+    script.hear(SwitchConnected("left"))
+    assert AskMeters("left") in script.hear(Tick())
+    script.hear(MetersReported("left", {1: 5}))
+    assert script.domain.bridges["left"].meters == {1: 5}
 
 
 def test_a_peer_that_went_is_remembered_by_what_it_told(left: Script) -> None:
@@ -533,7 +570,7 @@ class DomainMachine(RuleBasedStateMachine):
         for command in self.domain.handle(event, self.now_ns):
             if isinstance(command, Send):
                 self.check_send(command)
-            if not isinstance(command, AskShim):
+            if not isinstance(command, AskShim | Tell):
                 assert command.bridge in self.connected, "only a connected switch is told anything"
                 self.orders[command.bridge].append(command)
 
@@ -604,6 +641,10 @@ class DomainMachine(RuleBasedStateMachine):
     @rule(is_ready=st.booleans())
     def shim(self, is_ready: bool) -> None:
         self.hear(ShimReady() if is_ready else ShimGone("is not running"))
+
+    @rule(is_up=st.booleans())
+    def liveness(self, is_up: bool) -> None:
+        self.hear(PortReported(self.name, LIVENESS_PORT, is_up))
 
     @rule(data=st.data())
     def peer(self, data: st.DataObject) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,9 @@ from support.fake_table import (
 )
 from support.networks import FAST, SLOW, channel, two_hypervisors
 
-from controller.flows import base_entries, link_local, listener_entries, talker_entries
+from controller.flows import base_entries, link_local, listener_entries, meter_ids, talker_entries
 from controller.labels import TTL_CHANNEL, TTL_RELATIVE, TTL_STAMPED, relative_deadline_label
-from controller.model import Channel, Network, Protocol, Scheduler, SwitchKind, Vm
+from controller.model import Bypass, Channel, Excess, Network, Protocol, Scheduler, SwitchKind, Vm
 from controller.pipeline import (
     ETH_ARP,
     ETH_IPV4,
@@ -39,6 +40,7 @@ from controller.pipeline import (
     ETH_MPLS_MULTICAST,
     UPLINK_GROUP,
     FailoverGroup,
+    Meter,
     Output,
     Purpose,
     ToGroup,
@@ -150,6 +152,11 @@ def test_what_no_channel_selects_has_its_dscp_cleared(network: Network) -> None:
 # What a VM may not send
 
 
+def advertisement(vm: Vm, source: str, target: str) -> Packet:
+    """A neighbour advertisement of `vm`."""
+    return ipv6(vm, vm, source=source, ip_proto=ICMPV6, icmpv6_type=136, nd_target=target)
+
+
 def forbidden(vm: Vm) -> dict[str, Packet]:
     own = ipv4(vm, vm)
     other = "02:99:99:99:99:99"
@@ -162,6 +169,10 @@ def forbidden(vm: Vm) -> dict[str, Packet]:
         "ARP for another's address": replace(arp(vm, "10.99.0.2"), source="10.99.0.1"),
         "ARP for another's MAC": replace(arp(vm, "10.99.0.2"), arp_sha=other),
         "ARP from another's MAC": replace(arp(vm, "10.99.0.2"), eth_src=other),
+        "an advertisement of another's address": advertisement(vm, str(link_local(vm.mac)), "fd99::1"),
+        "an advertisement from another's address": advertisement(vm, "fd99::1", str(link_local(vm.mac))),
+        "a router's advertisement": ipv6(vm, vm, ip_proto=ICMPV6, icmpv6_type=134),
+        "a redirection": ipv6(vm, vm, ip_proto=ICMPV6, icmpv6_type=137),
         "a VLAN tag": replace(own, vlan=7),
         "VLAN 0, for its priority": replace(own, vlan=0),
         "one label": replace(own, labels=(Label(17),)),
@@ -188,6 +199,16 @@ def test_a_vm_may_ask_whether_an_address_is_free(scheduler: Scheduler) -> None:
     probe = replace(arp(vm, "10.0.0.1"), source="0.0.0.0")
     solicitation = replace(ipv6(vm, vm, source="::", ip_proto=ICMPV6), eth_dst="33:33:ff:00:00:01")
     for packet in (probe, solicitation):
+        assert FakeNetwork(network).send("vm1", packet).receivers == {"vm2": 1}
+
+
+@pytest.mark.parametrize("scheduler", Scheduler)
+def test_a_vm_may_tell_where_its_own_addresses_are(scheduler: Scheduler) -> None:
+    network = two_hypervisors(scheduler)
+    vm, other = network.vms.values()
+    own = [str(link_local(vm.mac)), "fd00::1"]
+    for source, target in product(own, repeat=2):
+        packet = replace(advertisement(vm, source, target), eth_dst=other.mac)
         assert FakeNetwork(network).send("vm1", packet).receivers == {"vm2": 1}
 
 
@@ -328,6 +349,44 @@ def test_past_a_dead_shim_it_leaves_by_the_uplink_in_its_queue(network: Network,
     assert (sent.port, sent.queue_id) == (UPLINK_PORT, channel.deadline_class.queue_id)
     assert sent.packet.labels == expected_labels(channel)
     assert delivery.received == [(channel.listener, replace(packet, dscp=channel.deadline_class.dscp))]
+
+
+@each_channel
+def test_a_channel_that_wants_no_bypass_waits_for_the_shim(network: Network, channel: Channel) -> None:
+    strict = replace(channel, on_bypass=Bypass.BLOCK)
+    fabric = FakeNetwork(replace(network, channels=network.channels | {channel.name: strict}))
+    packet = packet_of(network, channel)
+    assert fabric.send(channel.talker, packet).receivers == {channel.listener: 1}
+    fabric.kill_shim(network.talker_domain(channel))
+    delivery = fabric.send(channel.talker, packet)
+    assert (delivery.wire, delivery.received) == ([], [])
+
+
+@each_channel
+def test_class_queues_alone_need_no_shim(network: Network, channel: Channel) -> None:
+    fabric = FakeNetwork(network.with_scheduler(Scheduler.QUEUES))
+    packet = packet_of(network, channel)
+    delivery = fabric.send(channel.talker, packet)
+    ((_, sent),) = delivery.wire
+    assert (sent.port, sent.queue_id) == (UPLINK_PORT, channel.deadline_class.queue_id)
+    assert sent.packet.labels == expected_labels(channel)
+    assert delivery.received == [(channel.listener, replace(packet, dscp=channel.deadline_class.dscp))]
+
+
+def test_a_channel_whose_excess_is_dropped_has_a_meter_of_its_own() -> None:
+    """1,514 bytes of frame for 1,472 of payload, and 60 for 18: rounded up to kbit/s."""
+    full = selecting("full", 20, excess=Excess.DROP, protocol=Protocol.UDP, rate_bps=1_472_000, burst_bytes=4000)
+    small = selecting("small", 21, excess=Excess.DROP, dst_port=80, rate_bps=18_000, packet_bytes=18)
+    network = with_channels(full, selecting("free", 22), small)
+    meters = {name: talker_entries(network, network.channels[name]) for name in network.channels}
+    assert meters["full"][0] == Meter(1, rate_kbps=1514, burst_kbits=32)
+    assert meters["small"][0] == Meter(2, rate_kbps=60, burst_kbits=24)
+    assert [getattr(entry, "meter_id", None) for entry in meters["full"]] == [1, 1]
+    assert [getattr(entry, "meter_id", None) for entry in meters["small"]] == [2, 2, 2]
+    assert [getattr(entry, "meter_id", None) for entry in meters["free"]] == [None]
+    assert meter_ids(network, "left") == {1: "full", 2: "small"}
+    assert meter_ids(network, "right") == {}
+    switch_of(network, "left")
 
 
 @pytest.mark.parametrize("network", SCHEDULED.values(), ids=SCHEDULED)

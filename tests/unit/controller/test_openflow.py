@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from controller import openflow
 from controller.events import QueueCount, Traffic
 from controller.flows import base_entries, listener_entries, talker_entries
 from controller.labels import TTL_CHANNEL, TTL_RELATIVE
-from controller.model import Network, Scheduler
+from controller.model import Excess, Network, Scheduler
 from controller.pipeline import (
     COOKIE_MARK,
     COOKIE_MARK_MASK,
@@ -27,6 +29,7 @@ from controller.pipeline import (
     Entry,
     FailoverGroup,
     FlowEntry,
+    Meter,
     Output,
     Purpose,
     ReparseGroup,
@@ -40,6 +43,8 @@ from os_ken.ofproto import ofproto_v1_3_parser as parser
 
 GROUP_MOD = "!HBxI"
 BUCKET = "!HHII4x"
+METER_MOD = "!HHI"
+METER_BAND = "!HHII"
 PORT_MOD = "!I4x6s2xII"
 HEADER = 8
 
@@ -61,7 +66,7 @@ def entries_of(network: Network) -> dict[str, list[Entry]]:
 
 
 def written_and_read(datapath: FakeDatapath, entry: Entry) -> Any:
-    return parsed(datapath, on_the_wire(openflow.message(datapath, entry)))
+    return parsed(datapath, on_the_wire(openflow.messages(datapath, entry)[-1]))
 
 
 def actions_of(message: Any) -> list[Any]:
@@ -76,7 +81,7 @@ def test_every_flow_comes_through_as_it_was_meant(name: str, scheduler: Schedule
     for bridge, entries in entries_of(network).items():
         datapath = FakeDatapath(ports=[port.number for port in ports_of(network, bridge)])
         for entry in entries:
-            message = openflow.message(datapath, entry)
+            message = openflow.messages(datapath, entry)[-1]
             data = on_the_wire(message)
             assert len(data) % 8 == 0
             if not isinstance(entry, FlowEntry):
@@ -163,7 +168,7 @@ def test_a_drop_has_no_instructions(datapath: FakeDatapath) -> None:
 
 def test_a_group_is_put_in_place_whether_it_is_there_or_not(datapath: FakeDatapath) -> None:
     entry = FailoverGroup(UPLINK_GROUP, (Bucket(watch_port=3, port=2), Bucket(watch_port=1, port=1)))
-    data = on_the_wire(openflow.message(datapath, entry))
+    data = on_the_wire(openflow.messages(datapath, entry)[-1])
     assert struct.unpack_from(GROUP_MOD, data, HEADER) == (0x8000, ofp.OFPGT_FF, UPLINK_GROUP)
     first = HEADER + struct.calcsize(GROUP_MOD)
     length, _, watch_port, watch_group = struct.unpack_from(BUCKET, data, first)
@@ -175,22 +180,52 @@ def test_a_group_is_put_in_place_whether_it_is_there_or_not(datapath: FakeDatapa
 
 
 def test_a_group_that_has_the_switch_read_a_packet_afresh(datapath: FakeDatapath) -> None:
-    data = on_the_wire(openflow.message(datapath, ReparseGroup(REPARSE_GROUP, LISTENER)))
+    data = on_the_wire(openflow.messages(datapath, ReparseGroup(REPARSE_GROUP, LISTENER))[-1])
     assert struct.unpack_from(GROUP_MOD, data, HEADER) == (0x8000, ofp.OFPGT_SELECT, REPARSE_GROUP)
     first = HEADER + struct.calcsize(GROUP_MOD)
     (resubmit,) = [parser.OFPAction.parser(data, first + struct.calcsize(BUCKET))]
     assert (resubmit.in_port, resubmit.table_id) == (0xFFF8, LISTENER.number)
 
 
+def test_a_meter_is_added_or_else_changed(datapath: FakeDatapath) -> None:
+    commands = []
+    for message in openflow.messages(datapath, Meter(3, 1514, 32)):
+        data = on_the_wire(message)
+        command, flags, meter_id = struct.unpack_from(METER_MOD, data, HEADER)
+        kind, length, rate, burst = struct.unpack_from(METER_BAND, data, HEADER + struct.calcsize(METER_MOD))
+        assert (meter_id, flags) == (3, ofp.OFPMF_KBPS | ofp.OFPMF_BURST | ofp.OFPMF_STATS)
+        assert (kind, length, rate, burst) == (ofp.OFPMBT_DROP, 16, 1514, 32)
+        commands.append(command)
+    assert commands == [ofp.OFPMC_ADD, ofp.OFPMC_MODIFY]
+
+
+def test_a_flow_goes_through_its_meter_first(datapath: FakeDatapath) -> None:
+    network = example("two_hypervisors")
+    strict = replace(network.channels["control"], excess=Excess.DROP)
+    *_, flow = talker_entries(replace(network, channels={"control": strict}), strict)
+    meter, actions = written_and_read(datapath, flow).instructions
+    assert (meter.meter_id, meter.type, actions.type) == (1, ofp.OFPIT_METER, ofp.OFPIT_APPLY_ACTIONS)
+
+
+def test_what_the_meters_dropped() -> None:
+    bands = [SimpleNamespace(packet_band_count=count) for count in (3, 4)]
+    assert openflow.meters_answer([SimpleNamespace(meter_id=2, band_stats=bands)]) == {2: 7}
+
+
+@pytest.mark.parametrize(("state", "config", "is_down"), [(0, 0, False), (1, 0, True), (0, 1, True), (4, 0, False)])
+def test_a_port_is_down_without_a_carrier_or_when_it_is_set_so(state: int, config: int, is_down: bool) -> None:
+    assert openflow.is_down(SimpleNamespace(state=state, config=config)) is is_down
+
+
 def test_a_closed_port_keeps_its_hardware_address(datapath: FakeDatapath) -> None:
-    data = on_the_wire(openflow.message(datapath, ClosedPort(3)))
+    data = on_the_wire(openflow.messages(datapath, ClosedPort(3))[-1])
     number, address, config, mask = struct.unpack_from(PORT_MOD, data, HEADER)
     assert (number, address.hex(":"), config, mask) == (3, HARDWARE_ADDRESS % 3, ofp.OFPPC_NO_FWD, ofp.OFPPC_NO_FWD)
 
 
 def test_a_port_that_the_switch_does_not_have(datapath: FakeDatapath) -> None:
     with pytest.raises(openflow.UnknownPortError, match="the switch has no port 99"):
-        openflow.message(datapath, ClosedPort(99))
+        openflow.messages(datapath, ClosedPort(99))
 
 
 def test_a_withdrawal_takes_exactly_one_cookie_from_every_table(datapath: FakeDatapath) -> None:

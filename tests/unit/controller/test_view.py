@@ -13,8 +13,10 @@ from controller import view
 from controller.events import (
     Confirmed,
     FlowsReported,
+    MetersReported,
     Missed,
     PeerGone,
+    PortReported,
     QueueCount,
     QueuesReported,
     Refused,
@@ -23,13 +25,15 @@ from controller.events import (
     ShimReady,
     ShimReported,
     SwitchConnected,
+    Tick,
     Traffic,
 )
 from controller.lifecycle import State
-from controller.model import Network, Protocol, Scheduler, SwitchKind
+from controller.model import Excess, Network, Protocol, Scheduler, SwitchKind
 from controller.pipeline import Purpose
 from controller.reports import Role, Summary
 from controller.resources import ChannelView, HealthView, MissView, PeerView, ShimView
+from controller.wiring import LIVENESS_PORT
 
 NETWORK = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
 
@@ -216,16 +220,59 @@ def test_where_there_is_no_shim_its_counts_are_not_known() -> None:
 
 
 def test_the_shim_counts_what_it_did_and_dropped(talker: Driver) -> None:
-    assert view.shim(talker.domain) == ShimView(is_ready=True, why="", egress={}, ingress={})
+    assert view.shim(talker.domain) == ShimView(
+        is_ready=True, is_bypassed=False, why="", since_ns=S, egress={}, ingress={}
+    )
     talker.hear(ShimReported(statistics({}, {}) | {"egress": {"queue_full": 3}, "ingress": {"missed": 2}}))
     assert view.shim(talker.domain).model_dump() == {
         "is_ready": True,
+        "is_bypassed": False,
         "why": "",
+        "since_ns": S,
         "egress": {"queue_full": 3},
         "ingress": {"missed": 2},
     }
     talker.hear(ShimGone("is not running"))
     assert (view.shim(talker.domain).is_ready, view.shim(talker.domain).why) == (False, "is not running")
+
+
+def test_a_shim_that_packets_go_past_is_trouble_and_says_since_when(talker: Driver) -> None:
+    talker.hear(Tick(wall_ns=1000 * S), now_ns=4 * S)
+    talker.hear(PortReported("left", LIVENESS_PORT, is_up=False), now_ns=5 * S)
+    shim, video = view.shim(talker.domain), channel_of(talker, "video")
+    assert (shim.is_ready, shim.is_bypassed, shim.since_ns) == (True, True, 1001 * S)
+    assert (video.state, video.since_ns) == (State.DEGRADED, 1001 * S)
+    assert video.why == "the shim of left does not forward; packets go past it"
+    assert not view.health(talker.domain).is_healthy
+    talker.hear(PortReported("left", LIVENESS_PORT, is_up=True), now_ns=6 * S)
+    assert channel_of(talker, "video").state is State.INSTALLED
+    assert view.health(talker.domain).is_healthy
+
+
+def test_what_exceeds_the_contract_is_counted_at_the_talker_whoever_dropped_it() -> None:
+    strict = replace(NETWORK.channels["video"], excess=Excess.DROP)
+    driver = Driver(replace(NETWORK, channels=NETWORK.channels | {"video": strict}), "left")
+    driver.connect()
+    excess = {"postponed": 3, "excess_dropped": 2, "demoted": 1, "late_dropped": 4}
+    driver.hear(ShimReported(statistics({17: books(**excess)}, {5: class_books(**excess)})))
+    driver.hear(MetersReported("left", {1: 10}))
+    video = channel_of(driver, "video")
+    assert (video.postponed, video.excess_dropped, video.demoted, video.late_dropped) == (3, 12, 1, 4)
+    fast = next(each for each in view.classes(driver.domain) if each.name == "fast")
+    assert (fast.postponed, fast.excess_dropped, fast.demoted, fast.late_dropped) == (3, 2, 1, 4)
+
+
+def test_the_bound_stands_beside_what_was_measured(talker: Driver) -> None:
+    video = channel_of(talker, "video")
+    assert video.bound_ns == video.allowance_ns + sum(hop.bound_ns or 0 for hop in video.hops)
+    assert [(hop.at, hop.server) for hop in video.hops] == [
+        ("the uplink of left", "edf"),
+        ("the port of middle to right", "plain"),
+    ]
+    assert video.longest_ns is None
+    late = summary(7, -2_000_000)
+    talker.hear(peer_tells(NETWORK, "right", Role.LISTENER, delay=Summary(**late)))
+    assert channel_of(talker, "video").longest_ns == 3_000_000
 
 
 # Switches, peers, misses, topology, health
@@ -236,7 +283,11 @@ def test_a_switch_counts_what_it_dropped_by_cause(talker: Driver) -> None:
     talker.count("left", Purpose.UNKNOWN_CHANNEL, 0, Traffic(2, 120))
     (left,) = view.switches(talker.domain)
     assert (left.name, left.datapath_id, left.is_connected, left.state) == ("left", "0" * 15 + "1", True, "installed")
-    assert {cause: count for cause, count in left.dropped.items() if count} == {"spoofed": 3, "unknown_channel": 2}
+    flows = 1 + 3  # all that is not a VM's own, and three kinds of neighbour discovery
+    assert {cause: count for cause, count in left.dropped.items() if count} == {
+        "spoofed": 3 * flows,
+        "unknown_channel": 2,
+    }
     assert set(left.dropped) == {purpose.name.lower() for purpose in Purpose if purpose.is_drop}
     assert left.flows == len(talker.flows["left"])
 
