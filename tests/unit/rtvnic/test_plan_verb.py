@@ -118,6 +118,20 @@ def test_what_crosses_no_uplink_has_no_plan(slow: Path, capsys: pytest.CaptureFi
     assert json.loads(capsys.readouterr().out) == {"links": [], "channels": [], "refusals": []}
 
 
+def test_of_many_channels_only_the_bounds_are_told(slow: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = "min_rate: 2kbps, burst: 1546B, protocol: udp, src_port: 1, dst_port"
+    lines = (f"  c{port}: {{from: camera, to: screen, deadline: 40ms, {more}: {port}}}" for port in range(1, 51))
+    text = SLOW.replace("10Mbps", "{rate: 1Gbps, be_slack: auto}")
+    slow.write_text(text + "\n".join(lines))
+    assert main(["plan", str(slow), "--json"]) == 0
+    said = capsys.readouterr()
+    channels = json.loads(said.out)["channels"]
+    assert len(channels) == 51
+    assert {channel["smallest_deadline_ns"] for channel in channels} == {None}
+    assert {channel["largest_min_rate_bps"] for channel in channels} == {None}
+    assert said.err == "", "no progress of what is not done"
+
+
 def test_the_chart_is_drawn(slow: Path, tmp_path: Path) -> None:
     assert main(["plan", str(slow), "--plot", str(tmp_path / "plan.png")]) == 1
     assert (tmp_path / "plan.png").stat().st_size > 1000
