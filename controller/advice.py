@@ -28,14 +28,18 @@ def keeps_all(network: Network) -> bool:
 def smallest_deadline_ns(network: Network, name: str, passes: Passes = keeps_all) -> int | None:
     """The smallest deadline, of three digits, with which the channel `name` passes beside the others; None: none does.
 
-    A longer deadline may ask for more at a later hop, in a larger burst: so it is looked for from below.
+    A longer deadline may ask for more at a later hop, in a larger burst: so it is looked for from below, and only
+    deadlines of three digits are tried.
     """
+
+    def is_enough(deadline_ns: int) -> bool:
+        return passes(_with_deadline(network, name, deadline_ns))
+
     fails_ns, tried_ns = 0, SHORTEST_DEADLINE_NS
-    while tried_ns < MAX_DEADLINE_NS and not passes(_with_deadline(network, name, tried_ns)):
-        fails_ns, tried_ns = tried_ns, min(round(tried_ns * _STEP), MAX_DEADLINE_NS)
-    candidates = range(fails_ns + 1, tried_ns + 1) if fails_ns else range(tried_ns, tried_ns + 1)
-    found = first(candidates, lambda deadline_ns: passes(_with_deadline(network, name, deadline_ns)))
-    return found and min(rounded_up(found), MAX_DEADLINE_NS)
+    while tried_ns < MAX_DEADLINE_NS and not is_enough(tried_ns):
+        fails_ns, tried_ns = tried_ns, min(_next_tried(tried_ns), MAX_DEADLINE_NS)
+    step_ns = _step(fails_ns or tried_ns)
+    return first(range(fails_ns + step_ns if fails_ns else tried_ns, tried_ns + 1, step_ns), is_enough)
 
 
 def largest_rate_bps(network: Network, name: str, passes: Passes = keeps_all) -> int | None:
@@ -43,7 +47,10 @@ def largest_rate_bps(network: Network, name: str, passes: Passes = keeps_all) ->
     most_bps = max(each.uplink.rate_bps for each in network.hypervisors.values())
     less = range(most_bps - _LEAST_RATE_BPS + 1)
     found = first(less, lambda less_bps: passes(_with_rate(network, name, most_bps - less_bps)))
-    return None if found is None else rounded_down(most_bps - found)
+    if found is None:
+        return None
+    rate_bps = rounded_down(most_bps - found)
+    return rate_bps if passes(_with_rate(network, name, rate_bps)) else None
 
 
 def slack_ns(found: Guarantees, port: Port) -> int | None:
@@ -56,12 +63,10 @@ def with_slacks(network: Network) -> Network:
     """A copy in which every `be_slack: auto` is the smallest slack with which the uplink keeps its deadlines."""
     found = Guarantees(network)
     slacks = {port.node: slack_ns(found, port) for port in found.shims}
-    hypervisors = {
-        name: replace(each, uplink=replace(each.uplink, be_slack_ns=slacks.get(name) or _DEFAULT_SLACK_NS))
-        for name, each in network.hypervisors.items()
-        if each.uplink.be_slack_ns == AUTO_SLACK_NS
-    }
-    return replace(network, hypervisors={**network.hypervisors, **hypervisors})
+    for name, hypervisor in network.hypervisors.items():
+        if hypervisor.uplink.be_slack_ns == AUTO_SLACK_NS:
+            network = _with_slack(network, name, slacks.get(name) or _DEFAULT_SLACK_NS)
+    return network
 
 
 def refusal_text(network: Network, refusal: Refusal) -> str:
@@ -77,7 +82,7 @@ def refusal_text(network: Network, refusal: Refusal) -> str:
         remedies.append(f"deadline: {DURATION.format(deadline_ns)} or more for '{heaviest}'")
     if (rate_bps := largest_rate_bps(network, heaviest, passes)) is not None:
         remedies.append(f"min_rate: {RATE.format(rate_bps)} or less for '{heaviest}'")
-    if (larger_ns := _larger_slack_ns(network, refusal)) is not None:
+    if (larger_ns := _larger_slack_ns(network, refusal, passes)) is not None:
         remedies.append(f"be_slack: {DURATION.format(larger_ns)} or more")
     most = f"; most of it from {', '.join(refusal.heaviest)}" if isinstance(refusal.at, Port) else ""
     advice = f"one of these would do: {'; '.join(remedies)}" if remedies else "take channels away, or a faster link"
@@ -92,17 +97,28 @@ def rounded_up(value: int) -> int:
 
 def rounded_down(value: int) -> int:
     """`value`, or the next smaller number of three digits and zeros."""
+    return value // _step(value) * _step(value)
+
+
+def _step(value: int) -> int:
+    """From one number of three digits and zeros to the next."""
     step: int = 10 ** max(0, len(str(abs(value))) - 3)
-    return value // step * step
+    return step
 
 
-def _larger_slack_ns(network: Network, refusal: Refusal) -> int | None:
+def _next_tried(value: int) -> int:
+    """A tenth more than `value`, but never beyond the next power of ten: the steps between are all of one size."""
+    power: int = 10 ** len(str(value))
+    return min(rounded_up(round(value * _STEP)), power)
+
+
+def _larger_slack_ns(network: Network, refusal: Refusal, passes: Passes) -> int | None:
     found = Guarantees(network)
     if not isinstance(refusal.at, Port) or refusal.at not in found.shims:
         return None
     smallest_ns = slack_ns(found, refusal.at)
-    is_larger = smallest_ns is not None and smallest_ns > found.edf_link(refusal.at).be_slack_ns
-    return smallest_ns if is_larger else None
+    is_enough = smallest_ns is not None and passes(_with_slack(network, refusal.at.node, smallest_ns))
+    return smallest_ns if is_enough else None
 
 
 def _key(refusal: Refusal) -> str:
@@ -118,6 +134,13 @@ def _with_deadline(network: Network, name: str, deadline_ns: int) -> Network:
 
 def _with_rate(network: Network, name: str, rate_bps: int) -> Network:
     return _with(network, replace(network.channels[name], rate_bps=rate_bps))
+
+
+def _with_slack(network: Network, name: str, be_slack_ns: int) -> Network:
+    """A copy in which the hypervisor `name` has another slack."""
+    hypervisor = network.hypervisors[name]
+    changed = replace(hypervisor, uplink=replace(hypervisor.uplink, be_slack_ns=be_slack_ns))
+    return replace(network, hypervisors={**network.hypervisors, name: changed})
 
 
 def _with(network: Network, channel: Channel) -> Network:

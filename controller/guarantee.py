@@ -218,7 +218,8 @@ class Guarantees:
             if self.downstream_ns(channel) + is_at_shim > channel.deadline_ns:
                 spent = [f"{DURATION.format(self._allowance_ns(channel))} for the host"]
                 spent += [f"{DURATION.format(bound or 0)} at {port}" for port, bound in self._without_shims(channel)]
-                yield Refusal(name, f"its deadline is used up before its shim has any: {', '.join(spent)}", (name,))
+                when = " before its shim has any" if is_at_shim else ""
+                yield Refusal(name, f"its deadline is used up{when}: {', '.join(spent)}", (name,))
 
     def _short(self) -> Iterator[Refusal]:
         """Uplinks whose shim cannot keep all deadlines."""

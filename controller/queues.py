@@ -1,7 +1,8 @@
 """Class queues: which part of a port's rate each deadline class gets, and what delay that assures.
 
-Pure. A class gets in proportion to what it needs: its channels' rates, or what sends their bursts within the shortest
-of their deadlines, whichever is more. So each queue is a server with a rate of its own (Le Boudec and Thiran, Network
+Pure. Every queue has a floor. What is left goes to the classes in proportion to what they need: their channels' rates,
+or what sends their bursts within the shortest of their deadlines, whichever is more; a class gets no more than its
+limit. So each queue is a server with a rate of its own (Le Boudec and Thiran, Network
 Calculus, section 1.3): what comes at once is gone after burst / rate, and the round of the other queues, one frame
 each, is the latency before.
 """
@@ -28,19 +29,19 @@ class Share:
 
 def shares(rate_bps: int, classes: Sequence[DeadlineClass], channels: Iterable[Channel]) -> dict[str, Share]:
     """By class, its share of a port of `rate_bps` that `channels` leave by. Together with best effort's floor they
-    are the port's rate; a class without channels has the floor too."""
+    are at most the port's rate; a class without channels has the floor alone."""
     floor_bps = rate_bps // FLOOR_DIVISOR
     by_class: dict[str, list[Channel]] = {each.name: [] for each in classes}
     for channel in channels:
         by_class[channel.deadline_class.name].append(channel)
-    needs = {name: _need_bps(members) for name, members in by_class.items() if members}
-    given_bps = rate_bps - floor_bps * (1 + len(by_class) - len(needs))
+    needs = {name: _need_bps(members) if members else 0 for name, members in by_class.items()}
+    left_bps, needed_bps = rate_bps - floor_bps * (1 + len(classes)), max(1, sum(needs.values()))
     return {
-        name: Share(
-            rate_bps=given_bps * needs[name] // sum(needs.values()) if members else floor_bps,
-            burst_bytes=sum(channel.wire_burst_bytes for channel in members),
+        each.name: Share(
+            rate_bps=min(floor_bps + left_bps * needs[each.name] // needed_bps, each.limit_bps or rate_bps),
+            burst_bytes=sum(channel.wire_burst_bytes for channel in by_class[each.name]),
         )
-        for name, members in by_class.items()
+        for each in classes
     }
 
 

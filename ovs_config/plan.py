@@ -124,5 +124,5 @@ def _qos(rate_bps: int, classes: Sequence[DeadlineClass], channels: Sequence[Cha
     queues = [QueuePlan(BEST_EFFORT_QUEUE, rate_bps // FLOOR_DIVISOR, rate_bps, 0, LOWEST_PRIORITY)]
     for priority, each in enumerate(sorted(classes, key=lambda each: each.up_to_ns)):
         share, most_bps = given[each.name], min(each.limit_bps or rate_bps, rate_bps)
-        queues.append(QueuePlan(each.queue_id, min(share.rate_bps, most_bps), most_bps, share.burst_bytes, priority))
+        queues.append(QueuePlan(each.queue_id, share.rate_bps, most_bps, share.burst_bytes, priority))
     return QosPlan(rate_bps, tuple(sorted(queues, key=lambda queue: queue.queue_id)))

@@ -81,9 +81,9 @@ def _utilisation(guarantees: Guarantees, port: Port) -> list[Json]:
     last_ns = 2 * max(due, default=0)
     times = sorted({*due, *(last_ns * number // POINTS for number in range(1, POINTS + 1))})
     return [
-        {"t_ns": t_ns, "asked_bits": asked_bits(link, demands, t_ns), "sent_bits": link.rate_bps * t_ns // NS_PER_S}
+        {"t_ns": t_ns, "asked_bits": asked_bits(link, demands, t_ns), "sent_bits": sent_bits}
         for t_ns in times
-        if t_ns
+        if (sent_bits := link.rate_bps * t_ns // NS_PER_S)
     ]
 
 

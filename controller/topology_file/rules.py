@@ -12,7 +12,7 @@ from typing import Any
 
 from controller.advice import refusal_text
 from controller.guarantee import Guarantees, Port
-from controller.model import IpInterface, Network, SwitchKind
+from controller.model import UDP_BYTES, VM_MTU, IpInterface, Network, SwitchKind
 from controller.routing import loops_of_plain_switches, unreachable_hypervisors
 from controller.topology_file.build import common_addresses, deadline_classes, endpoint, vm_mac
 from controller.topology_file.fields import suggestion
@@ -166,6 +166,17 @@ def channel_addresses(draft: Draft) -> Findings:
             yield Finding(("channels", name), message)
 
 
+def channel_packets(draft: Draft) -> Findings:
+    """A packet of the size that the channel says fits into what a VM may send."""
+    for name, channel in draft.form.channels.items():
+        if (addresses := draft.addresses(channel)) is None or channel.packet is None:
+            continue
+        version = addresses[0].version
+        if channel.packet > (most := VM_MTU - UDP_BYTES[version]):
+            message = f"{channel.packet}B do not fit into a packet of IPv{version}; allowed: up to {most}B"
+            yield Finding(("channels", name, "packet"), message)
+
+
 def channel_selectors(draft: Draft) -> Findings:
     """Where a packet could belong to two channels, one of them is the more specific one.
 
@@ -237,6 +248,7 @@ FORM_RULES = (
     channel_ports,
     channel_deadlines,
     channel_addresses,
+    channel_packets,
     channel_selectors,
 )
 NETWORK_RULES = (interface_names, plain_loops, reachability)

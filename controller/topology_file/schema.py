@@ -61,8 +61,15 @@ def _link(value: Any) -> tuple[str, str, int | None]:
     return value[0], value[1], None if len(value) == 2 else _LINK_RATE.read(value[2])
 
 
+_LINK_SCHEMA = {
+    "type": "array",
+    "prefixItems": [{"type": "string"}, {"type": "string"}, _LINK_RATE.schema],
+    "minItems": 2,
+    "maxItems": 3,
+}
+
 Deadline = Annotated[int, quantity(DURATION, SHORTEST_DEADLINE_NS, MAX_DEADLINE_NS)]
-UplinkRate = Annotated[int, quantity(RATE, 10**6, 10**11)]
+UplinkRate = Annotated[int, _LINK_RATE]
 Limit = Annotated[int | None, quantity(RATE, 1000, 10**11)]
 Port = Annotated[int | None, whole_number(1, 65535)]
 Reference = Annotated[str, fields.REFERENCE]
@@ -73,7 +80,7 @@ MissHandler = Annotated[str, choice(MISS_HANDLERS)]
 Kind = Annotated[SwitchKind, choice(list(SwitchKind))]
 LinkForm = Annotated[
     tuple[str, str, int | None],
-    fields.Value(_link, {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 3}),
+    fields.Value(_link, _LINK_SCHEMA),
 ]
 NodeName = Annotated[str, fields.NODE_NAME]
 ClassName = Annotated[str, fields.CLASS_NAME]

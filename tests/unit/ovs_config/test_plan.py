@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 from support.networks import FAST, RATE_BPS, SLOW, channel, two_hypervisors, vm
 
-from controller.model import Endpoint, Network, Scheduler
+from controller.model import DeadlineClass, Endpoint, Link, Network, Scheduler, Switch, SwitchKind
+from controller.wiring import port_to
 from ovs_config.filters import QueueFilter, planned_filters
 from ovs_config.plan import LABELLED_MTU, BridgePlan, DatapathType, QosPlan, QueuePlan, plan_bridge
 
 FLOOR_BPS = RATE_BPS // 100
+BEST_EFFORT = QueuePlan(0, FLOOR_BPS, RATE_BPS, burst_bytes=0, priority=7)
 
 
 def plan(network: Network, bridge: str) -> BridgePlan:
@@ -20,6 +22,19 @@ def plan(network: Network, bridge: str) -> BridgePlan:
 
 def qos_of(network: Network, bridge: str, interface: str) -> QosPlan | None:
     return next(port.qos for port in plan(network, bridge).ports if port.interface == interface)
+
+
+def trunk_qos(network: Network, bridge: str, peer: str) -> QosPlan:
+    qos = qos_of(network, bridge, port_to(network, bridge, peer).interface)
+    assert qos is not None
+    return qos
+
+
+def queue_of(network: Network, deadline_class: DeadlineClass) -> QueuePlan:
+    """Its queue at the uplink of `left`."""
+    qos = qos_of(network, "left", "left-up")
+    assert qos is not None
+    return next(queue for queue in qos.queues if queue.queue_id == deadline_class.queue_id)
 
 
 def test_hypervisor_with_edf() -> None:
@@ -40,19 +55,79 @@ def test_hypervisor_with_fifo_has_one_queue_and_no_shim() -> None:
     left = plan(two_hypervisors(Scheduler.FIFO), "left")
     assert [port.interface for port in left.ports] == ["left-up", "vm1-nic"]
     assert (left.veth_pairs, left.taps, left.labelled) == ((), (), ("left-up",))
-    assert left.ports[0].qos == QosPlan(RATE_BPS, (QueuePlan(0, FLOOR_BPS, 7),))
+    assert left.ports[0].qos == QosPlan(RATE_BPS, (BEST_EFFORT,))
     assert planned_filters(left) == set()
 
 
-def test_queues_get_the_rate_of_their_channels_and_priority_by_deadline() -> None:
+def test_queues_get_their_share_and_priority_by_deadline() -> None:
+    """3,000 bytes within 5 ms need 4.8 Mb/s; within 100 ms, 240 kb/s: of 97 Mb/s over the floors, 20 parts and 1."""
     assert qos_of(two_hypervisors(), "left", "left-up") == QosPlan(
         RATE_BPS,
         (
-            QueuePlan(0, FLOOR_BPS, priority=7),
-            QueuePlan(SLOW.queue_id, FLOOR_BPS, priority=1),  # 100 kb/s asked, the floor is more
-            QueuePlan(FAST.queue_id, 2_000_000, priority=0),
+            BEST_EFFORT,
+            QueuePlan(SLOW.queue_id, FLOOR_BPS + 4_619_047, RATE_BPS, burst_bytes=3000, priority=1),
+            QueuePlan(FAST.queue_id, FLOOR_BPS + 92_380_952, RATE_BPS, burst_bytes=3000, priority=0),
         ),
     )
+
+
+def test_a_class_without_channels_has_the_floor_and_may_borrow() -> None:
+    network = two_hypervisors()
+    network = replace(network, channels={"video": network.channels["video"]})
+    assert queue_of(network, SLOW) == QueuePlan(SLOW.queue_id, FLOOR_BPS, RATE_BPS, burst_bytes=0, priority=1)
+    assert queue_of(network, FAST).min_rate_bps == 98 * FLOOR_BPS
+
+
+@pytest.mark.parametrize("limit_bps", [5_000_000, FLOOR_BPS // 2, 10 * RATE_BPS])
+def test_a_limit_is_the_most_that_a_queue_gets(limit_bps: int) -> None:
+    limited = replace(FAST, limit_bps=limit_bps)
+    network = two_hypervisors()
+    channels = {"video": replace(network.channels["video"], deadline_class=limited)}
+    queue = queue_of(replace(network, classes=(limited, SLOW), channels=channels), limited)
+    assert queue.max_rate_bps == min(limit_bps, RATE_BPS)
+    assert queue.min_rate_bps == min(limit_bps, 98 * FLOOR_BPS)
+
+
+def test_a_burst_is_a_full_packet_at_least() -> None:
+    network = two_hypervisors()
+    tiny = {name: replace(each, burst_bytes=64) for name, each in network.channels.items()}
+    assert queue_of(replace(network, channels=tiny), FAST).burst_bytes == 1546
+
+
+@pytest.mark.parametrize("scheduler", Scheduler)
+def test_the_queues_of_a_port_are_sure_of_no_more_than_it_carries(scheduler: Scheduler) -> None:
+    network = two_hypervisors(scheduler)
+    for bridge in ("left", "right", "middle"):
+        for qos in filter(None, (port.qos for port in plan(network, bridge).ports)):
+            assert sum(queue.min_rate_bps for queue in qos.queues) <= qos.max_rate_bps == RATE_BPS
+
+
+def test_where_all_is_fifo_a_switch_has_best_effort_only() -> None:
+    assert qos_of(two_hypervisors(Scheduler.FIFO), "middle", "middle-2") == QosPlan(RATE_BPS, (BEST_EFFORT,))
+
+
+def test_class_queues_alone_need_no_shim_and_are_as_beside_one() -> None:
+    left = plan(two_hypervisors(Scheduler.QUEUES), "left")
+    assert [port.interface for port in left.ports] == ["left-up", "vm1-nic"]
+    assert (left.veth_pairs, left.taps, left.labelled) == ((), (), ("left-up",))
+    assert left.ports[0].qos == qos_of(two_hypervisors(), "left", "left-up")
+
+
+def test_a_port_between_switches_has_the_rate_of_its_link_and_the_queues_of_what_crosses_it() -> None:
+    """Two switches in a row, `middle` and `far`; the cable between them carries 50 Mb/s."""
+    network = two_hypervisors()
+    right = network.hypervisors["right"]
+    network = replace(
+        network,
+        hypervisors={**network.hypervisors, "right": replace(right, uplink=replace(right.uplink, switch="far"))},
+        switches={**network.switches, "far": Switch("far", SwitchKind.OVS, datapath_id=0x11, domain="right")},
+        links=(Link(("middle", "far"), RATE_BPS // 2),),
+    )
+    there, back = trunk_qos(network, "middle", "far"), trunk_qos(network, "far", "middle")
+    assert there.max_rate_bps == back.max_rate_bps == RATE_BPS // 2
+    assert [queue.burst_bytes for queue in there.queues] == [0, 3000, 3000]
+    assert [queue.min_rate_bps for queue in back.queues] == [FLOOR_BPS // 2] * 3
+    assert trunk_qos(network, "far", "right") == qos_of(two_hypervisors(), "middle", "middle-2")
 
 
 def test_only_channels_in_the_direction_of_the_port_count() -> None:

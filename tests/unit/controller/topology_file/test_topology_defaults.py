@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import pytest
 from controller.errors import CannotRun, InvalidFile
 from controller.labels import assign_channel_labels
 from controller.model import (
+    Bypass,
     Channel,
     DeadlineClass,
     Endpoint,
+    Excess,
     Hypervisor,
+    Late,
     Link,
     Network,
     Protocol,
@@ -38,18 +42,19 @@ LONG = """
 version: 1
 hypervisors:
   left:
-    uplink: {rate: 1.5Gbps, be_slack: 500us, switch: edge, scheduler: fifo, interface: eth1}
+    uplink: {rate: 1.5Gbps, be_slack: 500us, limit: 1Gbps, switch: edge, scheduler: fifo, interface: eth1}
     controller: {address: "::1", openflow_port: 7000, rest_port: 8000}
+    allowance: 1ms
   right: {uplink: {rate: 1Gbps, switch: core}}
 switches: {core: plain, edge: {kind: ovs, controlled_by: right}, other: ovs}
-links: [[core, edge]]
+links: [[core, edge, 2Gbps]]
 vms:
   a: {hypervisor: left, ip: [10.0.0.1, "fd00::1"], mac: "02:AB:00:00:00:01", interface: tap0}
   b: {hypervisor: right, ip: [10.0.0.2, "fd00::2"]}
-classes: {slow: {queue: 1, dscp: 10, up_to: 1s}, fast: {queue: 7, dscp: 46, up_to: 10ms}}
+classes: {slow: {queue: 1, dscp: 10, up_to: 1s}, fast: {queue: 7, dscp: 46, up_to: 10ms, limit: 3Mbps}}
 channels:
   c: {from: a, to: b, deadline: 10.1ms, min_rate: 2Mbps, burst: 4KiB, protocol: tcp, src_port: 1, dst_port: 65535,
-      ip_version: 6, on_miss: [log]}
+      ip_version: 6, on_miss: [log], packet: 160B, excess: drop, late: keep, on_bypass: block}
 """
 
 
@@ -65,7 +70,7 @@ def with_channel(**more: str) -> Channel:
 def test_hypervisors_number_themselves() -> None:
     right = network(SHORT).hypervisors["right"]
     uplink = Uplink("core", "right-up", 10**9, be_slack_ns=2 * MS, scheduler=Scheduler.EDF)
-    assert right == Hypervisor("right", 2, uplink, Endpoint("127.0.0.1", 6654, 8182))
+    assert right == Hypervisor("right", 2, uplink, Endpoint("127.0.0.1", 6654, 8182), allowance_ns=200_000)
 
 
 def test_one_plain_switch_is_there_without_being_declared() -> None:
@@ -131,6 +136,51 @@ def test_default_burst_is_a_millisecond_and_at_least_two_full_frames(rate: str, 
     assert network(SHORT.replace("min_rate: 2Mbps", f"min_rate: {rate}")).channels["c"].burst_bytes == burst_bytes
 
 
+def test_a_channel_in_short_bends_where_it_can() -> None:
+    channel = network(SHORT).channels["c"]
+    assert (channel.excess, channel.late, channel.on_bypass) == (Excess.POSTPONE, Late.DEMOTE, Bypass.PASS)
+
+
+@pytest.mark.parametrize(("key", "words"), [("excess", Excess), ("late", Late), ("on_bypass", Bypass)])
+def test_each_word_of_a_choice_is_kept(key: str, words: type[StrEnum]) -> None:
+    assert [getattr(with_channel(**{key: word}), key) for word in words] == list(words)
+
+
+def test_a_packet_is_as_large_as_its_ip_version_allows() -> None:
+    assert with_channel().packet_bytes == 1472
+    assert network(SHORT.replace("ip: 10.0.0.1", "ip: 'fd00::1'")).channels["c"].packet_bytes == 1452
+    assert with_channel(packet="1472B").packet_bytes == 1472
+    assert network(SHORT.replace("2Mbps", "1kbps, packet: 1B")).channels["c"].packet_bytes == 1
+
+
+def test_nothing_is_limited_where_the_file_does_not_say() -> None:
+    found = network(SHORT)
+    assert {each.uplink.limit_bps for each in found.hypervisors.values()} == {None}
+    assert {each.limit_bps for each in found.classes} == {None}
+
+
+def test_a_link_is_as_fast_as_the_fastest_uplink_where_the_file_does_not_say() -> None:
+    assert network(LONG.replace("[core, edge, 2Gbps]", "[core, edge]")).links == (
+        Link(("core", "edge"), 1_500_000_000),
+    )
+
+
+def test_class_queues_alone_may_schedule_an_uplink() -> None:
+    queues = network(SHORT.replace("left: {uplink: 100Mbps}", "left: {uplink: {rate: 100Mbps, scheduler: queues}}"))
+    assert queues.hypervisors["left"].uplink.scheduler is Scheduler.QUEUES
+
+
+def test_an_automatic_slack_is_the_smallest_that_keeps_all_deadlines() -> None:
+    """Two full packets and one of best effort, (2 * 1546 + 1538) * 8 bits, take 370.4 us; that is, in three digits:"""
+    automatic = network(SHORT.replace("left: {uplink: 100Mbps}", "left: {uplink: {rate: 100Mbps, be_slack: auto}}"))
+    assert automatic.hypervisors["left"].uplink.be_slack_ns == 371_000
+
+
+def test_an_automatic_slack_without_channels_is_the_usual_one() -> None:
+    automatic = network(SHORT.replace("right: {uplink: 1Gbps}", "right: {uplink: {rate: 1Gbps, be_slack: auto}}"))
+    assert automatic.hypervisors["right"].uplink.be_slack_ns == 2 * MS
+
+
 def test_a_single_miss_handler_needs_no_list() -> None:
     assert with_channel(on_miss="log").on_miss == with_channel(on_miss="[log]").on_miss == ("log",)
 
@@ -154,17 +204,21 @@ def test_the_same_ports_of_another_protocol_are_another_selector() -> None:
 def test_what_the_file_says_is_kept() -> None:
     found = network(LONG)
     assert found.hypervisors["left"] == Hypervisor(
-        "left", 1, Uplink("edge", "eth1", 1_500_000_000, 500_000, Scheduler.FIFO), Endpoint("::1", 7000, 8000)
+        "left",
+        1,
+        Uplink("edge", "eth1", 1_500_000_000, 500_000, Scheduler.FIFO, 10**9),
+        Endpoint("::1", 7000, 8000),
+        MS,
     )
     assert found.switches == {
         "core": Switch("core", SwitchKind.PLAIN, 3, ""),
         "edge": Switch("edge", SwitchKind.OVS, 4, "right"),
         "other": Switch("other", SwitchKind.OVS, 5, "left"),
     }
-    assert found.links == (Link(("core", "edge")),)
+    assert found.links == (Link(("core", "edge"), 2 * 10**9),)
     addresses = (ip_interface("10.0.0.1/24"), ip_interface("fd00::1/64"))
     assert found.vms["a"] == Vm("a", "left", "02:ab:00:00:00:01", addresses, "tap0")
-    fast, slow = DeadlineClass("fast", 7, 46, 0, 10 * MS), DeadlineClass("slow", 1, 10, 10 * MS, 1000 * MS)
+    fast, slow = DeadlineClass("fast", 7, 46, 0, 10 * MS, 3_000_000), DeadlineClass("slow", 1, 10, 10 * MS, 1000 * MS)
     assert found.classes == (fast, slow)
     assert found.channels["c"] == Channel(
         name="c",
@@ -180,7 +234,11 @@ def test_what_the_file_says_is_kept() -> None:
         rate_bps=2_000_000,
         burst_bytes=4096,
         deadline_class=slow,
+        packet_bytes=160,
         on_miss=("log",),
+        excess=Excess.DROP,
+        late=Late.KEEP,
+        on_bypass=Bypass.BLOCK,
     )
 
 
