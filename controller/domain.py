@@ -56,11 +56,11 @@ class Domain:
     def __init__(self, network: Network, name: str) -> None:
         self.network = network
         self.name = name
-        self.channels = {each.name: each for each in network.channels.values() if name in self._domains_of(each)}
+        self.channels = {each.name: each for each in network.channels.values() if name in network.domains(each)}
         self.bridges = {bridge: self._bridge(bridge) for bridge in network.bridges_of(name)}
         self.guarantees = Guarantees(network)
         self.ends = {end.channel.name: end for end in self.bridges[name].ends}
-        others = {domain for channel in self.channels.values() for domain in self._domains_of(channel)} - {name}
+        others = {domain for channel in self.channels.values() for domain in network.domains(channel)} - {name}
         self.peers = {other: Peer() for other in sorted(others)}
         self.shim = Shim()
         self.misses: deque[Miss] = deque(maxlen=MISSES_KEPT)
@@ -99,7 +99,7 @@ class Domain:
 
     def remote_end(self, channel: Channel) -> EndReport:
         """The end of `channel` that is in another domain, as its controller told; waiting when that does not answer."""
-        talker_domain, listener_domain = self._domains_of(channel)
+        talker_domain, listener_domain = self.network.domains(channel)
         role, other = (Role.LISTENER, listener_domain) if talker_domain == self.name else (Role.TALKER, talker_domain)
         peer = self.peers[other]
         told = peer.ends.get(channel.name, EndReport(role=role, state=State.WAITING))
@@ -238,7 +238,7 @@ class Domain:
             return ""
         if self.has_shim and not self.shim.is_ready:
             return f"the shim of {self.name} {self.shim.why}"
-        if end.role is Role.LISTENER:
+        if end.role is Role.LISTENER or end.channel.listener in self.network.hosts:
             return ""
         listener = self.remote_end(end.channel)
         if listener.state in (State.INSTALLED, State.DEGRADED):
@@ -246,9 +246,6 @@ class Domain:
         return f"the listener's end is {standing(listener.state, listener.why)}"
 
     # What there is
-
-    def _domains_of(self, channel: Channel) -> tuple[str, str]:
-        return self.network.talker_domain(channel), self.network.listener_domain(channel)
 
     def _bridge(self, name: str) -> Bridge:
         ends = tuple(self._ends()) if name == self.name else ()

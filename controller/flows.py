@@ -30,6 +30,7 @@ from controller.pipeline import (
     PORTS,
     REPARSE_GROUP,
     SHIM_GROUP,
+    STRIPPING_GROUPS,
     SWITCH_FORWARD,
     SWITCH_PORTS,
     UPLINK_GROUP,
@@ -77,8 +78,9 @@ def talker_entries(network: Network, channel: Channel) -> tuple[Entry, ...]:
     if network.is_local(channel):
         actions = (*_mark(channel), Output(port_to(network, hypervisor, channel.listener).number))
     else:
+        labels = _label(channel) if _is_labelled(network, channel) else ()
         queue = SetQueue(channel.deadline_class.queue_id)
-        actions = (*_mark(channel), *_label(channel), queue, _to_uplink(network.hypervisors[hypervisor], channel))
+        actions = (*_mark(channel), *labels, queue, _to_uplink(network, hypervisor, channel))
     meters = _meters(network, channel)
     flows = (
         FlowEntry(
@@ -135,12 +137,30 @@ def _meters(network: Network, channel: Channel) -> tuple[Meter, ...]:
     )
 
 
-def _to_uplink(hypervisor: Hypervisor, channel: Channel | None = None) -> Action:
-    """The way out, for a channel that may have its own opinion on what to do without a shim."""
-    if hypervisor.uplink.scheduler is not Scheduler.EDF:
+def _is_labelled(network: Network, channel: Channel) -> bool:
+    """Somebody takes the labels off again: the listener's controller, or the shim for a host."""
+    has_shim = network.hypervisors[network.talker_domain(channel)].uplink.scheduler is Scheduler.EDF
+    return has_shim or channel.listener not in network.hosts
+
+
+def _to_uplink(network: Network, hypervisor: str, channel: Channel | None = None) -> Action:
+    """The way out; for a channel, with what is to be done without a shim."""
+    if network.hypervisors[hypervisor].uplink.scheduler is not Scheduler.EDF:
         return Output(UPLINK_PORT)
-    is_blocked = channel is not None and channel.on_bypass is Bypass.BLOCK
-    return ToGroup(SHIM_GROUP if is_blocked else UPLINK_GROUP)
+    if channel is not None and channel.on_bypass is Bypass.BLOCK:
+        return ToGroup(SHIM_GROUP)
+    if channel is not None and channel.listener in network.hosts:
+        return ToGroup(STRIPPING_GROUPS[channel.source.version])
+    return ToGroup(UPLINK_GROUP)
+
+
+def _uplink_groups() -> Iterator[FailoverGroup]:
+    shim = Bucket(LIVENESS_PORT, EDF_PORT)
+    yield FailoverGroup(UPLINK_GROUP, (shim, Bucket(UPLINK_PORT, UPLINK_PORT)))
+    yield FailoverGroup(SHIM_GROUP, (shim,))
+    for version, group_id in STRIPPING_GROUPS.items():
+        pops = (PopMpls(ETH_MPLS), PopMpls(ETH_IPV4 if version == 4 else ETH_IPV6))
+        yield FailoverGroup(group_id, (shim, Bucket(UPLINK_PORT, UPLINK_PORT, pops)))
 
 
 def _mark(channel: Channel) -> tuple[Action, ...]:
@@ -192,12 +212,10 @@ def _selectors(channel: Channel) -> Iterator[dict[str, MatchValue]]:
 
 def _hypervisor_entries(network: Network, hypervisor: Hypervisor) -> Iterator[Entry]:
     if hypervisor.uplink.scheduler is Scheduler.EDF:
-        shim = Bucket(LIVENESS_PORT, EDF_PORT)
-        yield FailoverGroup(UPLINK_GROUP, (shim, Bucket(UPLINK_PORT, UPLINK_PORT)))
-        yield FailoverGroup(SHIM_GROUP, (shim,))
+        yield from _uplink_groups()
     yield ReparseGroup(REPARSE_GROUP, LISTENER)
     yield from _listener_defaults()
-    yield from _forward_entries(network, hypervisor.name, _to_uplink(hypervisor))
+    yield from _forward_entries(network, hypervisor.name, _to_uplink(network, hypervisor.name))
     yield from _classify_defaults()
     yield from _uplink_port_entries()
     for vm in network.vms_of(hypervisor.name):
@@ -278,10 +296,18 @@ def _listener_defaults() -> Iterator[FlowEntry]:
 
 
 def _switch_entries(network: Network, switch: str) -> Iterator[Entry]:
-    """Declared VMs by their MAC, labelled frames in the queue of their TC; Open vSwitch learns the rest."""
+    """Declared VMs by their MAC, labelled frames in the queue of their TC; Open vSwitch learns the rest.
+
+    A host has no business with labels.
+    """
     for port in blocked_ports(network, switch):
         yield ClosedPort(port.number)
         yield FlowEntry(SWITCH_PORTS, 10, {"in_port": port.number}, Purpose.BLOCKED_PORT, port.number)
+    for port in ports_of(network, switch):
+        if port.role is PortRole.HOST:
+            for eth_type in (ETH_MPLS, ETH_MPLS_MULTICAST):
+                match = {"in_port": port.number, "eth_type": eth_type}
+                yield FlowEntry(SWITCH_PORTS, 20, match, Purpose.SPOOFED, port.number)
     for mac, port in port_by_mac(network, switch).items():
         yield from _mac_entries(network, mac, port.number)
     yield FlowEntry(SWITCH_FORWARD, 0, {}, Purpose.FORWARDING, actions=(Output(PORT_NORMAL),))

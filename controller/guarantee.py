@@ -275,7 +275,7 @@ def _ways(network: Network) -> dict[str, tuple[Port, ...]]:
         for ends, nodes in ways(network).items()
     }
     return {
-        channel.name: by_ends[network.talker_domain(channel), network.listener_domain(channel)]
+        channel.name: by_ends[network.talker_domain(channel), network.listener_domain(channel) or channel.listener]
         for channel in network.channels.values()
         if not network.is_local(channel) and network.is_scheduled(channel)
     }

@@ -173,8 +173,20 @@ class Vm:
 
 
 @dataclass(frozen=True)
+class Host:
+    """A machine at a switch, without Open vSwitch and a controller: it knows nothing of labels. One NIC."""
+
+    name: str
+    switch: str
+    mac: str
+    addresses: tuple[IpInterface, ...]
+    rate_bps: int
+
+
+@dataclass(frozen=True)
 class Channel:
-    """A real-time channel, one direction. `label` is its channel label; ports are None for "any".
+    """A real-time channel, one direction, from a VM to a VM or a host. `label` is its channel label; ports are None for
+    "any".
 
     `source` and `destination` are the VMs' addresses that select it, both of one IP version. `rate_bps` counts the
     payload of UDP packets with `packet_bytes` each; `burst_bytes` counts on the wire.
@@ -225,6 +237,7 @@ class Network:
     switches: Mapping[str, Switch]
     links: tuple[Link, ...]
     vms: Mapping[str, Vm]
+    hosts: Mapping[str, Host]
     classes: tuple[DeadlineClass, ...]
     channels: Mapping[str, Channel]
 
@@ -251,12 +264,16 @@ class Network:
         return self.vms[channel.talker].hypervisor
 
     def listener_domain(self, channel: Channel) -> str:
-        return self.vms[channel.listener].hypervisor
+        """Empty where a host listens."""
+        return "" if channel.listener in self.hosts else self.vms[channel.listener].hypervisor
+
+    def domains(self, channel: Channel) -> tuple[str, ...]:
+        """The talker's and the listener's, those that there are; twice the same for a local channel."""
+        return tuple(filter(None, (self.talker_domain(channel), self.listener_domain(channel))))
 
     def is_scheduled(self, channel: Channel) -> bool:
         """Neither end's uplink is first in, first out: such a baseline has neither labels nor channel flows."""
-        ends = self.talker_domain(channel), self.listener_domain(channel)
-        return all(self.hypervisors[end].uplink.scheduler is not Scheduler.FIFO for end in ends)
+        return all(self.hypervisors[end].uplink.scheduler is not Scheduler.FIFO for end in self.domains(channel))
 
     def is_local(self, channel: Channel) -> bool:
         """Both ends on one hypervisor: the channel crosses no uplink and carries no labels."""

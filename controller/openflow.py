@@ -122,8 +122,7 @@ def _flow(datapath: Datapath, entry: FlowEntry) -> Message:
     if entry.meter_id is not None:
         instructions.append(parser.OFPInstructionMeter(entry.meter_id))
     if entry.actions:
-        actions = [_ACTIONS[type(action)](action) for action in entry.actions]
-        instructions.append(parser.OFPInstructionActions(ofp.OFPIT_APPLY_ACTIONS, actions))
+        instructions.append(parser.OFPInstructionActions(ofp.OFPIT_APPLY_ACTIONS, _actions(entry.actions)))
     if entry.goto is not None:
         instructions.append(parser.OFPInstructionGotoTable(entry.goto.number))
     return parser.OFPFlowMod(
@@ -137,6 +136,10 @@ def _flow(datapath: Datapath, entry: FlowEntry) -> Message:
     )
 
 
+def _actions(actions: Iterable[Action]) -> list[Any]:
+    return [_ACTIONS[type(action)](action) for action in actions]
+
+
 def _meter(datapath: Datapath, entry: Meter, command: int) -> Message:
     """To add one that is there is an error, and so is to change one that is not."""
     flags = ofp.OFPMF_KBPS | ofp.OFPMF_BURST | ofp.OFPMF_STATS
@@ -147,7 +150,9 @@ def _meter(datapath: Datapath, entry: Meter, command: int) -> Message:
 def _failover_group(datapath: Datapath, entry: FailoverGroup) -> Message:
     buckets = [
         parser.OFPBucket(
-            watch_port=bucket.watch_port, watch_group=ofp.OFPG_ANY, actions=[parser.OFPActionOutput(bucket.port, 0)]
+            watch_port=bucket.watch_port,
+            watch_group=ofp.OFPG_ANY,
+            actions=_actions((*bucket.pops, Output(bucket.port))),
         )
         for bucket in entry.buckets
     ]

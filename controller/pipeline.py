@@ -34,6 +34,9 @@ MULTICAST = ("01:00:00:00:00:00", "01:00:00:00:00:00")
 UPLINK_GROUP = 1
 REPARSE_GROUP = 2
 SHIM_GROUP = 3
+STRIPPING_GROUPS = {4: 4, 6: 6}
+"""By IP version: as UPLINK_GROUP, for a listener that knows nothing of labels."""
+
 
 MatchValue = int | str | tuple[str, str]
 Match = Mapping[str, MatchValue]
@@ -230,10 +233,14 @@ class FlowEntry:
 
 @dataclass(frozen=True)
 class Bucket:
-    """One way out of a fast-failover group, in use while `watch_port` is up and no earlier one is."""
+    """One way out of a fast-failover group, in use while `watch_port` is up and no earlier one is.
+
+    Before it leaves, the packet loses a label for each of `pops`.
+    """
 
     watch_port: int
     port: int
+    pops: tuple[PopMpls, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ class HopView(Model):
 class ChannelView(Model):
     """A channel: its contract, where it stands and why, how its packets are marked, and what became of them.
 
+    Where a host listens, nobody tells what it received: what only a listener's controller knows is null.
+
     `bound_ns` is the longest that admission lets a packet take, `allowance_ns` of it in the talker's host and the rest
     at `hops`; `longest_ns` is the longest that one took. Both end at the listener's uplink.
     """
@@ -57,10 +59,10 @@ class ChannelView(Model):
     tc: int
     dscp: int
     sent: int
-    received: int
-    lost: int
-    missed: int
-    bypassed: int
+    received: int | None
+    lost: int | None
+    missed: int | None
+    bypassed: int | None
     postponed: int
     excess_dropped: int
     demoted: int
@@ -170,6 +172,13 @@ class VmView(Model):
     interface: str
 
 
+class HostView(Model):
+    name: str
+    switch: str
+    mac: str
+    addresses: tuple[str, ...]
+
+
 class TopologyView(Model):
     """What the topology file declares, whole; `domain` is the part that this controller programs."""
 
@@ -180,6 +189,7 @@ class TopologyView(Model):
     switches: dict[str, SwitchKind]
     links: tuple[tuple[str, str], ...]
     vms: tuple[VmView, ...]
+    hosts: tuple[HostView, ...]
     channels: tuple[str, ...]
 
 

@@ -20,16 +20,18 @@ def spanning_tree(network: Network) -> nx.Graph[str]:
 
 
 def path(network: Network, talker: str, listener: str) -> tuple[str, ...]:
-    """The nodes that a packet visits from VM `talker` to VM `listener`, both included."""
-    start, end = network.vms[talker].hypervisor, network.vms[listener].hypervisor
-    return (talker, *nx.shortest_path(spanning_tree(network), start, end), listener)
+    """The nodes that a packet visits from VM `talker` to VM or host `listener`, both included."""
+    is_host = listener in network.hosts
+    start, end = network.vms[talker].hypervisor, listener if is_host else network.vms[listener].hypervisor
+    nodes = nx.shortest_path(spanning_tree(network), start, end)
+    return (talker, *nodes) if is_host else (talker, *nodes, listener)
 
 
 def ways(network: Network) -> dict[tuple[str, str], tuple[str, ...]]:
-    """The nodes from each hypervisor to each other one, both included."""
-    names = list(network.hypervisors)
+    """The nodes from each hypervisor to each other one and to each host, both included."""
+    ends = [*network.hypervisors, *network.hosts]
     found = dict(nx.all_pairs_shortest_path(spanning_tree(network)))
-    return {(first, last): tuple(found[first][last]) for first in names for last in names if first != last}
+    return {(first, last): tuple(found[first][last]) for first in network.hypervisors for last in ends if first != last}
 
 
 def link_rate_bps(network: Network, node: str, peer: str) -> int:
@@ -37,6 +39,8 @@ def link_rate_bps(network: Network, node: str, peer: str) -> int:
     for name, other in ((node, peer), (peer, node)):
         if name in network.hypervisors and network.hypervisors[name].uplink.switch == other:
             return network.hypervisors[name].uplink.rate_bps
+        if name in network.hosts:
+            return network.hosts[name].rate_bps
     return next(link.rate_bps for link in network.links if {node, peer} == set(link.ends))
 
 
@@ -47,15 +51,16 @@ def blocked_ports(network: Network, switch: str) -> tuple[Port, ...]:
 
 
 def port_by_mac(network: Network, bridge: str) -> dict[str, Port]:
-    """For each declared VM, the port of `bridge` that leads to it. A hypervisor's other VMs are behind its uplink."""
+    """For each declared VM and host, the port of `bridge` that leads to it. A hypervisor's own VMs are at its ports."""
     tree = spanning_tree(network)
+    ends = {vm.mac: (vm.hypervisor, vm.name) for vm in network.vms.values()}
+    ends |= {host.mac: (host.switch, host.name) for host in network.hosts.values()}
     ports: dict[str, Port] = {}
-    for vm in network.vms.values():
-        if vm.hypervisor == bridge:
-            ports[vm.mac] = port_to(network, bridge, vm.name)
-        elif nx.has_path(tree, bridge, vm.hypervisor):
-            next_node = nx.shortest_path(tree, bridge, vm.hypervisor)[1]
-            ports[vm.mac] = port_to(network, bridge, next_node)
+    for mac, (node, name) in ends.items():
+        if node == bridge:
+            ports[mac] = port_to(network, bridge, name)
+        elif nx.has_path(tree, bridge, node):
+            ports[mac] = port_to(network, bridge, nx.shortest_path(tree, bridge, node)[1])
     return ports
 
 
@@ -65,9 +70,9 @@ def loops_of_plain_switches(network: Network) -> list[list[str]]:
     return [sorted(loop) for loop in nx.cycle_basis(_cables(network).subgraph(plain))]
 
 
-def unreachable_hypervisors(network: Network) -> list[str]:
-    """Hypervisors that no cable connects with the first one."""
-    cables, names = _cables(network), list(network.hypervisors)
+def unreachable_ends(network: Network) -> list[str]:
+    """Hypervisors and hosts that no cable connects with the first hypervisor."""
+    cables, names = _cables(network), [*network.hypervisors, *network.hosts]
     return [name for name in names[1:] if not nx.has_path(cables, names[0], name)]
 
 
@@ -81,6 +86,7 @@ def _cables(network: Network) -> nx.Graph[str]:
     cables: nx.Graph[str] = nx.Graph()
     for name, hypervisor in network.hypervisors.items():
         cables.add_edge(name, hypervisor.uplink.switch, weight=0)
+    cables.add_edges_from(((name, host.switch) for name, host in network.hosts.items()), weight=0)
     for first, second in (link.ends for link in network.links):
         both_plain = all(network.switches[end].kind is SwitchKind.PLAIN for end in (first, second))
         cables.add_edge(first, second, weight=1 if both_plain else 2)

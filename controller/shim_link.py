@@ -43,10 +43,10 @@ def settings(network: Network, name: str) -> list[Json]:
             "burst_bytes": channel.wire_burst_bytes,
             "downstream_ns": guarantees.downstream_ns(channel),
             "late": channel.late,
+            "strips_labels": channel.listener in network.hosts,
         }
         for channel in network.channels.values()
-        if name in (network.talker_domain(channel), network.listener_domain(channel))
-        and channel.name in guarantees.ways
+        if name in network.domains(channel) and channel.name in guarantees.ways
     ]
     parts = range(0, len(terms), CHANNELS_PER_REQUEST)
     return [

@@ -18,6 +18,7 @@ from controller.resources import (
     ClassView,
     HealthView,
     HopView,
+    HostView,
     HypervisorView,
     MissView,
     PeerView,
@@ -99,11 +100,7 @@ def peers(domain: Domain) -> list[PeerView]:
             address=network.hypervisors[name].controller.rest_url,
             is_reachable=peer.is_reachable,
             why=peer.why,
-            channels=tuple(
-                channel.name
-                for channel in domain.channels.values()
-                if name in (network.talker_domain(channel), network.listener_domain(channel))
-            ),
+            channels=tuple(channel.name for channel in domain.channels.values() if name in network.domains(channel)),
         )
         for name, peer in domain.peers.items()
     ]
@@ -132,6 +129,10 @@ def topology(domain: Domain) -> TopologyView:
                 interface=vm.interface,
             )
             for vm in network.vms.values()
+        ),
+        hosts=tuple(
+            HostView(name=host.name, switch=host.switch, mac=host.mac, addresses=tuple(map(str, host.addresses)))
+            for host in network.hosts.values()
         ),
         channels=tuple(network.channels),
     )
@@ -168,6 +169,7 @@ def _channel(domain: Domain, channel: Channel, own: EndReport | None) -> Channel
     worst = max((listener, talker), key=lambda end: _BADNESS[end.state])  # of equals the one that comes first
     guarantee = domain.guarantees.by_channel.get(channel.name)
     longest_ns = None if listener.delay.max is None else channel.deadline_ns + listener.delay.max
+    is_heard = channel.listener not in domain.network.hosts
     return ChannelView(
         name=channel.name,
         state=worst.state,
@@ -200,10 +202,10 @@ def _channel(domain: Domain, channel: Channel, own: EndReport | None) -> Channel
         tc=channel.deadline_class.queue_id,
         dscp=channel.deadline_class.dscp,
         sent=talker.packets,
-        received=listener.packets,
-        lost=max(0, talker.packets - listener.packets),
-        missed=listener.missed,
-        bypassed=listener.bypassed,
+        received=listener.packets if is_heard else None,
+        lost=max(0, talker.packets - listener.packets) if is_heard else None,
+        missed=listener.missed if is_heard else None,
+        bypassed=listener.bypassed if is_heard else None,
         **talker.excess.model_dump(),
         queueing_delay=talker.delay,
         lateness=listener.delay,
@@ -232,6 +234,8 @@ def _both_ends(domain: Domain, channel: Channel, own: EndReport | None) -> tuple
         return off, off
     if domain.network.is_local(channel):
         return own, own
+    if channel.listener in domain.network.hosts:
+        return own, own.model_copy(update={"role": Role.LISTENER, "delay": Summary()})
     other = domain.remote_end(channel)
     return (own, other) if own.role is Role.TALKER else (other, own)
 

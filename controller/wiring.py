@@ -25,6 +25,7 @@ class PortRole(StrEnum):
     EDF = "edf"
     LIVENESS = "liveness"
     TRUNK = "trunk"
+    HOST = "host"
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ def _switch_ports(network: Network, switch: str) -> tuple[Port, ...]:
     neighbours = [name for name, hypervisor in network.hypervisors.items() if hypervisor.uplink.switch == switch]
     for first, second in (link.ends for link in network.links):
         neighbours += [second] * (first == switch) + [first] * (second == switch)
+    neighbours += [name for name, host in network.hosts.items() if host.switch == switch]
     return tuple(
-        Port(f"{switch}-{number}", number, PortRole.TRUNK, peer) for number, peer in enumerate(neighbours, start=1)
+        Port(f"{switch}-{number}", number, PortRole.HOST if peer in network.hosts else PortRole.TRUNK, peer)
+        for number, peer in enumerate(neighbours, start=1)
     )

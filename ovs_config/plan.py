@@ -109,7 +109,7 @@ def _openflow_target(controller: Endpoint) -> str:
 
 def _port_qos(network: Network, bridge: str, port: Port) -> QosPlan | None:
     """Queues where a link to another machine begins."""
-    if port.role not in (PortRole.UPLINK, PortRole.TRUNK):
+    if port.role not in (PortRole.UPLINK, PortRole.TRUNK, PortRole.HOST):
         return None
     is_uplink = port.role is PortRole.UPLINK
     channels = Guarantees(network).ports.get(guarantee.Port(bridge, port.peer, is_uplink), [])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from pyroute2 import IPRoute
 
-from controller.model import VM_MTU, Network, SwitchKind, Vm
+from controller.model import VM_MTU, Host, Network, SwitchKind, Vm
 from controller.wiring import port_to, ports_of
 from ovs_config import links
 
@@ -17,19 +17,20 @@ NO_DUPLICATE_DETECTION = 0x02
 """IFA_F_NODAD: a declared IPv6 address is used at once."""
 
 
-def vm_interface(vm: Vm) -> str:
-    """The NIC of a VM, as the VM sees it."""
-    return f"{vm.name}-eth0"
+def nic_of(end: Vm | Host) -> str:
+    """The NIC of a VM or host, as it sees it."""
+    return f"{end.name}-eth0"
 
 
-def add_vm_port(ip: IPRoute, vm: Vm, pid: int) -> None:
-    """The NIC of `vm` in the network namespace of process `pid`, and its port outside."""
-    peer = {"ifname": vm_interface(vm), "address": vm.mac, "mtu": VM_MTU, "net_ns_pid": pid}
-    ip.link("add", ifname=vm.interface, kind="veth", mtu=VM_MTU, peer=peer)
-    links.own(ip, vm.interface)
+def add_nic(ip: IPRoute, network: Network, end: Vm | Host, pid: int) -> None:
+    """The NIC of `end` in the network namespace of process `pid`, and its port outside."""
+    outside = end.interface if isinstance(end, Vm) else port_to(network, end.switch, end.name).interface
+    peer = {"ifname": nic_of(end), "address": end.mac, "mtu": VM_MTU, "net_ns_pid": pid}
+    ip.link("add", ifname=outside, kind="veth", mtu=VM_MTU, peer=peer)
+    links.own(ip, outside)
     with links.network_of(pid), IPRoute() as inside:  # pyroute2's own way forks, and a fork of threads may hang
-        _configure_vm(inside, vm)
-    links.disable_offloads(vm_interface(vm), pid)
+        _configure(inside, end)
+    links.disable_offloads(nic_of(end), pid)
 
 
 def add_plain_switches(ip: IPRoute, network: Network) -> None:
@@ -66,10 +67,10 @@ def _cables(network: Network) -> Iterator[tuple[str, str]]:
         yield port_to(network, first, second).interface, port_to(network, second, first).interface
 
 
-def _configure_vm(inside: IPRoute, vm: Vm) -> None:
-    loopback, nic = links.index_of(inside, "lo"), links.index_of(inside, vm_interface(vm))
+def _configure(inside: IPRoute, end: Vm | Host) -> None:
+    loopback, nic = links.index_of(inside, "lo"), links.index_of(inside, nic_of(end))
     inside.link("set", index=loopback, state="up")
     inside.link("set", index=nic, state="up")
-    for address in vm.addresses:
+    for address in end.addresses:
         flags = NO_DUPLICATE_DETECTION if address.version == 6 else 0
         inside.addr("add", index=nic, address=str(address.ip), prefixlen=address.network.prefixlen, flags=flags)

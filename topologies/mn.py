@@ -12,6 +12,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+from controller.model import Host, Vm
 from controller.routing import spanning_tree
 from controller.topology_file.load import load
 
@@ -29,9 +30,11 @@ class TopologyFile(Topo):  # type: ignore[misc]
         network = load(Path(file))
         for name in (*network.hypervisors, *network.switches):
             self.addSwitch(name, dpid=f"{network.datapath_id(name):016x}")
+        ends: list[Vm | Host] = [*network.vms.values(), *network.hosts.values()]
+        for end in ends:
+            ipv4 = next((str(address) for address in end.addresses if address.version == 4), None)
+            self.addHost(end.name, ip=ipv4, mac=end.mac)
         for vm in network.vms.values():
-            ipv4 = next((str(address) for address in vm.addresses if address.version == 4), None)
-            self.addHost(vm.name, ip=ipv4, mac=vm.mac)
             self.addLink(vm.name, vm.hypervisor)
         for near, far in spanning_tree(network).edges:
             self.addLink(near, far)

@@ -151,8 +151,8 @@ class Testbed:
         with IPRoute() as ip:
             cables.add_plain_switches(ip, self.network)
             cables.add_cables(ip, self.network)
-            cables.plug_plain_switches(ip, self.network)
             self._vms.start(ip)
+            cables.plug_plain_switches(ip, self.network)
 
     def _make_bridges(self) -> None:
         switches = [name for name, switch in self.network.switches.items() if switch.kind is SwitchKind.OVS]

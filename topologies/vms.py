@@ -14,8 +14,8 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from controller.errors import CannotRun
-from controller.model import Network, Vm
-from topologies.cables import add_vm_port, vm_interface
+from controller.model import Host, Network, Vm
+from topologies.cables import add_nic, nic_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Mininet uses distutils
@@ -37,11 +37,12 @@ class Vms:
         self._programs: list[subprocess.Popen[str]] = []
 
     def start(self, ip: IPRoute) -> None:
-        """Start every VM with its port."""
-        for vm in self._network.vms.values():
-            host = self._mininet.addHost(vm.name, ip=None)
-            add_vm_port(ip, vm, host.pid)
-            _tell_mininet(host, vm)
+        """Start every VM and host with its port."""
+        ends: list[Vm | Host] = [*self._network.vms.values(), *self._network.hosts.values()]
+        for end in ends:
+            host = self._mininet.addHost(end.name, ip=None)
+            add_nic(ip, self._network, end, host.pid)
+            _tell_mininet(host, end)
 
     def pid(self, vm: str) -> int:
         """A process in the VM's network namespace."""
@@ -78,8 +79,8 @@ def check_mnexec() -> None:
         raise CannotRun(f"no network namespace for a VM: mnexec says {reason!r}", "be root; a container: --privileged")
 
 
-def _tell_mininet(host: Any, vm: Vm) -> None:
+def _tell_mininet(host: Any, end: Vm | Host) -> None:
     """Let Mininet's command line know the NIC: it puts a host's first IPv4 address in the place of its name."""
-    nic = Intf(vm_interface(vm), node=host, mac=vm.mac, moveIntfFn=lambda *_: None)
-    ipv4 = next((address for address in vm.addresses if address.version == 4), vm.addresses[0])
+    nic = Intf(nic_of(end), node=host, mac=end.mac, moveIntfFn=lambda *_: None)
+    ipv4 = next((address for address in end.addresses if address.version == 4), end.addresses[0])
     nic.ip, nic.prefixLen = str(ipv4.ip), ipv4.network.prefixlen

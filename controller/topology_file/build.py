@@ -13,6 +13,7 @@ from controller.model import (
     Channel,
     DeadlineClass,
     Endpoint,
+    Host,
     Hypervisor,
     IpInterface,
     Link,
@@ -22,7 +23,15 @@ from controller.model import (
     Uplink,
     Vm,
 )
-from controller.topology_file.schema import ChannelForm, ClassForm, ControllerForm, File, HypervisorForm, VmForm
+from controller.topology_file.schema import (
+    ChannelForm,
+    ClassForm,
+    ControllerForm,
+    File,
+    HostForm,
+    HypervisorForm,
+    VmForm,
+)
 from controller.units import NS_PER_MS
 
 FIRST_OPENFLOW_PORT = 6653
@@ -50,6 +59,7 @@ def network(form: File, file: Path) -> Network:
         switches=_switches(form),
         links=tuple(Link((first, second), rate or _fastest_bps(form)) for first, second, rate in form.links),
         vms={name: _vm(name, index, entry) for index, (name, entry) in enumerate(form.vms.items())},
+        hosts={name: _host(name, index, entry, form) for index, (name, entry) in enumerate(form.hosts.items())},
         classes=classes,
         channels={name: _channel(name, labels[name], entry, form, classes) for name, entry in form.channels.items()},
     )
@@ -68,7 +78,7 @@ def deadline_classes(forms: Mapping[str, ClassForm]) -> tuple[DeadlineClass, ...
 
 
 def common_addresses(
-    talker: VmForm, listener: VmForm, ip_version: int | None
+    talker: VmForm, listener: VmForm | HostForm, ip_version: int | None
 ) -> tuple[IpInterface, IpInterface] | None:
     """The first addresses of the two VMs that are in one IP network, of `ip_version` if given."""
     for source in talker.ip:
@@ -89,6 +99,12 @@ def vm_mac(form: VmForm, index: int) -> str:
     """The MAC address of the VM at `index` in the file."""
     number = index + 1
     return form.mac or f"02:00:00:00:{number >> 8:02x}:{number & 0xFF:02x}"
+
+
+def host_mac(form: HostForm, index: int) -> str:
+    """The MAC address of the host at `index` in the file."""
+    number = index + 1
+    return form.mac or f"02:00:00:01:{number >> 8:02x}:{number & 0xFF:02x}"
 
 
 def _hypervisor(name: str, index: int, form: HypervisorForm, file: File) -> Hypervisor:
@@ -126,8 +142,14 @@ def _vm(name: str, index: int, form: VmForm) -> Vm:
     return Vm(name, form.hypervisor, vm_mac(form, index), tuple(form.ip), form.interface or f"{name}-port")
 
 
+def _host(name: str, index: int, form: HostForm, file: File) -> Host:
+    switch = form.switch or next(iter(file.switches))
+    return Host(name, switch, host_mac(form, index), tuple(form.ip), form.rate or _fastest_bps(file))
+
+
 def _channel(name: str, label: int, form: ChannelForm, file: File, classes: tuple[DeadlineClass, ...]) -> Channel:
-    addresses = common_addresses(file.vms[form.talker], file.vms[form.listener], form.ip_version)
+    listener = file.vms.get(form.listener) or file.hosts[form.listener]
+    addresses = common_addresses(file.vms[form.talker], listener, form.ip_version)
     assert addresses is not None, "checked by rules.channel_addresses"
     return Channel(
         name=name,

@@ -13,10 +13,10 @@ from typing import Any
 from controller.advice import refusal_text
 from controller.guarantee import Guarantees, Port
 from controller.model import UDP_BYTES, VM_MTU, IpInterface, Network, SwitchKind
-from controller.routing import loops_of_plain_switches, unreachable_hypervisors
-from controller.topology_file.build import common_addresses, deadline_classes, endpoint, vm_mac
+from controller.routing import loops_of_plain_switches, unreachable_ends
+from controller.topology_file.build import common_addresses, deadline_classes, endpoint, host_mac, vm_mac
 from controller.topology_file.fields import suggestion
-from controller.topology_file.schema import ChannelForm, File
+from controller.topology_file.schema import ChannelForm, File, HostForm, VmForm
 from controller.topology_file.source import Finding, Place, path_text
 from controller.units import DURATION
 from controller.wiring import PortRole, ports_of, shim_interface
@@ -29,10 +29,11 @@ _REFERENCES: Mapping[Place, tuple[str, str]] = {
     ("links", "*", 0): ("switches", "switch"),
     ("links", "*", 1): ("switches", "switch"),
     ("vms", "*", "hypervisor"): ("hypervisors", "hypervisor"),
+    ("hosts", "*", "switch"): ("switches", "switch"),
     ("channels", "*", "from"): ("vms", "VM"),
-    ("channels", "*", "to"): ("vms", "VM"),
+    ("channels", "*", "to"): ("vms hosts", "VM or host"),
 }
-"""Where the file mentions a name; the section that declares it, and what is declared there."""
+"""Where the file mentions a name; the sections that declare it, and what is declared there."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,13 @@ class Draft:
         entries = self.data.get(section, getattr(self.form, section))
         return tuple(entries) if isinstance(entries, dict) else None
 
+    def listener(self, channel: ChannelForm) -> VmForm | HostForm | None:
+        """The channel's, if it is valid."""
+        return self.form.vms.get(channel.listener) or self.form.hosts.get(channel.listener)
+
     def addresses(self, channel: ChannelForm) -> tuple[IpInterface, IpInterface] | None:
-        """What `common_addresses` finds for the channel; None too if an end of it is not a valid VM."""
-        talker, listener = self.form.vms.get(channel.talker), self.form.vms.get(channel.listener)
+        """What `common_addresses` finds for the channel; None too if an end of it is not valid."""
+        talker, listener = self.form.vms.get(channel.talker), self.listener(channel)
         return common_addresses(talker, listener, channel.ip_version) if talker and listener else None
 
 
@@ -59,8 +64,8 @@ def hypervisor_exists(draft: Draft) -> Findings:
 
 
 def node_names(draft: Draft) -> Findings:
-    """Hypervisors, switches and VMs share one set of names. The default switch comes first: it cannot be renamed."""
-    sections = sorted(("hypervisors", "switches", "vms"), key=lambda section: section in draft.data)
+    """All nodes share one set of names. The default switch comes first: it cannot be renamed."""
+    sections = sorted(("hypervisors", "switches", "vms", "hosts"), key=lambda section: section in draft.data)
     items = [(name, (section, name)) for section in sections for name in draft.names(section) or ()]
     for place, name, first in _repeated(items):
         yield Finding(place, f"the name '{name}' is taken by {_owner(first)}; choose another", at_key=True)
@@ -68,8 +73,9 @@ def node_names(draft: Draft) -> Findings:
 
 def references(draft: Draft) -> Findings:
     """Every name that the file mentions is declared. Reads the data as written: invalid entries mention names too."""
-    for pattern, (section, what) in _REFERENCES.items():
-        names = draft.names(section)
+    for pattern, (sections, what) in _REFERENCES.items():
+        declared = [draft.names(section) for section in sections.split()]
+        names = None if None in declared else tuple(name for section in declared for name in section or ())
         for place, name in _matching(draft.data, pattern):
             if names is not None and isinstance(name, str) and name not in names:
                 yield Finding(place, f"no {what} is called '{name}'; {suggestion(name, names)}")
@@ -81,6 +87,9 @@ def uplink_switches(draft: Draft) -> Findings:
         if hypervisor.uplink.switch is None and switches is not None and len(switches) != 1:
             message = f"add 'switch', the switch that it leads to; {suggestion('', switches)}"
             yield Finding(("hypervisors", name, "uplink"), message)
+    for name, host in draft.form.hosts.items():
+        if host.switch is None and switches is not None and len(switches) != 1:
+            yield Finding(("hosts", name), f"add 'switch', the switch that it is at; {suggestion('', switches)}")
 
 
 def switch_controllers(draft: Draft) -> Findings:
@@ -100,12 +109,23 @@ def link_ends(draft: Draft) -> Findings:
 
 
 def vm_addresses(draft: Draft) -> Findings:
-    """No two VMs have an IP or MAC address in common."""
-    vms, order = draft.form.vms, {name: index for index, name in enumerate(draft.names("vms") or ())}
-    ips = [(address.ip, ("vms", name, "ip", index)) for name, vm in vms.items() for index, address in enumerate(vm.ip)]
-    macs = [(vm_mac(vm, order[name]), ("vms", name, "mac")) for name, vm in vms.items()]
+    """No two VMs or hosts have an IP or MAC address in common."""
+    ends: list[tuple[Place, VmForm | HostForm]] = [(("vms", name), vm) for name, vm in draft.form.vms.items()]
+    ends += [(("hosts", name), host) for name, host in draft.form.hosts.items()]
+    ips = [(address.ip, (*place, "ip", index)) for place, end in ends for index, address in enumerate(end.ip)]
+    macs = [(mac, (*place, "mac")) for place, mac in _macs(draft)]
     for place, address, first in _repeated([*ips, *macs]):
         yield Finding(place, f"the address {address} is taken by {_owner(first)}; each needs its own")
+
+
+def _macs(draft: Draft) -> Iterator[tuple[Place, str]]:
+    """Of the valid VMs and hosts, numbered as the file has them."""
+    for index, name in enumerate(draft.names("vms") or ()):
+        if name in draft.form.vms:
+            yield ("vms", name), vm_mac(draft.form.vms[name], index)
+    for index, name in enumerate(draft.names("hosts") or ()):
+        if name in draft.form.hosts:
+            yield ("hosts", name), host_mac(draft.form.hosts[name], index)
 
 
 def controller_ports(draft: Draft) -> Findings:
@@ -157,10 +177,10 @@ def channel_deadlines(draft: Draft) -> Findings:
 
 def channel_addresses(draft: Draft) -> Findings:
     """Talker and listener have addresses in one IP network: nothing here routes between two."""
-    vms = draft.form.vms
     for name, channel in draft.form.channels.items():
         ends = (channel.talker, channel.listener)
-        if all(end in vms for end in ends) and draft.addresses(channel) is None:
+        is_valid = channel.talker in draft.form.vms and draft.listener(channel) is not None
+        if is_valid and draft.addresses(channel) is None:
             kind = f"IPv{channel.ip_version} " if channel.ip_version else ""
             message = f"'{ends[0]}' and '{ends[1]}' have no {kind}addresses in one network; give them such addresses"
             yield Finding(("channels", name), message)
@@ -222,10 +242,12 @@ def plain_loops(network: Network) -> Findings:
 
 def reachability(network: Network) -> Findings:
     first = next(iter(network.hypervisors))
-    for name in unreachable_hypervisors(network):
-        switch, other = network.hypervisors[name].uplink.switch, network.hypervisors[first].uplink.switch
+    other = network.hypervisors[first].uplink.switch
+    for name in unreachable_ends(network):
+        is_host = name in network.hosts
+        switch = network.hosts[name].switch if is_host else network.hypervisors[name].uplink.switch
         message = f"'{name}' cannot reach '{first}'; add links that join the switches '{switch}' and '{other}'"
-        yield Finding(("hypervisors", name, "uplink"), message)
+        yield Finding(("hosts", name) if is_host else ("hypervisors", name, "uplink"), message)
 
 
 def admission(network: Network) -> Findings:
@@ -263,6 +285,8 @@ def _place(network: Network, at: Port | str) -> Place:
     for name in (at.node, at.peer):
         if name in network.hypervisors:
             return ("hypervisors", name, "uplink")
+        if name in network.hosts:
+            return ("hosts", name)
     return ("links", next(index for index, link in enumerate(network.links) if {at.node, at.peer} == set(link.ends)))
 
 

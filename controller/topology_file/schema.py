@@ -176,6 +176,24 @@ class VmForm(Form):
     )
 
 
+class HostForm(Form):
+    """A machine at a switch, without Open vSwitch: it listens to channels, their labels taken off before it."""
+
+    example = "{switch: core, ip: 10.0.0.9}"
+    switch: OptionalReference = Field(None, description="The switch that it is at. Default: the only switch.")
+    ip: Annotated[
+        list[Address],
+        Field(min_length=1),
+        BeforeValidator(_one_alone, json_schema_input_type=Address | list[Address]),
+    ] = Field(description="Its IP address or addresses. Default prefix: /24 for IPv4, /64 for IPv6.")
+    mac: Annotated[str | None, fields.MAC] = Field(
+        None, description="Its MAC address. Default: 02:00:00:01:00:01 for the first host, then counting up."
+    )
+    rate: Annotated[int | None, quantity(RATE, 10**6, 10**11)] = Field(
+        None, description="What its link carries. Default: as much as the fastest uplink."
+    )
+
+
 class ClassForm(Form):
     """A deadline class: all its channels share one queue, one MPLS traffic class and one DSCP."""
 
@@ -191,7 +209,7 @@ class ChannelForm(Form):
 
     example = "{from: camera, to: screen, deadline: 5ms, min_rate: 2Mbps}"
     talker: Reference = Field(alias="from", description="The VM that sends.")
-    listener: Reference = Field(alias="to", description="The VM that receives.")
+    listener: Reference = Field(alias="to", description="The VM or host that receives.")
     deadline: Deadline = Field(description="By when a packet arrives, from when it was sent. 200us to 5s.")
     min_rate: Annotated[int, quantity(RATE, 1000, 10**11)] = Field(description="The rate that it is assured of.")
     burst: Annotated[int | None, quantity(SIZE, 64, 1 << 24)] = Field(
@@ -247,6 +265,7 @@ class File(Form):
     )
     links: list[LinkForm] = Field([], max_length=1024, description="Cables between two switches each.")
     vms: dict[NodeName, VmForm] = _section({}, 1024, "The virtual machines, by name.")
+    hosts: dict[NodeName, HostForm] = _section({}, 1024, "The machines at switches, by name.")
     classes: dict[ClassName, ClassForm] = _section({}, 7, "The deadline classes. Default: 7 of them, from 2ms to 5s.")
     channels: dict[ChannelName, ChannelForm] = _section({}, 10_000, "The real-time channels, by name.")
 
@@ -258,6 +277,7 @@ _FORMS: Mapping[Place, type[Form]] = {
     ("hypervisors", "*", "controller"): ControllerForm,
     ("switches", "*"): SwitchForm,
     ("vms", "*"): VmForm,
+    ("hosts", "*"): HostForm,
     ("classes", "*"): ClassForm,
     ("channels", "*"): ChannelForm,
 }

@@ -28,7 +28,7 @@ from controller.labels import TTL_CHANNEL, TTL_RELATIVE, TTL_STAMPED, relative_d
 from controller.topology_file.load import load
 from controller.wiring import port_to
 from ovs_config.links import network_of
-from topologies.cables import vm_interface
+from topologies.cables import nic_of
 from topologies.testbed import Testbed
 
 FILE = Path(topologies.__file__).parent / "two_hypervisors.yaml"
@@ -261,10 +261,10 @@ class Lab:
     def __init__(self, testbed: Testbed) -> None:
         self._testbed = testbed
         self._rest_url = NETWORK.hypervisors[VMS[GUEST].hypervisor].controller.rest_url
-        self._interface = vm_interface(VMS[GUEST])
+        self._interface = nic_of(VMS[GUEST])
         hypervisor = NETWORK.hypervisors[VMS[GUEST].hypervisor]
         self.wire = Tap(port_to(NETWORK, hypervisor.uplink.switch, hypervisor.name).interface)
-        self.vms = {name: Tap(vm_interface(vm), testbed.pid(name)) for name, vm in VMS.items() if name != GUEST}
+        self.vms = {name: Tap(nic_of(vm), testbed.pid(name)) for name, vm in VMS.items() if name != GUEST}
         self.forged = 0
         self.before = self.books()
 

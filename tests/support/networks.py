@@ -43,6 +43,7 @@ def two_hypervisors(
         switches={middle: Switch(middle, kind, datapath_id=0x10, domain=left if kind is SwitchKind.OVS else "")},
         links=(),
         vms={each.name: each for each in vms},
+        hosts={},
         classes=(FAST, SLOW),
         channels={each.name: each for each in channels},
     )

@@ -59,6 +59,7 @@ def test_a_shim_is_told_its_uplink_its_channels_and_that_misses_are_wanted() -> 
         "burst_bytes": 3000,
         "downstream_ns": Guarantees(NETWORK).downstream_ns(video),
         "late": "demote",
+        "strips_labels": False,
     }
     assert subscribe == {"op": "subscribe", "to": ["misses"]}
     assert settings(NETWORK, "right")[1] == channels

@@ -1,0 +1,109 @@
+"""A host that knows nothing of labels: it reaches all VMs, and gets a channel's packets plain, with or without a shim.
+Needs root."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.waiting import wait_until
+from support.wire import capture, has_right_checksums
+
+import topologies
+from controller.model import Channel
+from controller.topology_file.load import load
+from topologies.testbed import Testbed
+
+FILE = Path(topologies.__file__).parent / "plain_host.yaml"
+LIVENESS = "left-live"
+COUNT = 20
+PORT = 5004
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+@pytest.fixture(scope="module")
+def testbed() -> Iterator[Testbed]:
+    with Testbed(load(FILE)) as testbed:
+        testbed.await_channels()
+        yield testbed
+
+
+def run_in(testbed: Testbed, node: str, *words: object) -> str:
+    process = testbed.popen(node, list(map(str, words)))
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    return str(output)
+
+
+def send(testbed: Testbed, channel: Channel) -> None:
+    host = f"[{channel.destination}]" if channel.destination.version == 6 else str(channel.destination)
+    options = ("--to", f"{host}:{PORT}", "--payload", 1000, "--count", COUNT, "--rate", "500kbps")
+    run_in(testbed, channel.talker, sys.executable, "-m", "bench.traffic", "send", *options)
+
+
+def received(testbed: Testbed, channel: Channel) -> dict[str, Any]:
+    """What the listener gets of COUNT packets, until half a second after the last."""
+    address = "::" if channel.destination.version == 6 else "0.0.0.0"
+    options = ("--address", address, "--port", PORT, "--count", COUNT, "--idle", 0.5, "--seconds", 5)
+    words = [sys.executable, "-m", "bench.traffic", "receive", *map(str, options)]
+    receiver = testbed.popen(channel.listener, words)
+    wait_until(lambda: f":{PORT}" in run_in(testbed, channel.listener, "ss", "-Hlun"))
+    send(testbed, channel)
+    result: dict[str, Any] = json.loads(receiver.communicate(timeout=30)[0])
+    return result
+
+
+@contextmanager
+def bypassed(testbed: Testbed) -> Iterator[None]:
+    """For the switch, the shim of `left` is dead."""
+    subprocess.run(["ip", "link", "set", LIVENESS, "down"], check=True)
+    try:
+        wait_until(lambda: testbed.channels()["live"]["state"] == "degraded")
+        yield
+    finally:
+        subprocess.run(["ip", "link", "set", LIVENESS, "up"], check=True)
+        wait_until(lambda: testbed.channels()["live"]["state"] == "installed")
+
+
+def test_the_host_and_all_vms_reach_each_other(testbed: Testbed) -> None:
+    for vm in testbed.network.vms:
+        for address in ("10.0.0.9", "fd00::9"):
+            run_in(testbed, vm, "ping", "-c", 1, "-W", 2, address)
+    for address in ("10.0.0.1", "fd00::2"):
+        run_in(testbed, "recorder", "ping", "-c", 1, "-W", 2, address)
+
+
+@pytest.mark.parametrize("name", ["record", "record-v6"])
+def test_the_host_gets_plain_packets_of_the_channels_class(testbed: Testbed, name: str, tmp_path: Path) -> None:
+    channel = testbed.network.channels[name]
+    before = testbed.channels()[name]["sent"]
+    pid = testbed.pid("recorder")
+    what = f"udp and src host {channel.source}"
+    with capture("recorder-eth0", what, COUNT, tmp_path, ("nsenter", "--net", f"--target={pid}")) as delivered:
+        assert received(testbed, channel)["received"] == COUNT
+    for frame in delivered.frames:
+        assert has_right_checksums(frame)
+        traffic_class = frame[15] if channel.source.version == 4 else int.from_bytes(frame[14:16], "big") >> 4 & 0xFF
+        assert traffic_class >> 2 == channel.deadline_class.dscp
+    wait_until(lambda: testbed.channels()[name]["sent"] - before == COUNT)
+    told = testbed.channels()[name]
+    assert (told["state"], told["received"], told["lost"], told["missed"]) == ("installed", None, None, None)
+    assert told["queueing_delay"]["count"] >= COUNT
+
+
+def test_past_the_shim_they_are_plain_too_and_who_wants_none_gets_none(testbed: Testbed) -> None:
+    channels = testbed.network.channels
+    with bypassed(testbed):
+        assert received(testbed, channels["record"])["received"] == COUNT
+        assert received(testbed, channels["record-v6"])["received"] == 0
+        assert received(testbed, channels["live"])["received"] == COUNT
+        told = testbed.channels()["live"]
+        assert told["why"] == "the shim of left does not forward; packets go past it"
+    assert received(testbed, channels["record-v6"])["received"] == COUNT
