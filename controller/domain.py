@@ -22,6 +22,7 @@ from controller.events import (
     Missed,
     PeerGone,
     PeerReported,
+    QueuesProbed,
     QueuesReported,
     Refused,
     Send,
@@ -67,6 +68,7 @@ class Domain:
             Refused: self._on_refused,
             FlowsReported: self._on_flows,
             QueuesReported: self._on_queues,
+            QueuesProbed: self._on_probed,
             ShimReady: self._on_shim_ready,
             ShimGone: self._on_shim_gone,
             ShimReported: self._on_shim_statistics,
@@ -124,6 +126,10 @@ class Domain:
 
     def _on_queues(self, event: QueuesReported, _: int) -> None:
         self.bridges[event.bridge].queues = event.queues
+
+    def _on_probed(self, event: QueuesProbed, _: int) -> None:
+        bridge = self.bridges[event.bridge]
+        bridge.proofs = {**bridge.proofs, **event.proofs}
 
     def _on_shim_ready(self, _: ShimReady, __: int) -> None:
         self.shim.is_ready, self.shim.why = True, ""

@@ -28,6 +28,9 @@ PORT_NORMAL = 0xFFFFFFFA
 """Open vSwitch's own learning and flooding."""
 
 MULTICAST = ("01:00:00:00:00:00", "01:00:00:00:00:00")
+NEIGHBOURS_ONLY = ("01:80:c2:00:00:00", "ff:ff:ff:ff:ff:f0")
+"""Group addresses that no bridge forwards (IEEE 802.1Q, table 8-1)."""
+
 UPLINK_GROUP = 1
 REPARSE_GROUP = 2
 
@@ -122,7 +125,7 @@ PORTS = Table(
     "ports",
     0,
     matches=frozenset(
-        {"in_port", "eth_type", "vlan_vid", "eth_src", "mpls_bos", "ip_proto"}
+        {"in_port", "eth_type", "vlan_vid", "eth_src", "eth_dst", "mpls_bos", "ip_proto"}
         | {"arp_sha", "arp_spa", "ipv4_src", "ipv6_src"}
     ),
     actions=frozenset({PopMpls, ToGroup}),
