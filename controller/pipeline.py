@@ -171,6 +171,7 @@ class Purpose(IntEnum):
     UNKNOWN_DESTINATION = 20
     UNKNOWN_PORT = 21
     BLOCKED_PORT = 22
+    NEIGHBOURS_ONLY = 23
 
     @property
     def is_drop(self) -> bool:

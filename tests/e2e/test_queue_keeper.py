@@ -74,10 +74,12 @@ def test_every_queue_is_proved(testbed: Testbed) -> None:
 def test_nobody_counts_a_probe_frame(testbed: Testbed) -> None:
     """Probes have left by both uplinks, by the trunks towards them and by those between the switches."""
     eventually(lambda: proofs(testbed), {"proved"})
+    time.sleep(STATISTICS_S / 2)
     for name in testbed.network.hypervisors:
-        assert {count for key, count in told(testbed, name, "shim")["ingress"].items() if count} == set(), name
+        assert {key for key, count in told(testbed, name, "shim")["ingress"].items() if count} == set(), name
         for switch in told(testbed, name, "switches"):
-            assert {cause: count for cause, count in switch["dropped"].items() if count} == {}, switch["name"]
+            dropped = {cause for cause, count in switch["dropped"].items() if count}
+            assert dropped <= {"neighbours_only", "blocked_port"}, switch["name"]
 
 
 def test_filters_that_were_removed_come_back_and_are_tried_again(testbed: Testbed, tmp_path: Path) -> None:
