@@ -82,32 +82,6 @@ def test_nobody_counts_a_probe_frame(testbed: Testbed) -> None:
             assert dropped <= {"neighbours_only", "blocked_port"}, switch["name"]
 
 
-def test_filters_that_were_removed_come_back_and_are_tried_again(testbed: Testbed, tmp_path: Path) -> None:
-    eventually(lambda: proofs(testbed), {"proved"})
-    with capture(UPLINK, "ether dst 01:80:c2:00:00:0e", 7 * 32, tmp_path):
-        subprocess.run(["tc", "filter", "del", "dev", UPLINK, "parent", "1:"], check=True)
-        assert lost_filters(testbed) == 7 * 3
-        eventually(lambda: lost_filters(testbed), 0, REPAIR_S)
-    assert proofs(testbed) == {"proved"}
-
-
-def test_queues_that_open_vswitch_builds_anew_get_their_filters(testbed: Testbed) -> None:
-    change = f"ovs-vsctl set qos $(ovs-vsctl get port {UPLINK} qos) other_config:max-rate=90000000"
-    subprocess.run(change, shell=True, env=testbed.openvswitch.environment, check=True, timeout=10)
-    time.sleep(0.5)
-    eventually(lambda: lost_filters(testbed), 0, REPAIR_S)
-
-
-def test_a_filter_of_somebody_else_stays(testbed: Testbed) -> None:
-    others = f"tc filter add dev {UPLINK} parent 1: pref 9 protocol 0x88f7 u32 match u32 0 0 flowid 1:1"
-    subprocess.run(others.split(), check=True)
-    subprocess.run(f"tc filter del dev {UPLINK} parent 1: pref 1".split(), check=True)
-    eventually(lambda: lost_filters(testbed), 0, REPAIR_S)
-    shown = subprocess.run(f"tc filter show dev {UPLINK} parent 1:".split(), capture_output=True, text=True, check=True)
-    assert "pref 9" in shown.stdout
-    subprocess.run(f"tc filter del dev {UPLINK} parent 1: pref 9".split(), check=True)
-
-
 def test_a_channels_packets_are_counted_in_its_own_queue_and_nowhere_else(testbed: Testbed) -> None:
     video = testbed.network.channels["video"]
     eventually(lambda: proofs(testbed), {"proved"})
@@ -138,3 +112,32 @@ def test_a_packet_without_labels_goes_by_its_dscp(testbed: Testbed, ethertype: i
         for _ in range(10):
             raw.send(frame.ljust(60, b"\0"))
     assert packets(testbed, "left", 1)[7] - before[7] == 10
+
+
+# From here on filters are lost, and probes follow repairs
+
+
+def test_filters_that_were_removed_come_back_and_are_tried_again(testbed: Testbed, tmp_path: Path) -> None:
+    eventually(lambda: proofs(testbed), {"proved"})
+    with capture(UPLINK, "ether dst 01:80:c2:00:00:0e", 7 * 32, tmp_path):
+        subprocess.run(["tc", "filter", "del", "dev", UPLINK, "parent", "1:"], check=True)
+        assert lost_filters(testbed) == 7 * 3
+        eventually(lambda: lost_filters(testbed), 0, REPAIR_S)
+    assert proofs(testbed) == {"proved"}
+
+
+def test_queues_that_open_vswitch_builds_anew_get_their_filters(testbed: Testbed) -> None:
+    change = f"ovs-vsctl set qos $(ovs-vsctl get port {UPLINK} qos) other_config:max-rate=90000000"
+    subprocess.run(change, shell=True, env=testbed.openvswitch.environment, check=True, timeout=10)
+    time.sleep(0.5)
+    eventually(lambda: lost_filters(testbed), 0, REPAIR_S)
+
+
+def test_a_filter_of_somebody_else_stays(testbed: Testbed) -> None:
+    others = f"tc filter add dev {UPLINK} parent 1: pref 9 protocol 0x88f7 u32 match u32 0 0 flowid 1:1"
+    subprocess.run(others.split(), check=True)
+    subprocess.run(f"tc filter del dev {UPLINK} parent 1: pref 1".split(), check=True)
+    eventually(lambda: lost_filters(testbed), 0, REPAIR_S)
+    shown = subprocess.run(f"tc filter show dev {UPLINK} parent 1:".split(), capture_output=True, text=True, check=True)
+    assert "pref 9" in shown.stdout
+    subprocess.run(f"tc filter del dev {UPLINK} parent 1: pref 9".split(), check=True)
