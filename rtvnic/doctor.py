@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 from controller.errors import CannotRun
 from controller.units import NS_PER_MS, NS_PER_S, NS_PER_US, ms
 from rtvnic import tune
+from rtvnic.arguments import seconds
+from rtvnic.calibrate import calibrate
 from rtvnic.progress import Progress
 from rtvnic.table import aligned
 
@@ -48,6 +50,7 @@ STAMP_TIMEOUT_S = 1.0
 WATCH_S = 2.0
 STALL_TOLERABLE_NS = NS_PER_MS
 RATE_BPS = 100_000_000
+CALIBRATION_NS = 20 * NS_PER_S
 SCRATCH_QUEUE = 5
 
 
@@ -70,10 +73,23 @@ class Line:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Exit code: 0 if nothing is lacking, 1 if something is."
-    parser.add_argument("--json", action="store_true", help="print the checklist as JSON")
+    parser.add_argument("--json", action="store_true", help="print the checklist, or what was measured, as JSON")
+    parser.add_argument("--calibrate", action="store_true", help="measure the allowance that topology files want")
+    parser.add_argument("--seconds", type=duration, default=CALIBRATION_NS, metavar="N",
+        help="how long each of the two measurements takes, 1 or more (default: 20)")  # fmt: skip
+
+
+def duration(text: str) -> int:
+    """A type for seconds that suffice to measure something; in ns."""
+    found_ns = seconds(text)
+    if found_ns < NS_PER_S:
+        raise argparse.ArgumentTypeError(f"'{text}' is too short; write 1 or more")
+    return found_ns
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.calibrate:
+        return calibrate(args.seconds, args.json)
     progress = Progress(len(CHECKS))
     lines = []
     for what, check in CHECKS.items():
