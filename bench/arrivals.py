@@ -24,9 +24,10 @@ def reordered(sequences: Sequence[int]) -> int:
     return count
 
 
-def percentile(ordered: Sequence[int], thousandths: int) -> int:
-    """The smallest value that `thousandths` of all do not exceed. `ordered` ascends and is not empty."""
-    rank = -(-len(ordered) * thousandths // 1000)
+def percentile(ordered: Sequence[int], thousandths: int, whole: int = 1000) -> int:
+    """The smallest value that `thousandths` of all do not exceed, or parts of another `whole`. `ordered` ascends and is
+    not empty."""
+    rank = -(-len(ordered) * thousandths // whole)
     return ordered[max(rank, 1) - 1]
 
 

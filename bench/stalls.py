@@ -48,31 +48,36 @@ class Stall:
 
 
 class StallWatch:
-    """Watches all processors inside a with block; `stalls` has what was seen once that is over.
+    """Watches all processors inside a with block; once that is over, `by_cpu` and `stalls` have what was seen.
 
-    The end of the block raises CannotRun if watching is not permitted.
+    Stalls of `least_ns` count, with 0 every wake-up. The end of the block raises CannotRun if it is not permitted.
     """
 
-    def __init__(self) -> None:
-        self.stalls: Sequence[Stall] = ()
-        self._watchers: list[subprocess.Popen[str]] = []
+    def __init__(self, priority: int = PRIORITY, least_ns: int = LEAST_NS) -> None:
+        self.by_cpu: dict[int, list[Stall]] = {}
+        self._options = ["--priority", str(priority), "--least", str(least_ns)]
+        self._watchers: dict[int, subprocess.Popen[str]] = {}
+
+    @property
+    def stalls(self) -> Sequence[Stall]:
+        return [stall for stalls in self.by_cpu.values() for stall in stalls]
 
     def __enter__(self) -> Self:
         for cpu in sorted(os.sched_getaffinity(0)):
-            words = [sys.executable, "-m", "bench.stalls", "--cpu", str(cpu)]
-            self._watchers.append(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+            words = [sys.executable, "-m", "bench.stalls", "--cpu", str(cpu), *self._options]
+            self._watchers[cpu] = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        for watcher in self._watchers:
+        for watcher in self._watchers.values():
             watcher.terminate()
-        outputs = [watcher.communicate()[0] for watcher in self._watchers]
-        if kind is None and any(watcher.returncode == CannotRun.exit_code for watcher in self._watchers):
+        outputs = {cpu: watcher.communicate()[0] for cpu, watcher in self._watchers.items()}
+        if kind is None and any(watcher.returncode == CannotRun.exit_code for watcher in self._watchers.values()):
             raise CannotRun("processors cannot be watched without leave to use SCHED_FIFO", "run it as root")
-        self.stalls = [Stall(*stall) for output in outputs for stall in json.loads(output or "[]")]
+        self.by_cpu = {cpu: [Stall(*each) for each in json.loads(output or "[]")] for cpu, output in outputs.items()}
 
 
-def watch(is_over: list[bool]) -> list[tuple[int, int]]:
+def watch(is_over: list[bool], least_ns: int = LEAST_NS) -> list[tuple[int, int]]:
     """Stalls of the calling thread's processor, as start and end on the wall clock, until `is_over` has an item."""
     stalls: list[tuple[int, int]] = []
     due_ns = time.monotonic_ns()
@@ -80,7 +85,7 @@ def watch(is_over: list[bool]) -> list[tuple[int, int]]:
         due_ns += PERIOD_NS
         time.sleep(max(0, due_ns - time.monotonic_ns()) / NS_PER_S)
         late_ns = time.monotonic_ns() - due_ns
-        if late_ns >= LEAST_NS and len(stalls) < STALLS_MAX:
+        if late_ns >= least_ns and len(stalls) < STALLS_MAX:
             now_ns = time.time_ns()
             stalls.append((now_ns - late_ns, now_ns))
         due_ns += max(0, late_ns)
@@ -90,6 +95,8 @@ def watch(is_over: list[bool]) -> list[tuple[int, int]]:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.stalls", description="Note when a processor stood still.")
     parser.add_argument("--cpu", type=int, required=True, metavar="N", help="the processor to watch")
+    parser.add_argument("--priority", type=int, default=PRIORITY, metavar="N", help="of SCHED_FIFO")
+    parser.add_argument("--least", type=int, default=LEAST_NS, metavar="NS", help="what is shorter does not count")
     args = parser.parse_args(argv)
     is_over: list[bool] = []
 
@@ -101,10 +108,10 @@ def main(argv: list[str] | None = None) -> int:
     gc.disable()
     os.sched_setaffinity(0, [args.cpu])
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(args.priority))
     except PermissionError:
         return CannotRun.exit_code
-    print(json.dumps(watch(is_over)))
+    print(json.dumps(watch(is_over, args.least)))
     return 0
 
 

@@ -25,6 +25,7 @@ from controller.events import (
     PeerGone,
     PeerReported,
     PortReported,
+    QueuesProbed,
     QueuesReported,
     Refused,
     Send,
@@ -78,6 +79,7 @@ class Domain:
             QueuesReported: self._on_queues,
             MetersReported: self._on_meters,
             PortReported: self._on_port,
+            QueuesProbed: self._on_probed,
             ShimReady: self._on_shim_ready,
             ShimGone: self._on_shim_gone,
             ShimReported: self._on_shim_statistics,
@@ -139,6 +141,10 @@ class Domain:
 
     def _on_meters(self, event: MetersReported, _: int) -> None:
         self.bridges[event.bridge].meters = event.dropped
+
+    def _on_probed(self, event: QueuesProbed, _: int) -> None:
+        bridge = self.bridges[event.bridge]
+        bridge.proofs = {**bridge.proofs, **event.proofs}
 
     def _on_port(self, event: PortReported, now_ns: int) -> None:
         if (event.bridge, event.port) == (self.name, LIVENESS_PORT) and self.has_shim:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from controller.pipeline import Entry
@@ -81,6 +82,23 @@ class QueuesReported:
 
     bridge: str
     queues: tuple[QueueCount, ...]
+
+
+class Proof(StrEnum):
+    """Whether marked frames that were sent on purpose came out of the queue of their class."""
+
+    PROVED = "proved"
+    NOT_PROVED = "not proved"
+    NOT_SUPPORTED = "not supported"
+    """There are no queues of Open vSwitch at the port."""
+
+
+@dataclass(frozen=True)
+class QueuesProbed:
+    """When queues of a bridge have been tried, by port number and queue id; those left out are as they were."""
+
+    bridge: str
+    proofs: Mapping[tuple[int, int], Proof]
 
 
 @dataclass(frozen=True)
@@ -158,6 +176,7 @@ Event = (
     | QueuesReported
     | MetersReported
     | PortReported
+    | QueuesProbed
     | ShimReady
     | ShimGone
     | ShimReported

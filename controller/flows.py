@@ -26,6 +26,7 @@ from controller.pipeline import (
     IP_PROTO_ICMPV6,
     LISTENER,
     MULTICAST,
+    NEIGHBOURS_ONLY,
     PORT_NORMAL,
     PORTS,
     REPARSE_GROUP,
@@ -263,6 +264,7 @@ def _uplink_port_entries() -> Iterator[FlowEntry]:
     untagged: dict[str, MatchValue] = {"in_port": UPLINK_PORT, "vlan_vid": VLAN_NONE}
     labelled = {**untagged, "eth_type": ETH_MPLS}
     pop = (PopMpls(ETH_MPLS), ToGroup(REPARSE_GROUP))
+    yield FlowEntry(PORTS, 50, {"in_port": UPLINK_PORT, "eth_dst": NEIGHBOURS_ONLY}, Purpose.NEIGHBOURS_ONLY)
     yield FlowEntry(PORTS, 40, {**labelled, "mpls_bos": 0}, Purpose.FORWARDING, actions=pop)
     yield FlowEntry(PORTS, 30, labelled, Purpose.ONE_LABEL)
     yield FlowEntry(PORTS, 30, {**untagged, "eth_type": ETH_MPLS_MULTICAST}, Purpose.ONE_LABEL)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from controller import app, rest, shim_link
 from controller.domain import Domain
 from controller.errors import CannotRun
-from controller.events import AskFlows, AskMeters, AskQueues, AskShim, Command, Send, Tell
+from controller.events import AskFlows, AskMeters, AskQueues, AskShim, Command, Event, Send, Tell
 from controller.loop import DomainLoop
 from controller.model import Endpoint, Network
 from controller.peers import PeerLink
@@ -24,10 +24,14 @@ from controller.switches import Switches
 LOG = logging.getLogger(__name__)
 BACKLOG = 64
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+Post = Callable[[Event], None]
 
 
-def run(network: Network, name: str, on_ready: Callable[[], None]) -> None:
-    """Run the controller of the domain `name` until SIGINT or SIGTERM; `on_ready` when it listens. Raises CannotRun."""
+def run(network: Network, name: str, on_ready: Callable[[], None], on_start: Callable[[Post], None]) -> None:
+    """Run the controller of the domain `name` until SIGINT or SIGTERM; `on_ready` when it listens. Raises CannotRun.
+
+    `on_start` may start more threads that tell the domain of events.
+    """
     endpoint = network.hypervisors[name].controller
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     openflow_listener = _listener(endpoint, endpoint.openflow_port, "OpenFlow")
@@ -37,6 +41,7 @@ def run(network: Network, name: str, on_ready: Callable[[], None]) -> None:
     controller.start()
     app.start(controller.switches)
     app.listen(openflow_listener)
+    on_start(controller.loop.post)
     server.start()
     on_ready()
     signal.sigwait(SIGNALS)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.events import QueueCount, Traffic
+from controller.events import Proof, QueueCount, Traffic
 from controller.lifecycle import Installation, State
 from controller.model import Channel
 from controller.pipeline import Entry, FlowEntry, Meter, Purpose, purpose_and_subject
@@ -28,7 +28,8 @@ class End(Installation):
 class Bridge:
     """A switch of the domain and all that is to be installed on it.
 
-    `flows` and `queues` are the switch's own last words; it is known once it has told its flows.
+    `flows` and `queues` are the switch's own last words; it is known once it has told its flows. `proofs` are by port
+    number and queue id.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Bridge:
     flows: Mapping[int, Traffic] = field(default_factory=dict)
     queues: tuple[QueueCount, ...] = ()
     meters: Mapping[int, int] = field(default_factory=dict)
+    proofs: Mapping[tuple[int, int], Proof] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.installations: tuple[Installation, ...] = (self.base, *self.ends)

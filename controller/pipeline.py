@@ -31,6 +31,9 @@ PORT_NORMAL = 0xFFFFFFFA
 """Open vSwitch's own learning and flooding."""
 
 MULTICAST = ("01:00:00:00:00:00", "01:00:00:00:00:00")
+NEIGHBOURS_ONLY = ("01:80:c2:00:00:00", "ff:ff:ff:ff:ff:f0")
+"""Group addresses that no bridge forwards (IEEE 802.1Q, table 8-1)."""
+
 UPLINK_GROUP = 1
 REPARSE_GROUP = 2
 SHIM_GROUP = 3
@@ -129,7 +132,7 @@ PORTS = Table(
     "ports",
     0,
     matches=frozenset(
-        {"in_port", "eth_type", "vlan_vid", "eth_src", "mpls_bos", "ip_proto"}
+        {"in_port", "eth_type", "vlan_vid", "eth_src", "eth_dst", "mpls_bos", "ip_proto"}
         | {"arp_sha", "arp_spa", "ipv4_src", "ipv6_src", "icmpv6_type", "ipv6_nd_target"}
     ),
     actions=frozenset({PopMpls, ToGroup}),
@@ -177,6 +180,7 @@ class Purpose(IntEnum):
     UNKNOWN_DESTINATION = 20
     UNKNOWN_PORT = 21
     BLOCKED_PORT = 22
+    NEIGHBOURS_ONLY = 23
 
     @property
     def is_drop(self) -> bool:

@@ -5,6 +5,7 @@ Durations and instants are ns, rates bit/s, sizes bytes. Null means: not known (
 
 from __future__ import annotations
 
+from controller.events import Proof
 from controller.guarantee import Server
 from controller.lifecycle import State
 from controller.model import Bypass, Excess, Late, Protocol, Scheduler, SwitchKind
@@ -95,7 +96,10 @@ class ClassView(Model):
 
 
 class QueueView(Model):
-    """A queue of a port: what Open vSwitch counts, and beside it what the shim has sent of its class."""
+    """A queue of a port: what Open vSwitch counts, and beside it what the shim has sent of its class.
+
+    `proof`: whether frames of its class, sent to try it, came out of it.
+    """
 
     switch: str
     interface: str
@@ -106,6 +110,7 @@ class QueueView(Model):
     errors: int
     shim_packets: int | None
     shim_bytes: int | None
+    proof: Proof | None
 
 
 class SwitchView(Model):

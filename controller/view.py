@@ -279,6 +279,7 @@ def _queues(domain: Domain, bridge: Bridge) -> list[QueueView]:
                 errors=queue.errors,
                 shim_packets=None if books is None else books.get("packets", 0),
                 shim_bytes=None if books is None else books.get("bytes", 0),
+                proof=bridge.proofs.get((queue.port, queue.queue_id)),
             )
         )
     return views

@@ -18,7 +18,8 @@ from controller.errors import CannotRun
 from controller.runtime import RUN_DIR
 from ovs_config.plan import LABELLED_MTU, BridgePlan
 
-ALIAS = f"rtvnic {RUN_DIR}"
+MARK = "rtvnic "
+ALIAS = f"{MARK}{RUN_DIR}"
 """Names the run too, so that two runs on one machine do not remove each other's interfaces."""
 
 _OFFLOAD = re.compile(r"tx-checksum-.*|tx-.*-segmentation|tx-gso-.*|rx-gro.*")
@@ -63,6 +64,13 @@ def mark(ip: IPRoute, name: str) -> None:
 def index_of(ip: IPRoute, interface: str) -> int | None:
     found = ip.link_lookup(ifname=interface)
     return int(found[0]) if found else None
+
+
+def is_of_another_run(ip: IPRoute, interface: str) -> bool:
+    """Whether RTvNIC made `interface`, but for another run directory."""
+    index = index_of(ip, interface)
+    alias = "" if index is None else ip.get_links(index)[0].get("ifalias") or ""
+    return alias.startswith(MARK) and alias != ALIAS
 
 
 def raise_mtu(ip: IPRoute, interface: str) -> bool:

@@ -33,13 +33,17 @@ class DatapathType(StrEnum):
 
 @dataclass(frozen=True)
 class QueuePlan:
-    """One Queue row. Spare bandwidth goes to the queue of the smallest `priority` first, up to `max_rate_bps`."""
+    """One Queue row. Spare bandwidth goes to the queue of the smallest `priority` first, up to `max_rate_bps`.
+
+    `dscp` is that of its class, 0 for best effort.
+    """
 
     queue_id: int
     min_rate_bps: int
     max_rate_bps: int
     burst_bytes: int
     priority: int
+    dscp: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,5 +128,5 @@ def _qos(rate_bps: int, classes: Sequence[DeadlineClass], channels: Sequence[Cha
     queues = [QueuePlan(BEST_EFFORT_QUEUE, rate_bps // FLOOR_DIVISOR, rate_bps, 0, LOWEST_PRIORITY)]
     for priority, each in enumerate(sorted(classes, key=lambda each: each.up_to_ns)):
         share, most_bps = given[each.name], min(each.limit_bps or rate_bps, rate_bps)
-        queues.append(QueuePlan(each.queue_id, share.rate_bps, most_bps, share.burst_bytes, priority))
+        queues.append(QueuePlan(each.queue_id, share.rate_bps, most_bps, share.burst_bytes, priority, each.dscp))
     return QosPlan(rate_bps, tuple(sorted(queues, key=lambda queue: queue.queue_id)))

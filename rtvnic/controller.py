@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from controller import launcher
     from controller.topology_file.load import load
     from dataplane.shim import die_with_parent
+    from ovs_config import keeper
 
     if args.die_with_parent and not die_with_parent(parent_pid):
         return 0
@@ -36,7 +37,12 @@ def run(args: argparse.Namespace) -> int:
     if args.scheduler is not None:
         network = network.with_scheduler(args.scheduler)
     _log_to_stderr(args.log_level)
-    launcher.run(network, args.domain, lambda: print("ready", flush=True))
+    launcher.run(
+        network,
+        args.domain,
+        on_ready=lambda: print("ready", flush=True),
+        on_start=lambda post: keeper.start(network, args.domain, post),
+    )
     launcher.end_process()
     return 0
 

@@ -16,12 +16,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from controller.errors import CannotRun
 from controller.units import NS_PER_MS, NS_PER_S, NS_PER_US, ms
 from rtvnic import tune
+from rtvnic.arguments import seconds
+from rtvnic.calibrate import calibrate
 from rtvnic.progress import Progress
 from rtvnic.table import aligned
+
+if TYPE_CHECKING:
+    from pyroute2 import IPRoute
+
+    from controller.events import Proof
+    from ovs_config.plan import BridgePlan, QosPlan
 
 RT_RUNTIME = Path("/proc/sys/kernel/sched_rt_runtime_us")
 A_SYSCTL = Path("/proc/sys/net/ipv4/ip_forward")
@@ -41,6 +50,8 @@ STAMP_TIMEOUT_S = 1.0
 WATCH_S = 2.0
 STALL_TOLERABLE_NS = NS_PER_MS
 RATE_BPS = 100_000_000
+CALIBRATION_NS = 20 * NS_PER_S
+SCRATCH_QUEUE = 5
 
 
 class State(StrEnum):
@@ -62,10 +73,23 @@ class Line:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Exit code: 0 if nothing is lacking, 1 if something is."
-    parser.add_argument("--json", action="store_true", help="print the checklist as JSON")
+    parser.add_argument("--json", action="store_true", help="print the checklist, or what was measured, as JSON")
+    parser.add_argument("--calibrate", action="store_true", help="measure the allowance that topology files want")
+    parser.add_argument("--seconds", type=duration, default=CALIBRATION_NS, metavar="N",
+        help="how long each of the two measurements takes, 1 or more (default: 20)")  # fmt: skip
+
+
+def duration(text: str) -> int:
+    """A type for seconds that suffice to measure something; in ns."""
+    found_ns = seconds(text)
+    if found_ns < NS_PER_S:
+        raise argparse.ArgumentTypeError(f"'{text}' is too short; write 1 or more")
+    return found_ns
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.calibrate:
+        return calibrate(args.seconds, args.json)
     progress = Progress(len(CHECKS))
     lines = []
     for what, check in CHECKS.items():
@@ -109,21 +133,59 @@ def mininet(what: str) -> Iterator[Line]:
 
 
 def queues(what: str) -> Iterator[Line]:
-    """Tries linux-htb and the filter that sorts labelled frames."""
+    """Sends marked frames through queues like those of Open vSwitch, and looks which one they came out of."""
+    from controller.events import Proof
+
+    proof, refusal = _proof_of_a_queue()
+    if proof is Proof.PROVED:
+        yield Line(what, State.FINE, f"{proof}: marked frames come out of the queue of their class")
+    elif proof is Proof.NOT_PROVED:
+        found = f"{proof}: marked frames do not come out of the queue of their class"
+        yield Line(what, State.LACKING, found, "another kernel: its cls_u32 or sch_htb does not do what it should")
+    else:
+        yield Line(what, State.LACKING, f"{proof}: the kernel refuses: {refusal}", "modprobe -a sch_htb cls_u32")
+
+
+def _proof_of_a_queue() -> tuple[Proof, str]:
+    """What the probe says of a class queue on a scratch interface, and what the kernel refused if it did."""
     from pyroute2.netlink.exceptions import NetlinkError
 
     from bench.network import add_veth, private_network
+    from controller.events import Proof
+    from ovs_config.filters import add_possible_filters
+    from ovs_config.probe import probe_port
 
+    plan, qos = scratch_plan("near")
     with private_network() as ip:
         add_veth(ip, "near", "far")
-        index = ip.link_lookup(ifname="near")[0]
         try:
-            ip.tc("add", "htb", index, 0x10000, default=0x10001)
-            ip.tc("add-class", "htb", index, 0x10001, parent=0x10000, rate="1mbit")
-            ip.tc("add-filter", "u32", index, parent=0x10000, prio=1, protocol=0x8847, target=0x10001, keys=["0/0+0"])
+            _build_queues(ip, "near", qos)
+            add_possible_filters(ip, plan)
         except NetlinkError as error:
-            raise CannotRun(f"the kernel refuses: {error.args[-1]}", "modprobe sch_htb cls_u32") from None
-    yield Line(what, State.FINE, "htb and u32 work")
+            return Proof.NOT_SUPPORTED, str(error.args[-1])
+        return probe_port(ip, "near", qos)[SCRATCH_QUEUE], ""
+
+
+def scratch_plan(interface: str) -> tuple[BridgePlan, QosPlan]:
+    """Best effort and one class, on one port."""
+    from ovs_config.plan import BridgePlan, DatapathType, PortPlan, QosPlan, QueuePlan
+
+    queues = [QueuePlan(queue_id, RATE_BPS, RATE_BPS, 0, 0, dscp) for queue_id, dscp in ((0, 0), (SCRATCH_QUEUE, 46))]
+    qos = QosPlan(RATE_BPS, tuple(queues))
+    ports = (PortPlan(interface, 1, qos),)
+    return BridgePlan("scratch", "", DatapathType.SYSTEM, "", ports, (), (), (), ()), qos
+
+
+def _build_queues(ip: IPRoute, interface: str, qos: QosPlan) -> None:
+    """As Open vSwitch does: a root class, and below it one for each queue. Raises NetlinkError."""
+    from ovs_config.filters import ROOT, class_of
+
+    (index,) = ip.link_lookup(ifname=interface)
+    rate, top = f"{qos.max_rate_bps}bit", ROOT + 0xFFFE
+    ip.tc("add", "htb", index, ROOT, default=class_of(0))
+    ip.tc("add-class", "htb", index, top, parent=ROOT, rate=rate)
+    for queue in qos.queues:
+        ip.tc("add-class", "htb", index, class_of(queue.queue_id), parent=top, rate=rate)
 
 
 def shim(what: str) -> Iterator[Line]:

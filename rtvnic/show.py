@@ -122,8 +122,8 @@ def _class(deadline_class: Json) -> tuple[object, ...]:
 
 
 def _queue(queue: Json) -> tuple[object, ...]:
-    columns = ("switch", "interface", "queue_id", "deadline_class", "packets", "bytes", "errors", "shim_packets")
-    return tuple(queue[column] for column in columns)
+    counts = ("packets", "bytes", "errors", "shim_packets")
+    return tuple(queue[column] for column in ("switch", "interface", "queue_id", "deadline_class", *counts, "proof"))
 
 
 def _switch(switch: Json) -> tuple[object, ...]:
@@ -179,7 +179,7 @@ TABLES: Mapping[str, Table] = {
         key=lambda deadline_class: (deadline_class["domain"], deadline_class["name"]),
     ),
     "queues": Table(
-        ("switch", "interface", "queue", "class", "packets", "bytes", "errors", "by shim"),
+        ("switch", "interface", "queue", "class", "packets", "bytes", "errors", "by shim", "proof"),
         _queue,
         key=lambda queue: (queue["switch"], queue["interface"], queue["queue_id"]),
     ),

@@ -266,6 +266,7 @@ class Lab:
         self.wire = Tap(port_to(NETWORK, hypervisor.uplink.switch, hypervisor.name).interface)
         self.vms = {name: Tap(nic_of(vm), testbed.pid(name)) for name, vm in VMS.items() if name != GUEST}
         self.forged = 0
+        self._await_probes()
         self.before = self.books()
 
     def send(self, packets: Sequence[Packet]) -> int:
@@ -287,6 +288,11 @@ class Lab:
             source.run()
         assert source.sent == count
         return count
+
+    def _await_probes(self) -> None:
+        """The controller's own frames to try the queues: 32 in each, counted by the next time that it asks."""
+        eventually(lambda: {queue["proof"] for queue in self._ask("queues")}, {"proved"})
+        eventually(lambda: {queue["packets"] for queue in self._ask("queues") if queue["queue_id"] != 0}, {32})
 
     def books(self) -> Books:
         """As of the last time that the controller asked."""

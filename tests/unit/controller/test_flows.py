@@ -273,6 +273,8 @@ def at_right(packet: Packet, network: Network | None = None) -> tuple[dict[str, 
     [
         ({"labels": (VIDEO,)}, Purpose.ONE_LABEL),
         ({"eth_type": ETH_MPLS_MULTICAST}, Purpose.ONE_LABEL),
+        ({"eth_dst": "01:80:c2:00:00:0e"}, Purpose.NEIGHBOURS_ONLY),
+        ({"eth_dst": "01:80:c2:00:00:00", "labels": (STAMPED, VIDEO)}, Purpose.NEIGHBOURS_ONLY),
         ({"labels": (STAMPED, replace(VIDEO, label=4711))}, Purpose.UNKNOWN_CHANNEL),
         ({"labels": (STAMPED, STAMPED, VIDEO)}, Purpose.UNKNOWN_CHANNEL),
         ({"labels": (STAMPED, VIDEO, VIDEO)}, Purpose.UNKNOWN_CHANNEL),

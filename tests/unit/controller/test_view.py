@@ -17,7 +17,9 @@ from controller.events import (
     Missed,
     PeerGone,
     PortReported,
+    Proof,
     QueueCount,
+    QueuesProbed,
     QueuesReported,
     Refused,
     Send,
@@ -207,6 +209,15 @@ def test_queues_stand_beside_what_the_shim_has_sent_of_their_class(talker: Drive
     assert (best_effort_view.deadline_class, best_effort_view.packets) == ("best-effort", 9)
     assert best_effort_view.shim_packets == 0
     assert (unknown.interface, unknown.deadline_class) == ("77", "")
+
+
+def test_a_queue_says_whether_it_was_proved(talker: Driver) -> None:
+    counts = tuple(QueueCount(1, queue_id, Traffic(), 0) for queue_id in (0, 3, 5))
+    talker.hear(QueuesReported("left", counts))
+    assert [queue.proof for queue in view.queues(talker.domain)] == [None, None, None]
+    talker.hear(QueuesProbed("left", {(1, 0): Proof.PROVED, (1, 3): Proof.NOT_PROVED}))
+    talker.hear(QueuesProbed("left", {(1, 3): Proof.PROVED, (2, 5): Proof.NOT_SUPPORTED}))
+    assert [queue.proof for queue in view.queues(talker.domain)] == ["proved", "proved", None]
 
 
 def test_where_there_is_no_shim_its_counts_are_not_known() -> None:

@@ -9,7 +9,7 @@ from support.networks import FAST, RATE_BPS, SLOW, channel, two_hypervisors, vm
 
 from controller.model import DeadlineClass, Endpoint, Link, Network, Scheduler, Switch, SwitchKind
 from controller.wiring import port_to
-from ovs_config.filters import QueueFilter, planned_filters
+from ovs_config.filters import IPV4_DSCP, IPV6_DSCP, TC, QueueFilter, planned_filters
 from ovs_config.plan import LABELLED_MTU, BridgePlan, DatapathType, QosPlan, QueuePlan, plan_bridge
 
 FLOOR_BPS = RATE_BPS // 100
@@ -154,11 +154,21 @@ def test_ovs_switch_has_the_class_queues_towards_hypervisors() -> None:
     assert qos_of(network, "middle", "middle-1") == qos_of(network, "right", "right-up")
 
 
-def test_traffic_class_leads_to_the_htb_class_of_its_queue() -> None:
+def test_traffic_class_and_dscp_lead_to_the_htb_class_of_their_queue() -> None:
     assert planned_filters(plan(two_hypervisors(), "left")) == {
-        QueueFilter("left-up", tc=3, class_id=0x10004),
-        QueueFilter("left-up", tc=5, class_id=0x10006),
+        QueueFilter("left-up", TC, 3, class_id=0x10004),
+        QueueFilter("left-up", IPV4_DSCP, 26, class_id=0x10004),
+        QueueFilter("left-up", IPV6_DSCP, 26, class_id=0x10004),
+        QueueFilter("left-up", TC, 5, class_id=0x10006),
+        QueueFilter("left-up", IPV4_DSCP, 46, class_id=0x10006),
+        QueueFilter("left-up", IPV6_DSCP, 46, class_id=0x10006),
     }
+
+
+def test_a_key_is_what_a_packet_has_at_its_place() -> None:
+    assert TC.key(5) == "0x0a000000/0x0e000000+2"
+    assert IPV4_DSCP.key(46) == "0x00b80000/0x00fc0000+0"
+    assert IPV6_DSCP.key(46) == "0x0b800000/0x0fc00000+0"
 
 
 def test_bridge_row() -> None:

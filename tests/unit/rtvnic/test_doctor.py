@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from controller.errors import CannotRun
+from controller.events import Proof
 from rtvnic import doctor, tune
 from rtvnic.__main__ import main
 from rtvnic.doctor import Line, State
@@ -168,3 +169,33 @@ def test_the_kernel_stamps_a_frame_or_it_is_said_why_not(monkeypatch: pytest.Mon
     monkeypatch.setattr(doctor.socket, "socket", Forbidden)
     line = only_line("time stamps")
     assert line.state is State.LACKING and "Operation not permitted" in line.found
+
+
+@pytest.mark.parametrize(
+    ("proof", "state", "cure"),
+    [
+        (Proof.PROVED, State.FINE, ""),
+        (Proof.NOT_PROVED, State.LACKING, "another kernel"),
+        (Proof.NOT_SUPPORTED, State.LACKING, "modprobe"),
+    ],
+)
+def test_queues_are_proved_or_it_is_said_why_not(
+    monkeypatch: pytest.MonkeyPatch, proof: Proof, state: State, cure: str
+) -> None:
+    monkeypatch.setattr(doctor, "_proof_of_a_queue", lambda: (proof, "no such qdisc"))
+    line = only_line("queues")
+    assert line.state is state and line.found.startswith(f"{proof}: ") and line.cure.startswith(cure)
+    assert ("no such qdisc" in line.found) == (proof is Proof.NOT_SUPPORTED)
+
+
+def test_calibrate_measures_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(doctor, "calibrate", lambda *words: asked.append(words) or 0)
+    assert main(["doctor", "--calibrate"]) == main(["doctor", "--calibrate", "--seconds", "1.5", "--json"]) == 0
+    assert asked == [(20 * 10**9, False), (1_500_000_000, True)]
+
+
+def test_too_short_a_calibration_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["doctor", "--calibrate", "--seconds", "0.5"])
+    assert "write 1 or more" in capsys.readouterr().err

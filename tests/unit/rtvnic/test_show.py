@@ -13,7 +13,7 @@ from support.http_server import FakeRest, unused_port
 from support.networks import two_hypervisors
 
 from controller import view
-from controller.events import Missed, QueueCount, QueuesReported, ShimReported, Traffic
+from controller.events import Missed, Proof, QueueCount, QueuesProbed, QueuesReported, ShimReported, Traffic
 from controller.model import SwitchKind
 from controller.pipeline import Purpose
 from controller.reports import Role
@@ -33,6 +33,7 @@ def driver(name: str) -> Driver:
     made.hear(
         peer_tells(NETWORK, other, role, packets=97 if name == "left" else 100),
         QueuesReported(name, (QueueCount(1, 5, Traffic(3, 300), 0),)),
+        QueuesProbed(name, {(1, 5): Proof.NOT_PROVED}),
         ShimReported(
             statistics(
                 {17: books(queueing_delay=summary(100, 1_500_000), lateness=summary(97, -2_000_000))},
@@ -136,8 +137,8 @@ def test_classes_are_those_of_each_domain(urls: dict[str, str], capsys: pytest.C
 def test_queues(urls: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = shown(capsys, "queues", "--at", urls["left"])
     assert rows(out)[1:] == [
-        ["left", "left-up", "5", "fast", "3", "300", "0", "100"],
-        ["right", "right-up", "5", "fast", "3", "300", "0", "100"],
+        ["left", "left-up", "5", "fast", "3", "300", "0", "100", "not", "proved"],
+        ["right", "right-up", "5", "fast", "3", "300", "0", "100", "not", "proved"],
     ]
 
 
