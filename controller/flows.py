@@ -99,7 +99,9 @@ def talker_entries(network: Network, channel: Channel) -> tuple[Entry, ...]:
 
 
 def listener_entries(network: Network, channel: Channel) -> tuple[FlowEntry, ...]:
-    """The channel's flow at the listener's bridge: deliver a plain packet to the listener."""
+    """The channel's flow at the listener's bridge: deliver a plain packet to the listener. A host has no bridge."""
+    if channel.listener in network.hosts:
+        return ()
     port = port_to(network, network.listener_domain(channel), channel.listener).number
     match: Match = {
         "eth_type": ETH_MPLS,

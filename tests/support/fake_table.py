@@ -15,7 +15,7 @@ from typing import Any
 
 from controller.flows import base_entries, link_local, listener_entries, talker_entries
 from controller.labels import TTL_RELATIVE, TTL_STAMPED
-from controller.model import Channel, Network, Protocol, SwitchKind, Vm
+from controller.model import Channel, Host, Network, Protocol, SwitchKind, Vm
 from controller.pipeline import (
     ETH_ARP,
     ETH_IPV4,
@@ -296,7 +296,11 @@ class _Journey:
             return
         live = next((bucket for bucket in group.buckets if bucket.watch_port not in self.switch.down), None)
         if live is not None:
+            before = self.packet
+            for pop in live.pops:
+                self.act(pop)
             self._output(live.port)
+            self.packet = before
 
     def _relabel(self, labels: tuple[Label, ...]) -> None:
         self.packet = replace(self.packet, labels=labels)
@@ -347,11 +351,13 @@ def switch_of(network: Network, bridge: str, channels: Iterable[Channel] | None 
 
 @dataclass
 class Delivery:
-    """What became of one packet: who `received` what, what left each hypervisor on its `wire`, where it was dropped."""
+    """What became of one packet: which VMs `received` what, what left each hypervisor on its `wire`, where it was
+    dropped, and what came `at_hosts`, whether it is for them or not."""
 
     received: list[tuple[str, Packet]] = field(default_factory=list)
     wire: list[tuple[str, Departure]] = field(default_factory=list)
     dropped: list[tuple[str, Purpose | None]] = field(default_factory=list)
+    at_hosts: list[tuple[str, Packet]] = field(default_factory=list)
 
     @property
     def receivers(self) -> Counter[str]:
@@ -411,12 +417,24 @@ class FakeNetwork:
         if port.role is PortRole.VM:
             delivery.received.append((port.peer, packet))
             return
+        if port.role is PortRole.HOST:
+            delivery.at_hosts.append((port.peer, packet))
+            return
         if port.role is PortRole.EDF:
             assert LIVENESS_PORT not in self.bridges[node].down, "the shim is dead"
-            packet, port = stamped(packet), ports_of(self.network, node)[0]
+            packet, port = self._through_shim(packet), ports_of(self.network, node)[0]
         if node in self.network.hypervisors:
             delivery.wire.append((node, replace(departure, packet=packet)))
         yield port.peer, port_to(self.network, port.peer, node).number, packet
+
+    def _through_shim(self, packet: Packet) -> Packet:
+        """What a shim makes of a packet: stamped, and plain if that is for a host."""
+        labels = {each.label for each in packet.labels}
+        is_for_host = any(
+            channel.label in labels and channel.listener in self.network.hosts
+            for channel in self.network.channels.values()
+        )
+        return replace(packet, labels=()) if is_for_host else stamped(packet)
 
 
 def stamped(packet: Packet) -> Packet:
@@ -433,17 +451,17 @@ def arp(vm: Vm, destination: str, eth_dst: str = BROADCAST) -> Packet:
     return Packet(vm.mac, eth_dst, ETH_ARP, source=address(vm), destination=destination, arp_sha=vm.mac)
 
 
-def ipv4(talker: Vm, listener: Vm, **fields: Any) -> Packet:
+def ipv4(talker: Vm, listener: Vm | Host, **fields: Any) -> Packet:
     return Packet(talker.mac, listener.mac, **{"source": address(talker), "destination": address(listener)} | fields)
 
 
-def ipv6(talker: Vm, listener: Vm, **fields: Any) -> Packet:
+def ipv6(talker: Vm, listener: Vm | Host, **fields: Any) -> Packet:
     """Between the addresses that the VMs give themselves, unless `fields` names others."""
     own = {"source": str(link_local(talker.mac)), "destination": str(link_local(listener.mac))}
     return Packet(talker.mac, listener.mac, ETH_IPV6, **own | fields)
 
 
-def address(vm: Vm, version: int = 4) -> str:
+def address(vm: Vm | Host, version: int = 4) -> str:
     return next(str(interface.ip) for interface in vm.addresses if interface.version == version)
 
 
@@ -454,4 +472,5 @@ def packet_of(network: Network, channel: Channel, **fields: Any) -> Packet:
     ports = {"src_port": channel.src_port, "dst_port": channel.dst_port}
     given = {name: port for name, port in ports.items() if port is not None}
     make: Callable[..., Packet] = ipv4 if channel.source.version == 4 else ipv6
-    return make(network.vms[channel.talker], network.vms[channel.listener], **ends | given | fields)
+    listener = network.vms.get(channel.listener) or network.hosts[channel.listener]
+    return make(network.vms[channel.talker], listener, **ends | given | fields)

@@ -32,7 +32,7 @@ from support.networks import FAST, SLOW, channel, two_hypervisors
 
 from controller.flows import base_entries, link_local, listener_entries, meter_ids, talker_entries
 from controller.labels import TTL_CHANNEL, TTL_RELATIVE, TTL_STAMPED, relative_deadline_label
-from controller.model import Bypass, Channel, Excess, Network, Protocol, Scheduler, SwitchKind, Vm
+from controller.model import Bypass, Channel, Excess, Network, Protocol, Scheduler, Switch, SwitchKind, Vm
 from controller.pipeline import (
     ETH_ARP,
     ETH_IPV4,
@@ -57,11 +57,16 @@ ALL_NODES = "33:33:00:00:00:01"
 STAMPED = Label(STAMP, 5, TTL_STAMPED)
 VIDEO = Label(17, 5, TTL_CHANNEL)
 
+
+def to_vms(network: Network) -> list[Channel]:
+    return [channel for channel in network.channels.values() if channel.listener in network.vms]
+
+
 each_network = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 each_channel = pytest.mark.parametrize(
     ("network", "channel"),
-    [(network, each) for network in SCHEDULED.values() for each in network.channels.values()],
-    ids=[f"{name}-{each}" for name, network in SCHEDULED.items() for each in network.channels],
+    [(network, each) for network in SCHEDULED.values() for each in to_vms(network)],
+    ids=[f"{name}-{each.name}" for name, network in SCHEDULED.items() for each in to_vms(network)],
 )
 
 
@@ -518,6 +523,55 @@ def test_the_versions_of_ip_are_channels_of_their_own() -> None:
     assert labels_on_the_wire(network, "sensor", ipv4(sensor, plant)) == [telemetry.label]
     assert labels_on_the_wire(network, "sensor", ipv6(sensor, plant, **v6)) == [telemetry_v6.label]
     assert labels_on_the_wire(network, "sensor", ipv6(sensor, plant)) == [0]
+
+
+# A channel to a host
+
+
+@pytest.mark.parametrize("name", ["record", "record-v6"])
+def test_a_host_gets_a_channels_packets_plain(name: str) -> None:
+    network = example("plain_host")
+    channel = replace(network.channels[name], on_bypass=Bypass.PASS)
+    network = replace(network, channels={name: channel})
+    fabric, packet = FakeNetwork(network), packet_of(network, channel)
+    marked = replace(packet, dscp=channel.deadline_class.dscp)
+    assert fabric.send(channel.talker, packet).at_hosts == [("recorder", marked)]
+    fabric.kill_shim("left")
+    delivery = fabric.send(channel.talker, packet)
+    assert delivery.at_hosts == [("recorder", marked)]
+    ((_, sent),) = delivery.wire
+    assert (sent.port, sent.queue_id) == (UPLINK_PORT, channel.deadline_class.queue_id)
+
+
+def test_class_queues_alone_send_to_a_host_without_labels() -> None:
+    network = example("plain_host").with_scheduler(Scheduler.QUEUES)
+    channel = network.channels["record"]
+    packet = packet_of(network, channel)
+    ((_, sent),) = FakeNetwork(network).send(channel.talker, packet).wire
+    assert (sent.queue_id, sent.packet) == (
+        channel.deadline_class.queue_id,
+        replace(packet, dscp=channel.deadline_class.dscp),
+    )
+
+
+def test_a_host_and_a_vm_reach_each_other() -> None:
+    network = example("plain_host")
+    fabric, host = FakeNetwork(network), network.hosts["recorder"]
+    for vm in network.vms.values():
+        back = Packet(host.mac, vm.mac, source=address(host), destination=address(vm))
+        assert fabric.arrive(vm.hypervisor, back).received == [(vm.name, back)]
+        assert [name for name, _ in fabric.send(vm.name, arp(vm, "10.0.0.9")).at_hosts] == ["recorder"]
+
+
+@pytest.mark.parametrize("labels", [(Label(17),), (Label(500, 5), Label(17, 5))])
+def test_a_host_at_an_ovs_switch_has_no_business_with_labels(labels: tuple[Label, ...]) -> None:
+    network = example("plain_host")
+    network = replace(network, switches={"core": Switch("core", SwitchKind.OVS, datapath_id=9, domain="left")})
+    core, host = switch_of(network, "core"), network.hosts["recorder"]
+    port = port_to(network, "core", "recorder").number
+    plain = Packet(host.mac, network.vms["screen"].mac, source=address(host), destination="10.0.0.2")
+    assert core.forward(replace(plain, labels=labels), port).dropped is Purpose.SPOOFED
+    assert core.forward(plain, port).ports == [port_to(network, "core", "right").number]
 
 
 # A channel within one hypervisor

@@ -61,7 +61,8 @@ def entries_of(network: Network) -> dict[str, list[Entry]]:
     for channel in network.channels.values():
         if network.is_scheduled(channel):
             found[network.talker_domain(channel)] += talker_entries(network, channel)
-            found[network.listener_domain(channel)] += listener_entries(network, channel)
+            for domain in network.domains(channel)[1:]:
+                found[domain] += listener_entries(network, channel)
     return found
 
 

@@ -65,8 +65,8 @@ def test_queues_get_their_share_and_priority_by_deadline() -> None:
         RATE_BPS,
         (
             BEST_EFFORT,
-            QueuePlan(SLOW.queue_id, FLOOR_BPS + 4_619_047, RATE_BPS, burst_bytes=3000, priority=1),
-            QueuePlan(FAST.queue_id, FLOOR_BPS + 92_380_952, RATE_BPS, burst_bytes=3000, priority=0),
+            QueuePlan(SLOW.queue_id, FLOOR_BPS + 4_619_047, RATE_BPS, burst_bytes=3000, priority=1, dscp=SLOW.dscp),
+            QueuePlan(FAST.queue_id, FLOOR_BPS + 92_380_952, RATE_BPS, burst_bytes=3000, priority=0, dscp=FAST.dscp),
         ),
     )
 
@@ -74,7 +74,9 @@ def test_queues_get_their_share_and_priority_by_deadline() -> None:
 def test_a_class_without_channels_has_the_floor_and_may_borrow() -> None:
     network = two_hypervisors()
     network = replace(network, channels={"video": network.channels["video"]})
-    assert queue_of(network, SLOW) == QueuePlan(SLOW.queue_id, FLOOR_BPS, RATE_BPS, burst_bytes=0, priority=1)
+    assert queue_of(network, SLOW) == QueuePlan(
+        SLOW.queue_id, FLOOR_BPS, RATE_BPS, burst_bytes=0, priority=1, dscp=SLOW.dscp
+    )
     assert queue_of(network, FAST).min_rate_bps == 98 * FLOOR_BPS
 
 
