@@ -92,6 +92,7 @@ class Guarantees:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.ways = _ways(network)
+        self._downstream: dict[tuple[tuple[str, ...], str], int] = {}
 
     @cached_property
     def by_channel(self) -> dict[str, Guarantee]:
@@ -138,8 +139,14 @@ class Guarantees:
         return [each for each in asked if each.deadline_ns > 0]
 
     def downstream_ns(self, channel: Channel) -> int:
-        """What of the channel's deadline is not for a shim to use."""
-        return self._allowance_ns(channel) + sum(bound_ns or 0 for _, bound_ns in self._without_shims(channel))
+        """What of the channel's deadline is not for a shim to use: the same for all of a class between two ends."""
+        key = self.network.domains(channel), channel.deadline_class.name
+        if channel.listener in self.network.hosts:
+            key = (*key[0], channel.listener), key[1]
+        if key not in self._downstream:
+            bounds = (bound_ns or 0 for _, bound_ns in self._without_shims(channel))
+            self._downstream[key] = self._allowance_ns(channel) + sum(bounds)
+        return self._downstream[key]
 
     def _guarantee(self, channel: Channel, at_shims: Mapping[Port, Mapping[str, int]]) -> Guarantee:
         bounds = dict(self._without_shims(channel))
@@ -197,7 +204,7 @@ class Guarantees:
     def _limits(self, port: Port, channels: list[Channel]) -> Iterator[tuple[str, int | None, list[Channel]]]:
         if port.is_uplink:
             yield "all channels together", self.network.hypervisors[port.node].uplink.limit_bps, channels
-        for each in self.network.classes:
+        for each in (each for each in self.network.classes if each.limit_bps is not None):
             members = [channel for channel in channels if channel.deadline_class == each]
             yield f"the channels of class '{each.name}'", each.limit_bps, members
 
@@ -214,7 +221,7 @@ class Guarantees:
         """Channels that lose their deadline where no shim can help."""
         for name, way in self.ways.items():
             channel = self.network.channels[name]
-            is_at_shim = any(port in self.shims for port in way)
+            is_at_shim = self.server(way[0]) is Server.EDF
             if self.downstream_ns(channel) + is_at_shim > channel.deadline_ns:
                 spent = [f"{DURATION.format(self._allowance_ns(channel))} for the host"]
                 spent += [f"{DURATION.format(bound or 0)} at {port}" for port, bound in self._without_shims(channel)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from pathlib import Path
 
@@ -211,18 +212,18 @@ class Channel:
     late: Late = Late.DEMOTE
     on_bypass: Bypass = Bypass.PASS
 
-    @property
+    @cached_property
     def frame_bytes(self) -> int:
         """Of its packets, as its talker sends them."""
         return max(self.packet_bytes + UDP_BYTES[self.source.version] + ETHERNET_BYTES, LEAST_FRAME_BYTES)
 
-    @property
+    @cached_property
     def wire_rate_bps(self) -> int:
         """What its rate takes of a link, in packets of its size with all that is around them."""
         wire_bytes = self.frame_bytes + LABEL_STACK_BYTES + WIRE_OVERHEAD_BYTES
         return -(-self.rate_bps * wire_bytes // self.packet_bytes)
 
-    @property
+    @cached_property
     def wire_burst_bytes(self) -> int:
         """What it may send of a link at once: a full packet at least."""
         return max(self.burst_bytes, FULL_LABELLED_FRAME_BYTES)
