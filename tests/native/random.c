@@ -12,6 +12,7 @@
 #include "labels.h"
 #include "loop.h"
 #include "miss_ring.h"
+#include "packet_fifo.h"
 #include "packet_pool.h"
 
 enum { ROUNDS = 20000 };
@@ -151,7 +152,7 @@ reader_body(void *reader_)
         for (uint32_t label = LABELS_FIRST; label < LABELS_FIRST + 100; label++) {
             struct channel *channel = channel_table_find(&reader->table, label);
             if (channel) {
-                books_enter_sent(&channel->sent, 100, label);
+                books_enter_sent(&channel->sent, channel_terms(channel).burst_bytes, label);
                 counter_add(&reader->found, 1);
             }
         }
@@ -159,11 +160,33 @@ reader_body(void *reader_)
     return NULL;
 }
 
+/* A fifo beside an array of what should be in it. */
+static void
+check_packet_fifo(void)
+{
+    enum { CAPACITY = 7 };
+    struct packet_fifo fifo;
+    uint32_t put = 0, taken = 0;
+
+    CHECK(!packet_fifo_init(&fifo, CAPACITY));
+    for (int round = 0; round < 100000; round++) {
+        CHECK(fifo.count == put - taken);
+        CHECK(packet_fifo_is_full(&fifo) == (put - taken == CAPACITY));
+        if (next_random() % 2 && !packet_fifo_is_full(&fifo)) {
+            packet_fifo_put(&fifo, put++);
+        } else if (fifo.count) {
+            CHECK(packet_fifo_take(&fifo) == taken++);
+        }
+    }
+    packet_fifo_destroy(&fifo);
+}
+
 /* Adds, removes and frees channels under a running loop. */
 static void
 check_channel_table(void)
 {
     static struct reader reader;
+    const struct terms none = { 0 };
     int event_fd = eventfd(0, EFD_NONBLOCK);
     bool is_real_time;
 
@@ -173,8 +196,9 @@ check_channel_table(void)
     for (int round = 0; round < 2000; round++) {
         uint32_t label = LABELS_FIRST + next_random() % 100;
         struct channel *removed = next_random() % 2 ? channel_table_remove(&reader.table, label) : NULL;
+        struct terms terms = { .burst_bytes = next_random(), .late = TERMS_LATE_DROP };
 
-        CHECK(removed || !channel_table_add(&reader.table, label));
+        CHECK(removed || !channel_table_set(&reader.table, label, &terms));
         if (removed) {
             loop_synchronize(&reader.loop);
             free(removed);
@@ -183,9 +207,9 @@ check_channel_table(void)
     loop_destroy(&reader.loop);
     CHECK(reader.found > 0);
     for (uint32_t label = LABELS_SPACE - CHANNEL_TABLE_MAX; reader.table.count < CHANNEL_TABLE_MAX; label++) {
-        CHECK(!channel_table_add(&reader.table, label));
+        CHECK(!channel_table_set(&reader.table, label, &none));
     }
-    CHECK(channel_table_add(&reader.table, LABELS_SPACE / 2) == ENOSPC);
+    CHECK(channel_table_set(&reader.table, LABELS_SPACE / 2, &none) == ENOSPC);
     channel_table_destroy(&reader.table);
     close(event_fd);
 }
@@ -196,6 +220,7 @@ main(void)
     check_labels();
     check_edf_queue();
     check_packet_pool();
+    check_packet_fifo();
     check_histogram();
     check_miss_ring();
     check_channel_table();
