@@ -10,6 +10,8 @@ from bench import report
 EXPERIMENTS = {
     "cycles": "bench.cycles",
     "experiment2": "bench.experiment2",
+    "isolation": "bench.isolation",
+    "overload": "bench.overload",
     "scheduler": "bench.scheduler",
 }
 """Name and module. Each module has SUMMARY, `arguments(parser)` and `run(args) -> exit code`, and imports fast."""
