@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.report import Report, Verdict, publish
-from bench.streams import Exchange, Offer, Stream, exchange, network_of, topology
+from bench.streams import HOST_BURST, Exchange, Offer, Stream, exchange, network_of, topology
 from controller.model import FULL_LABELLED_FRAME_BYTES, UDP_BYTES, VM_MTU, Late
 from controller.units import DURATION, NS_PER_S
 from rtvnic.arguments import seconds
@@ -64,7 +64,7 @@ def text(late: Late) -> str:
     """The topology file. A rate counts payload; together the channels ask for LOAD of the link on the wire."""
     wire_bps = LOAD * RATE_BPS / len(DEADLINES_MS)
     rate_bps = round(wire_bps * (VM_MTU - UDP_BYTES[4]) / FULL_LABELLED_FRAME_BYTES)
-    terms = {"min_rate": f"{rate_bps}bps", "late": late.value}
+    terms = {"min_rate": f"{rate_bps}bps", "burst": HOST_BURST, "late": late.value}
     channels = {f"within{number}": {"deadline": f"{number}ms", **terms} for number in DEADLINES_MS}
     return topology(f"{RATE_BPS}bps", channels, allowance="1ms")
 

@@ -38,6 +38,9 @@ NOISE_PORT = 5005
 PRIORITY = 45
 """SCHED_FIFO, between Open vSwitch and the shim: a source that comes late would be measured as a slow network."""
 
+HOST_BURST = "6200B"
+"""Four full packets, for a channel that sends at its rate: a host that stood still delivers some of them at once."""
+
 LEAD_S = 1.0
 """The flood starts so long before the channels and ends so long after them."""
 
