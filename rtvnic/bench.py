@@ -8,8 +8,10 @@ import importlib
 from bench import report
 
 EXPERIMENTS = {
+    "admitted": "bench.admitted",
     "cycles": "bench.cycles",
     "experiment2": "bench.experiment2",
+    "failover": "bench.failover",
     "isolation": "bench.isolation",
     "overload": "bench.overload",
     "scheduler": "bench.scheduler",
