@@ -59,7 +59,8 @@ class Outcome:
 
     @property
     def postponed(self) -> int:
-        """Packets that came to the shim sooner than the contract allows: the host had held up those before them."""
+        """Packets that came to the shim sooner than the contract allows, if only by microseconds: the host had held up
+        those before them."""
         return sum(stream.told["postponed"] for stream in self.exchange.streams)
 
     @property
