@@ -237,7 +237,9 @@ def draw(figure: Figure, outcomes: Sequence[Outcome]) -> None:
         streams = [stream for stream in outcome.exchange.streams if stream.arrived]
         deadlines_ms = [stream.channel.deadline_ns / NS_PER_MS for stream in streams]
         axes.plot(deadlines_ms, [max(s.delays_ns) / NS_PER_MS for s in streams], "o", label=f"set {number}")
-    axes.plot([0, DEADLINES_MS[1]], [0, DEADLINES_MS[1]], "k-", linewidth=0.5)
+    axes.plot(DEADLINES_MS, DEADLINES_MS, "k-", linewidth=0.5)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
     axes.set_xlabel("deadline, ms")
     axes.set_ylabel("longest delay from end to end, ms")
     axes.set_title(f"Channels that admission accepts, at {LEAST_LOAD:.0%} of the link and more")
