@@ -4,13 +4,10 @@ first with first-in-first-out uplinks, then with the EDF shim."""
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +15,26 @@ from typing import TYPE_CHECKING, Any
 from bench import arrivals
 from bench.report import Report, Verdict, publish
 from bench.stalls import Stall, StallWatch
-from controller.errors import CannotRun
+from bench.streams import (
+    FRAME_BYTES,
+    IDLE_S,
+    LEAD_S,
+    NOISE_PORT,
+    PAYLOAD_BYTES,
+    PRIORITY,
+    SETTLE_S,
+    SINK,
+    Packet,
+    Stream,
+    csv_file,
+    excuse,
+    flood,
+    in_stalls,
+    program,
+    read_arrivals,
+    result,
+    watch,
+)
 from controller.model import LABEL_STACK_BYTES, WIRE_OVERHEAD_BYTES, Channel, Network, Scheduler
 from controller.units import DURATION, NS_PER_MS, NS_PER_S, ms
 from rtvnic.arguments import seconds
@@ -31,60 +47,9 @@ if TYPE_CHECKING:
 
 SUMMARY = "the demo: end-to-end delay of three channels against a flood, first FIFO, then EDF"
 
-PAYLOAD_BYTES = 1470
-FRAME_BYTES = PAYLOAD_BYTES + 8 + 20 + 14
-"""UDP, IPv4 and Ethernet headers."""
-
-NOISE_BPS = 300_000_000
-NOISE_BURST = 8
-"""Packets at a wake-up: a flood comes in bursts, and a source that wakes up for each packet costs most of a core."""
-
-NOISE, SINK = "noise", "sink"
-NOISE_PORT = 5005
 CHANNEL_PORT = 5004
-PRIORITY = 45
-"""SCHED_FIFO, between Open vSwitch and the shim: a source that comes late would be measured as a slow network."""
-
-LEAD_S = 1.0
-"""The flood starts so long before the channels and ends so long after them."""
-
-IDLE_S = 1.0
-SETTLE_S = 3.0
-"""A receiver ends so long after its last packet; all counts are with the controllers so long after that."""
-
 PAPER_WORST_MS = {"channel1": 3.0, "channel2": 4.9, "channel3": 7.7}
 LEAST_BEST_EFFORT = 0.95
-
-
-@dataclass(frozen=True)
-class Packet:
-    """One that arrived: when it was sent, on the wall clock, and how long it took."""
-
-    sent_ns: int
-    delay_ns: int
-
-
-@dataclass(frozen=True)
-class Stream:
-    """What became of one channel's packets. `told` is what /v1/channels said of it at the end."""
-
-    channel: Channel
-    sent: int
-    arrived: Sequence[Packet]
-    told: Mapping[str, Any]
-
-    @property
-    def lost(self) -> int:
-        return self.sent - len(self.arrived)
-
-    @property
-    def delays_ns(self) -> list[int]:
-        return [packet.delay_ns for packet in self.arrived]
-
-    @property
-    def missed(self) -> list[Packet]:
-        """Packets that the listener got later than the deadline after the talker had sent them."""
-        return [packet for packet in self.arrived if packet.delay_ns > self.channel.deadline_ns]
 
 
 @dataclass(frozen=True)
@@ -99,11 +64,7 @@ class Outcome:
     @property
     def missed_in_stalls(self) -> int:
         """Misses of packets that were under way when a processor stood still."""
-        missed = [packet for stream in self.streams for packet in stream.missed]
-        return sum(
-            any(stall.overlaps(packet.sent_ns, packet.sent_ns + packet.delay_ns) for stall in self.stalls)
-            for packet in missed
-        )
+        return in_stalls([packet for stream in self.streams for packet in stream.missed], self.stalls)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -153,63 +114,28 @@ def _send_traffic(
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         receivers = [_receiver(testbed, channel, directory) for channel in channels]
-        noise = _flood(testbed, seconds + 2 * LEAD_S)
+        noise = flood(testbed, seconds + 2 * LEAD_S)
         time.sleep(LEAD_S)
-        sink = _program(testbed, SINK, "sink", "--port", NOISE_PORT, "--seconds", seconds)
+        sink = program(testbed, SINK, "sink", "--port", NOISE_PORT, "--seconds", seconds)
         sources = [_source(testbed, channel, count) for channel in channels]
-        _watch(sink, seconds, progress)
-        best_effort = _result(sink)
-        sent = [_result(source)["sent"] for source in sources]
+        watch(sink, seconds, progress)
+        best_effort = result(sink)
+        sent = [result(source)["sent"] for source in sources]
         for process in (noise, *receivers):
-            _result(process)
-        arrived = [_arrived(_csv(directory, channel)) for channel in channels]
+            result(process)
+        arrived = [read_arrivals(csv_file(directory, channel)) for channel in channels]
     wire_bytes = best_effort["received"] * (FRAME_BYTES + WIRE_OVERHEAD_BYTES)
     return list(zip(channels, sent, arrived, strict=True)), wire_bytes * 8 / seconds
 
 
-def _watch(process: subprocess.Popen[str], seconds: float, progress: Progress) -> None:
-    """Return when `process` has ended, which takes about `seconds`."""
-    begun_s = time.monotonic()
-    while process.poll() is None:
-        progress.note(f"{min(time.monotonic() - begun_s, seconds):.0f} s")
-        time.sleep(0.2)
-
-
 def _receiver(testbed: Testbed, channel: Channel, directory: Path) -> subprocess.Popen[str]:
-    options = ("--port", CHANNEL_PORT, "--idle", IDLE_S, "--delays", _csv(directory, channel))
-    return _program(testbed, channel.listener, "receive", *options, "--priority", PRIORITY)
+    options = ("--port", CHANNEL_PORT, "--idle", IDLE_S, "--delays", csv_file(directory, channel))
+    return program(testbed, channel.listener, "receive", *options, "--priority", PRIORITY)
 
 
 def _source(testbed: Testbed, channel: Channel, count: int) -> subprocess.Popen[str]:
     options = ("--to", f"{channel.destination}:{CHANNEL_PORT}", "--rate", f"{channel.rate_bps}bps", "--count", count)
-    return _program(testbed, channel.talker, "send", *options, "--payload", PAYLOAD_BYTES, "--priority", PRIORITY)
-
-
-def _flood(testbed: Testbed, seconds: float) -> subprocess.Popen[str]:
-    to = testbed.network.vms[SINK].addresses[0].ip
-    options = ("--to", f"{to}:{NOISE_PORT}", "--rate", f"{NOISE_BPS}bps", "--seconds", seconds)
-    return _program(testbed, NOISE, "send", *options, "--payload", PAYLOAD_BYTES, "--burst", NOISE_BURST)
-
-
-def _program(testbed: Testbed, vm: str, *words: object) -> subprocess.Popen[str]:
-    return testbed.popen(vm, [sys.executable, "-m", "bench.traffic", *map(str, words)])
-
-
-def _result(process: subprocess.Popen[str]) -> dict[str, Any]:
-    output, errors = process.communicate()
-    if process.returncode:
-        raise CannotRun(f"a traffic program failed: {errors.strip()}", "run it as root, with leave to use SCHED_FIFO")
-    result: dict[str, Any] = json.loads(output)
-    return result
-
-
-def _csv(directory: Path, channel: Channel) -> Path:
-    return directory / f"{channel.name}.csv"
-
-
-def _arrived(file: Path) -> list[Packet]:
-    with file.open() as lines:
-        return [Packet(int(row["sent_ns"]), int(row["delay_ns"])) for row in csv.DictReader(lines)]
+    return program(testbed, channel.talker, "send", *options, "--payload", PAYLOAD_BYTES, "--priority", PRIORITY)
 
 
 def report(network: Network, outcomes: Sequence[Outcome]) -> Report:
@@ -267,9 +193,7 @@ def _first_comes_late(fifo: Outcome) -> Verdict:
 def _edf_keeps(edf: Outcome) -> Verdict:
     sent, lost, missed = _totals(edf)
     text = f"EDF lost {lost:,} and missed {missed:,} of {sent:,} packets, wanted none"
-    if missed:
-        text += f" ({edf.missed_in_stalls} of them while the machine stood still)"
-    return Verdict(text, lost + missed == 0)
+    return Verdict(text + excuse(missed, edf.missed_in_stalls), lost + missed == 0)
 
 
 def _totals(outcome: Outcome) -> tuple[int, int, int]:

@@ -3,8 +3,10 @@
     python -m bench.traffic send --to 10.0.0.2:5004 --rate 2Mbps --payload 1470 --seconds 10 --priority 40
     python -m bench.traffic receive --port 5004 --idle 2 --delays camera.csv
     python -m bench.traffic sink --port 5005
+    python -m bench.traffic together streams.txt --priority 40
 
-Each program ends by itself or by SIGINT or SIGTERM, and prints one JSON object. The work is done in C
+Each program ends by itself or by SIGINT or SIGTERM, and prints one JSON object. `together` runs what is on each line of
+a file, all at once; it says `ready` when all sockets are open, and prints a list of results. The work is done in C
 (native/traffic.h); a source or sink blocks the thread that runs it, and any other thread may stop it.
 """
 
@@ -17,8 +19,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,9 @@ STAMP_BYTES: int = lib.TRAFFIC_STAMP_BYTES
 RECEIVE_BUFFER_BYTES = 8 << 20
 SO_RCVBUFFORCE = 33
 PS_PER_S = 10**12
+
+TOGETHER = "together"
+READY = "ready"
 
 PORTS = range(1, 65536)
 PAYLOADS = range(STAMP_BYTES, 65508)
@@ -182,21 +188,28 @@ def _family(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def _run_until_signal(job: Source | Sink, priority: int) -> None:
-    """In a thread of its own: Python runs a signal's handler in the main thread, and only while that is not in C."""
+def _run_until_signal(jobs: Sequence[Source | Sink], priority: int) -> None:
+    """In threads of their own: Python runs a signal's handler in the main thread, and only while that is not in C."""
+
+    def stop(*_: object) -> None:
+        for job in jobs:
+            job.stop()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: job.stop())
+        signal.signal(number, stop)
     if priority:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(job.run).result()
+    with ThreadPoolExecutor(len(jobs)) as threads:
+        for job in [threads.submit(job.run) for job in jobs]:
+            job.result()
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # ending takes a while, and is not urgent
 
 
-def _send(args: argparse.Namespace) -> dict[str, Any]:
+@contextlib.contextmanager
+def _send(args: argparse.Namespace) -> Iterator[Source]:
     address, port = args.to
     with udp_source_socket(address, port, args.bind_port) as channel:
-        source = Source(
+        yield Source(
             channel,
             [bytes(args.payload)],
             interval_ps=interval_ps(args.rate, args.payload),
@@ -205,24 +218,37 @@ def _send(args: argparse.Namespace) -> dict[str, Any]:
             duration_ns=args.seconds,
             stamp_offset=0,
         )
-        _run_until_signal(source, args.priority)
-    return source.result()
 
 
-def _receive(args: argparse.Namespace) -> dict[str, Any]:
+@contextlib.contextmanager
+def _receive(args: argparse.Namespace) -> Iterator[Sink]:
     with udp_sink_socket(args.address, args.port) as channel:
         sink = Sink(channel, capacity=args.count, duration_ns=args.seconds, idle_ns=args.idle)
-        _run_until_signal(sink, args.priority)
+        yield sink
     if args.delays:
         sink.write_delays(args.delays)
-    return sink.result()
 
 
-def _sink(args: argparse.Namespace) -> dict[str, Any]:
+@contextlib.contextmanager
+def _sink(args: argparse.Namespace) -> Iterator[Sink]:
     with udp_sink_socket(args.address, args.port) as channel:
-        sink = Sink(channel, duration_ns=args.seconds, idle_ns=args.idle)
-        _run_until_signal(sink, args.priority)
-    return sink.result()
+        yield Sink(channel, duration_ns=args.seconds, idle_ns=args.idle)
+
+
+def _alone(args: argparse.Namespace) -> dict[str, Any]:
+    with PROGRAMS[args.program](args) as job:
+        _run_until_signal([job], args.priority)
+    return job.result()
+
+
+def _together(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Raises OSError. The lines' own `--priority` and `--json` do not count."""
+    lines = [_parser().parse_args(line.split()) for line in args.file.read_text().splitlines()]
+    with ExitStack() as stack:
+        jobs = [stack.enter_context(PROGRAMS[line.program](line)) for line in lines]
+        print(READY, flush=True)
+        _run_until_signal(jobs, args.priority)
+    return [job.result() for job in jobs]
 
 
 def _endpoint(text: str) -> tuple[str, int]:
@@ -239,10 +265,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m bench.traffic", description="Send or receive measured UDP traffic."
     )
     programs = parser.add_subparsers(dest="program", metavar="PROGRAM", required=True)
-    common = argparse.ArgumentParser(add_help=False)
+    process = argparse.ArgumentParser(add_help=False)
+    process.add_argument("--priority", type=int, default=0, choices=range(100), metavar="N", help="SCHED_FIFO priority")
+    process.add_argument("--json", default="-", metavar="FILE", help="where the result goes (default: standard output)")
+    common = argparse.ArgumentParser(add_help=False, parents=[process])
     common.add_argument("--seconds", type=seconds, default=0, help="end after this time (default: no limit)")
-    common.add_argument("--priority", type=int, default=0, choices=range(100), metavar="N", help="SCHED_FIFO priority")
-    common.add_argument("--json", default="-", metavar="FILE", help="where the result goes (default: standard output)")
     _send_arguments(programs.add_parser("send", parents=[common], help="send at a fixed rate"))
     receive = programs.add_parser("receive", parents=[common], help="measure delay, duplicates and order")
     _listen_arguments(receive)
@@ -253,6 +280,8 @@ def _parser() -> argparse.ArgumentParser:
         "--delays", type=Path, metavar="FILE", help="write each packet's sequence number, send time and delay, CSV"
     )
     _listen_arguments(programs.add_parser("sink", parents=[common], help="count packets and bytes, cheaply"))
+    together = programs.add_parser(TOGETHER, parents=[process], help="run the programs that a file lists, at once")
+    together.add_argument("file", type=Path, metavar="FILE", help="a program with its options on each line")
     return parser
 
 
@@ -275,13 +304,17 @@ def _listen_arguments(listener: argparse.ArgumentParser) -> None:
     )
 
 
-PROGRAMS = {"send": _send, "receive": _receive, "sink": _sink}
+PROGRAMS: dict[str, Callable[[argparse.Namespace], AbstractContextManager[Source | Sink]]] = {
+    "send": _send,
+    "receive": _receive,
+    "sink": _sink,
+}
 
 
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
-        text = json.dumps(PROGRAMS[args.program](args)) + "\n"
+        text = json.dumps(_together(args) if args.program == TOGETHER else _alone(args)) + "\n"
         if args.json == "-":
             sys.stdout.write(text)
         else:

@@ -8,8 +8,12 @@ import importlib
 from bench import report
 
 EXPERIMENTS = {
+    "admitted": "bench.admitted",
     "cycles": "bench.cycles",
     "experiment2": "bench.experiment2",
+    "failover": "bench.failover",
+    "isolation": "bench.isolation",
+    "overload": "bench.overload",
     "scheduler": "bench.scheduler",
 }
 """Name and module. Each module has SUMMARY, `arguments(parser)` and `run(args) -> exit code`, and imports fast."""

@@ -17,6 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", type=Path, help="the topology file (YAML)")
     parser.add_argument("--domain", metavar="NAME", required=True, help="the hypervisor whose controller this is")
     parser.add_argument("--scheduler", type=Scheduler, choices=list(Scheduler), help="in place of each uplink's own")
+    parser.add_argument("--override-admission", action="store_true", help="run also what the links cannot keep")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning"], help="default: info")
     parser.add_argument("--die-with-parent", action="store_true", help="stop when the process that started it ends")
 
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.die_with_parent and not die_with_parent(parent_pid):
         return 0
-    network = load(args.file)
+    network = load(args.file, is_admission_asked=not args.override_admission)
     if args.domain not in network.hypervisors:
         allowed = ", ".join(network.hypervisors)
         raise CannotRun(f"{args.file} has no hypervisor '{args.domain}'", f"give one of: {allowed}")

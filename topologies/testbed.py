@@ -49,7 +49,8 @@ REST_TIMEOUT_S = 5.0
 class Testbed:
     """The network of `network.file` while a with block lasts; with `scheduler` at every uplink if that is given.
 
-    `on_stage` hears what happens, for people. Raises CannotRun; nothing is left behind then either.
+    With `overrides_admission` also one that asks for more than its links can keep. `on_stage` hears what happens, for
+    people. Raises CannotRun; nothing is left behind then either.
     """
 
     __test__ = False  # pytest: not a test class
@@ -59,9 +60,11 @@ class Testbed:
         network: Network,
         scheduler: Scheduler | None = None,
         on_stage: Callable[[str], None] = lambda _: None,
+        overrides_admission: bool = False,
     ) -> None:
         self.network = network if scheduler is None else network.with_scheduler(scheduler)
         self._options = [] if scheduler is None else ["--scheduler", scheduler]
+        self._options += ["--override-admission"] if overrides_admission else []
         self._on_stage = on_stage
         self._stack = ExitStack()
         self._log_dir = RUN_DIR / LOG

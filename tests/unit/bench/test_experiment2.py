@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import topologies
-from bench.experiment2 import Outcome, Packet, Stream, report
+from bench.experiment2 import Outcome, report
 from bench.stalls import Stall
+from bench.streams import Packet, Stream
 from controller.model import Network, Scheduler
 from controller.topology_file.load import load
 from controller.units import NS_PER_MS
