@@ -12,12 +12,14 @@ from controller.admission import first, smallest_slack_ns
 from controller.guarantee import Guarantees, Port, Refusal
 from controller.labels import MAX_DEADLINE_NS
 from controller.model import AUTO_SLACK_NS, SHORTEST_DEADLINE_NS, Channel, Network
+from controller.tolerance import enlarged
 from controller.units import DURATION, NS_PER_MS, RATE
 
 Passes = Callable[[Network], bool]
 
 _LEAST_RATE_BPS = 1000
 _DEFAULT_SLACK_NS = 2 * NS_PER_MS
+_AUTO_JITTER_NS = 5 * NS_PER_MS
 _STEP = 1.1
 
 
@@ -60,9 +62,13 @@ def slack_ns(found: Guarantees, port: Port) -> int | None:
 
 
 def with_slacks(network: Network) -> Network:
-    """A copy in which every `be_slack: auto` is the smallest slack with which the uplink keeps its deadlines."""
-    found = Guarantees(network)
-    slacks = {port.node: slack_ns(found, port) for port in found.shims}
+    """A copy in which every `be_slack: auto` is the smallest slack with which the uplink keeps its deadlines.
+
+    Where there is room it also forgives some jitter.
+    """
+    slacks: dict[str, int | None] = {}
+    for found in (Guarantees(network), Guarantees(enlarged(network, _AUTO_JITTER_NS))):
+        slacks |= {port.node: least for port in found.shims if (least := slack_ns(found, port)) is not None}
     for name, hypervisor in network.hypervisors.items():
         if hypervisor.uplink.be_slack_ns == AUTO_SLACK_NS:
             network = _with_slack(network, name, slacks.get(name) or _DEFAULT_SLACK_NS)

@@ -18,6 +18,7 @@ from typing import Any
 from controller.events import Event, Missed, ShimGone, ShimReady, ShimReported
 from controller.guarantee import Guarantees
 from controller.model import Network
+from controller.tolerance import tolerant
 
 LOG = logging.getLogger(__name__)
 RETRY_S = 0.2
@@ -35,6 +36,7 @@ class ShimRefusedError(Exception):
 
 def settings(network: Network, name: str) -> list[Json]:
     """The requests that make the shim of the domain `name` what the topology file asks for."""
+    network = tolerant(network)
     uplink, guarantees = network.hypervisors[name].uplink, Guarantees(network)
     terms = [
         {

@@ -15,6 +15,7 @@ enum {
     STEP_NS = 1000000,          /* A jump of the wall clock by more is no creeping. */
     NAP_NS = 25000,             /* A shorter wait for the wire costs more than it gains. */
     POSTPONED_MOST_NS = 100000000,      /* Excess that would wait longer is of no use to anybody. */
+    LATE_MOST_NS = 100000000,           /* So is a packet that is late by more. */
     LATE_PART = 4,              /* Late packets have one in so many places. */
 };
 
@@ -299,6 +300,19 @@ depart_real_time(struct egress *egress, int64_t now_ns)
     }
 }
 
+/* Sends the packet that has been late for longest, or drops it if that is too long. */
+static void
+depart_late(struct egress *egress, int64_t now_ns)
+{
+    uint32_t index = packet_fifo_take(&egress->late);
+
+    if (now_ns - egress->pool.packets[index].deadline_ns > LATE_MOST_NS) {
+        drop_late(egress, index);
+    } else {
+        depart_packet(egress, index, now_ns);
+    }
+}
+
 static void
 depart_best_effort(struct egress *egress, enum source source, int64_t now_ns)
 {
@@ -306,7 +320,7 @@ depart_best_effort(struct egress *egress, enum source source, int64_t now_ns)
 
     egress->last_source = source;
     if (source == SOURCE_LATE) {
-        depart_packet(egress, packet_fifo_take(&egress->late), now_ns);
+        depart_late(egress, now_ns);
         return;
     }
     ring_take(&egress->best_effort[source], &frame);

@@ -29,6 +29,7 @@ LEVELS = {
     "controller.labels": 1,
     "controller.queues": 1,
     "controller.routing": 1,
+    "controller.tolerance": 1,
     "controller.topology_file": 1,
     "controller.wiring": 1,
     "controller.domain": 2,

@@ -17,6 +17,7 @@ from controller import shim_link
 from controller.events import Missed, ShimGone, ShimReady, ShimReported
 from controller.guarantee import Guarantees
 from controller.shim_link import ShimLink, settings
+from controller.tolerance import tolerant
 from dataplane.protocol import Session, encode
 
 NETWORK = two_hypervisors()
@@ -52,12 +53,13 @@ def test_a_shim_is_told_its_uplink_its_channels_and_that_misses_are_wanted() -> 
     configure, channels, subscribe = settings(NETWORK, "left")
     assert configure == {"op": "configure", "rate_bps": 100_000_000, "be_slack_ns": 2_000_000}
     assert [contract["label"] for contract in channels["set"]] == [17, 18]
-    video = NETWORK.channels["video"]
+    lenient = tolerant(NETWORK)
+    video = lenient.channels["video"]
     assert channels["set"][0] == {
         "label": 17,
         "rate_bps": video.wire_rate_bps,
-        "burst_bytes": 3000,
-        "downstream_ns": Guarantees(NETWORK).downstream_ns(video),
+        "burst_bytes": video.wire_burst_bytes,
+        "downstream_ns": Guarantees(lenient).downstream_ns(video),
         "late": "demote",
         "strips_labels": False,
     }

@@ -1,0 +1,39 @@
+"""How lenient a shim can be with contracts without harm to any deadline.
+
+Pure. A talker that sends at exactly its rate comes bunched after its host has stood still for some milliseconds. Held
+to the letter, it would be in debt from then on: nothing ever pays that off at the same rate, and each of its packets is
+postponed. So shims hold channels to somewhat more than the contract: a rate that is larger by a twentieth, which pays
+off, and a burst that is larger by what the channel sends in some time, the *jitter* that is forgiven. Admission is
+asked with these larger contracts: what it accepts is what shims allow, so nobody's deadline depends on the leniency.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from controller.guarantee import Guarantees
+from controller.model import Channel, Network
+from controller.units import NS_PER_MS, NS_PER_S
+
+HEADROOM = 20
+"""One part in so many."""
+
+JITTERS_NS = tuple(jitter_ms * NS_PER_MS for jitter_ms in (50, 20, 10, 5, 2, 1, 0))
+
+
+def tolerant(network: Network) -> Network:
+    """A copy with contracts as large as they can be while all deadlines are kept; `network` if there is no room."""
+    copies = (enlarged(network, jitter_ns) for jitter_ns in JITTERS_NS)
+    return next((copy for copy in copies if not Guarantees(copy).refusals), network)
+
+
+def enlarged(network: Network, jitter_ns: int) -> Network:
+    """A copy in which each contract forgives `jitter_ns`, whether there is room for that or not."""
+    channels = {name: _enlarged(channel, jitter_ns) for name, channel in network.channels.items()}
+    return replace(network, channels=channels)
+
+
+def _enlarged(channel: Channel, jitter_ns: int) -> Channel:
+    rate_bps = channel.rate_bps + -(-channel.rate_bps // HEADROOM)
+    jitter_bits = channel.wire_rate_bps * jitter_ns // NS_PER_S
+    return replace(channel, rate_bps=rate_bps, burst_bytes=channel.wire_burst_bytes + -(-jitter_bits // 8))
