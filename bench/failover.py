@@ -8,6 +8,7 @@ import os
 import signal
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -143,11 +144,12 @@ def measure(count: int, progress: Progress) -> Outcome:
         testbed.await_channels()
         channel = network.channels[CHANNEL]
         longest_s = 2 * count * (GIVE_UP_S + REST_S)
+        before = _after_probe(testbed)
         with StallWatch() as watch:
             sent, arrived, incidents = _under_traffic(testbed, channel, longest_s, count, progress)
         progress.end()
         found = damages(incidents, sent, arrived)
-        return Outcome(found, _queues(testbed, channel), sent, sent - len(arrived), watch.stalls)
+        return Outcome(found, _queues(testbed, channel, before), sent, sent - len(arrived), watch.stalls)
 
 
 def _under_traffic(
@@ -204,15 +206,32 @@ def seen(states: Sequence[tuple[int, str]]) -> tuple[int | None, int | None]:
     return degraded_ns, back_ns
 
 
-def _queues(testbed: Testbed, channel: Channel) -> Queues:
-    """Counted after all traffic."""
+def _queues(testbed: Testbed, channel: Channel, before: Counter[int]) -> Queues:
+    """Counted after all traffic, since `before`."""
     time.sleep(SETTLE_S)
+    packets = _packets(_views(testbed)) - before
+    own = packets[channel.deadline_class.queue_id]
+    others = packets.total() - own - packets[BEST_EFFORT_QUEUE]
+    return Queues(own, others, testbed.channels()[channel.name]["bypassed"])
+
+
+def _after_probe(testbed: Testbed) -> Counter[int]:
+    """What the queues have counted once they were tried."""
+    while any(view["proof"] is None for view in _views(testbed)):
+        time.sleep(POLL_S)
+    time.sleep(SETTLE_S)
+    return _packets(_views(testbed))
+
+
+def _views(testbed: Testbed) -> list[dict[str, Any]]:
+    """The queues of the talker's uplink."""
     url = testbed.network.hypervisors[HYPERVISOR].controller.rest_url
     views = httpx.get(f"{url}/v1/queues", timeout=TIMEOUT_S, trust_env=False).json()
-    packets = {view["queue_id"]: view["packets"] for view in views if view["interface"] == UPLINK}
-    own = packets[channel.deadline_class.queue_id]
-    others = sum(packets.values()) - own - packets[BEST_EFFORT_QUEUE]
-    return Queues(own, others, testbed.channels()[channel.name]["bypassed"])
+    return [view for view in views if view["interface"] == UPLINK]
+
+
+def _packets(views: Sequence[dict[str, Any]]) -> Counter[int]:
+    return Counter({view["queue_id"]: view["packets"] for view in views})
 
 
 def damages(incidents: Sequence[Incident], sent: int, arrived: Sequence[Packet]) -> list[Damage]:
