@@ -68,7 +68,7 @@ class Excess(StrEnum):
 
 
 class Late(StrEnum):
-    """What becomes of a packet that can no longer be on time: best effort from then on, dropped, or as it was."""
+    """What becomes of a packet that can no longer be on time: it gives way, is dropped, or goes on as before."""
 
     DEMOTE = "demote"
     DROP = "drop"

@@ -42,7 +42,7 @@ class Excess(Model):
     """Packets for which the contract, or the time, was not enough. All zero when all is well.
 
     `postponed`: due later, for they were more than the contract allows. `excess_dropped`: far more than that, or
-    beyond the meter of a channel that wants it so. `demoted`: best effort, for they could no longer be on time.
+    beyond the meter of a channel that wants it so. `demoted`: given way to others, for they could no longer be on time.
     `late_dropped`: dropped for the same reason.
     """
 

@@ -228,7 +228,7 @@ class ChannelForm(Form):
     late: Annotated[Late, choice(list(Late))] = Field(
         "demote",
         validate_default=True,
-        description="Packets that can no longer be on time. demote: best effort from then on. drop. keep: as they are.",
+        description="Packets that can no longer be on time. demote: give way to those that can. drop. keep: as before.",
     )
     on_bypass: Annotated[Bypass, choice(list(Bypass))] = Field(
         "pass",

@@ -19,7 +19,7 @@ enum {
     LATE_PART = 4,              /* Late packets have one in so many places. */
 };
 
-/* Where best effort comes from. */
+/* Where frames without a deadline that could be kept come from. */
 enum source {
     SOURCE_CONTROL,
     SOURCE_BULK,
@@ -214,17 +214,18 @@ source_is_empty(const struct egress *egress, enum source source)
     return source == SOURCE_LATE ? egress->late.count == 0 : ring_is_empty(&egress->best_effort[source]);
 }
 
-/* Returns the source of best effort whose turn it is, of those in which a frame waits; SOURCES if none does. */
+/* Returns where the next frame is to come from while real-time frames have the time; SOURCES if none waits.  Control
+ * takes turns with the rest, of which what is late goes first. */
 static enum source
 next_source(const struct egress *egress)
 {
-    for (uint32_t i = 1; i <= SOURCES; i++) {
-        enum source source = (egress->last_source + i) % SOURCES;
-        if (!source_is_empty(egress, source)) {
-            return source;
-        }
+    enum source rest = source_is_empty(egress, SOURCE_LATE) ? SOURCE_BULK : SOURCE_LATE;
+    bool has_control = !source_is_empty(egress, SOURCE_CONTROL);
+
+    if (source_is_empty(egress, rest)) {
+        return has_control ? SOURCE_CONTROL : SOURCES;
     }
-    return SOURCES;
+    return has_control && egress->last_source != SOURCE_CONTROL ? SOURCE_CONTROL : rest;
 }
 
 /* Puts a frame into the batch. */
@@ -267,7 +268,7 @@ drop_late(struct egress *egress, uint32_t index)
     packet_pool_give(&egress->pool, index);
 }
 
-/* Makes the packet of 'index' best effort.  Where too many are, the one that has been for longest is dropped. */
+/* Lets the packet of 'index' give way to all that can be on time.  Where too many do, the oldest one is dropped. */
 static void
 demote(struct egress *egress, uint32_t index)
 {

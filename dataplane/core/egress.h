@@ -34,7 +34,7 @@ struct egress {
     struct ring labelled;
     struct ring best_effort[2];     /* Control and bulk. */
     struct packet_fifo late;        /* Labelled frames that were demoted. */
-    uint32_t last_source;           /* These three take turns: none starves another. */
+    uint32_t last_source;           /* Control takes turns with the others: neither starves. */
     uint64_t starts;                /* How often no labelled frame was waiting: contracts start afresh then. */
     int64_t wall_offset_ns;         /* moment_offset_ns() as of the last turn. */
     struct packet_pool pool;

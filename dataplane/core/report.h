@@ -26,7 +26,7 @@ struct malformed {
 struct excess {
     uint64_t postponed;         /* Beyond rate and burst: sent, and due as if they had waited for the contract. */
     uint64_t excess_dropped;    /* Too far beyond for waiting to make sense. */
-    uint64_t demoted;           /* Too late to be on time: best effort from then on. */
+    uint64_t demoted;           /* Too late to be on time: given way to all that can be, yet before best effort. */
     uint64_t late_dropped;      /* Too late to be on time, and dropped for it. */
 };
 

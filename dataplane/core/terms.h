@@ -10,7 +10,7 @@
 
 /* What becomes of a packet that can no longer be on time. */
 enum terms_late {
-    TERMS_LATE_DEMOTE,          /* It is best effort from then on, so that it makes no other one late. */
+    TERMS_LATE_DEMOTE,          /* It gives way to all that can be, so that it makes no other one late. */
     TERMS_LATE_DROP,
     TERMS_LATE_KEEP,            /* It stays where its deadline puts it: plain EDF. */
 };

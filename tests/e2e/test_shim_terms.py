@@ -143,7 +143,7 @@ def test_what_can_no_longer_be_on_time(
 ) -> None:
     client.ask("channels", set=[TERMS | {"label": label, "late": late} for label in (LATE, TIMELY)])
     occupy_wire(app, far)
-    app.send(labelled(relative_deadline_label(10 * MS), LATE))
+    app.send(labelled(relative_deadline_label(60 * MS), LATE))
     app.send(labelled(relative_deadline_label(4000 * MS), TIMELY))
     assert channels(far, len(order)) == order
     egress = client.ask("statistics")["egress"]
