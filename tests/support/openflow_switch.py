@@ -19,8 +19,13 @@ MULTIPART = struct.Struct("!HH4x")
 FLOW_STATS = struct.Struct("!HBxIIHHHH4xQQQ")
 EMPTY_MATCH = struct.pack("!HH4x", 1, 4)
 QUEUE_STATS = struct.Struct("!IIQQQII")
+METER_STATS = struct.Struct("!IH6xIQQII")
+BAND_STATS = struct.Struct("!QQ")
+PORT_STATUS = struct.Struct("!B7x")
+MODIFIED = 2
+LINK_DOWN = 1
 ERROR = struct.Struct("!HH")
-FLOW, QUEUE, PORT_DESC = 1, 5, 13
+FLOW, QUEUE, METER, PORT_DESC = 1, 5, 9, 13
 REPLY_MORE = 1
 ADD = 0
 PATIENCE_S = 20.0
@@ -33,6 +38,7 @@ class Type(IntEnum):
     ECHO_REPLY = 3
     FEATURES_REQUEST = 5
     FEATURES_REPLY = 6
+    PORT_STATUS = 12
     FLOW_MOD = 14
     GROUP_MOD = 15
     MULTIPART_REQUEST = 18
@@ -46,6 +52,7 @@ class OpenFlowSwitch:
 
     `refuses` are the places, counted from 0, of the FLOW_MODs that it answers with OFPFMFC_TABLE_FULL. `flows` is what
     it tells of its flows, in as many parts as there are lists; None: those that it was sent, without any packets.
+    `down` are the ports without a carrier.
     """
 
     def __init__(
@@ -55,7 +62,9 @@ class OpenFlowSwitch:
         refuses: Sequence[int] = (),
         flows: Sequence[Sequence[tuple[int, int, int]]] | None = None,
         answers_echoes: bool = True,
+        down: Sequence[int] = (),
     ) -> None:
+        self.down = set(down)
         self.datapath_id = datapath_id
         self.received: queue.Queue[Type] = queue.Queue()
         self.refuses = set(refuses)
@@ -127,8 +136,11 @@ class OpenFlowSwitch:
     def tell(self, xid: int, what: int) -> None:
         """Answer a question, or one that nobody asked."""
         if what == PORT_DESC:
-            ports = [PORT.pack(number, bytes([2, 0, 0, 0, 0, number]), b"port", 0, 0) for number in range(1, 20)]
+            ports = [_port(number, is_up=number not in self.down) for number in range(1, 20)]
             self._tell_part(xid, what, b"".join(ports))
+        elif what == METER:
+            body = METER_STATS.pack(1, METER_STATS.size + BAND_STATS.size, 1, 10, 600, 0, 0) + BAND_STATS.pack(7, 420)
+            self._tell_part(xid, what, body)
         elif what == QUEUE:
             self._tell_part(xid, what, QUEUE_STATS.pack(1, 5, 300, 3, 0, 0, 0))
         elif what == FLOW:
@@ -137,8 +149,16 @@ class OpenFlowSwitch:
                 stats = b"".join(map(_flow_stats, part))
                 self._tell_part(xid, what, stats, has_more=number < len(parts))
 
+    def change_port(self, number: int, is_up: bool) -> None:
+        """Tell that a port has come up or gone down."""
+        self.send(Type.PORT_STATUS, 0, PORT_STATUS.pack(MODIFIED) + _port(number, is_up))
+
     def _tell_part(self, xid: int, what: int, body: bytes, has_more: bool = False) -> None:
         self.send(Type.MULTIPART_REPLY, xid, MULTIPART.pack(what, REPLY_MORE if has_more else 0) + body)
+
+
+def _port(number: int, is_up: bool) -> bytes:
+    return PORT.pack(number, bytes([2, 0, 0, 0, 0, number]), b"port", 0, 0 if is_up else LINK_DOWN)
 
 
 def _flow_stats(count: tuple[int, int, int]) -> bytes:

@@ -18,9 +18,12 @@ from support.waiting import PATIENCE_S, Mailbox, wait_until
 from controller import app
 from controller.events import (
     AskFlows,
+    AskMeters,
     AskQueues,
     Confirmed,
     FlowsReported,
+    MetersReported,
+    PortReported,
     QueueCount,
     QueuesReported,
     Refused,
@@ -67,6 +70,23 @@ def server(only_server: Server) -> Iterator[Server]:
     only_server.mailbox = Mailbox()
     yield only_server
     wait_until(lambda: set(threading.enumerate()) <= before, "threads of a switch are left")
+
+
+def test_a_switch_tells_which_ports_are_down_and_when_that_changes(server: Server) -> None:
+    with OpenFlowSwitch(server.port, EAST, down=[3]) as switch:
+        assert server.mailbox.next() == SwitchConnected("east")
+        assert server.mailbox.next() == PortReported("east", 3, is_up=False)
+        switch.change_port(3, is_up=True)
+        assert server.mailbox.next() == PortReported("east", 3, is_up=True)
+        switch.change_port(4, is_up=False)
+        assert server.mailbox.next() == PortReported("east", 4, is_up=False)
+
+
+def test_a_switch_tells_what_its_meters_dropped(server: Server) -> None:
+    with OpenFlowSwitch(server.port, EAST):
+        assert server.mailbox.next() == SwitchConnected("east")
+        server.switches.order(AskMeters("east"))
+        assert server.mailbox.next() == MetersReported("east", {1: 7})
 
 
 def test_none_of_its_threads_keeps_a_process_alive(server: Server) -> None:

@@ -87,6 +87,16 @@ def test_a_controller_passes_orders_to_its_switches(run_dir: Path) -> None:
     wait_until(lambda: not controller.loop.ask(lambda domain: domain.bridges["left"].is_connected))
 
 
+def test_a_controller_tells_the_log_of_its_shim(run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    controller = started()
+    with FakeShim(run_dir / "left.shim.sock"):
+        wait_until(lambda: "the shim of left works" in caplog.text)
+    wait_until(lambda: "the shim of left is not running" in caplog.text or "closed the connection" in caplog.text)
+    assert {record.levelname for record in caplog.records if "shim of left works" in record.message} == {"INFO"}
+    assert controller.loop.ask(lambda domain: domain.shim.since_ns) > 0
+
+
 def test_a_controller_hears_of_its_shim_and_its_peers(run_dir: Path) -> None:
     controller = started()
     wait_until(lambda: controller.loop.ask(lambda domain: domain.shim.why) == "is not running")

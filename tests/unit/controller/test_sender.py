@@ -14,7 +14,7 @@ from support.waiting import Mailbox, wait_until
 
 from controller import sender as sender_module
 from controller.events import AskFlows, AskQueues, Confirmed, FlowsReported, QueuesReported, Refused, Send, Traffic
-from controller.pipeline import COOKIE_MARK, FORWARD, ClosedPort, Entry, FlowEntry, Purpose
+from controller.pipeline import COOKIE_MARK, FORWARD, ClosedPort, Entry, FlowEntry, Meter, Purpose
 from controller.sender import Sender
 
 # isort: split
@@ -92,6 +92,16 @@ def test_an_entry_for_a_port_that_is_not_there_is_refused_without_being_sent(
     assert isinstance(flow, parser.OFPFlowMod)
     sender.on_barrier(barrier.xid)
     assert mailbox.next() == Refused("left", 7, ClosedPort(99), "the switch has no port 99")
+    assert mailbox.next() == Confirmed("left", 7)
+
+
+def test_a_meter_that_is_there_already_is_no_trouble(sender: Sender, datapath: FakeDatapath, mailbox: Mailbox) -> None:
+    sender.order(batch(7, Meter(1, 1000, 24)))
+    added, changed, barrier = datapath.until_barrier()
+    sender.on_error(added.xid, "it exists")
+    sender.on_error(changed.xid, "no room")
+    sender.on_barrier(barrier.xid)
+    assert mailbox.next() == Refused("left", 7, Meter(1, 1000, 24), "no room")
     assert mailbox.next() == Confirmed("left", 7)
 
 
