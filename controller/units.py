@@ -42,12 +42,12 @@ class Quantity:
         return int(Decimal(found["number"]) * self.units[unit])
 
     def format(self, value: int) -> str:
-        """`value` (base unit) in the largest unit that keeps three significant digits readable."""
+        """`value` (base unit) in four digits: in the largest unit in which they are exact, else in the largest one."""
         by_size = sorted(self.units.items(), key=lambda item: item[1], reverse=True)
-        for unit, size in by_size:
-            if abs(value) >= size:
-                return f"{float(f'{value / size:.4g}'):g}{unit}"
-        return f"{value}{by_size[-1][0]}"
+        fitting = [(unit, size, float(f"{value / size:.4g}")) for unit, size in by_size if abs(value) >= size]
+        exact = [(unit, size, number) for unit, size, number in fitting if number * size == value]
+        unit, _, number = next(iter(exact or fitting), (by_size[-1][0], 1, value))
+        return f"{number:g}{unit}"
 
 
 DURATION = Quantity("duration", {"ns": 1, "us": NS_PER_US, "ms": NS_PER_MS, "s": NS_PER_S}, "5ms or 500us")

@@ -58,7 +58,7 @@ def test_refuses(kind: Quantity, text: str, message: str) -> None:
         (RATE, 100_000_000, "100Mbps"),
         (RATE, 1_234_567, "1.235Mbps"),
         (SIZE, 1_048_576, "1MiB"),
-        (SIZE, 3_092, "3.02KiB"),
+        (SIZE, 3_092, "3.092kB"),
     ],
 )
 def test_format(kind: Quantity, amount: int, text: str) -> None:
