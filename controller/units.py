@@ -47,7 +47,7 @@ class Quantity:
         fitting = [(unit, size, float(f"{value / size:.4g}")) for unit, size in by_size if abs(value) >= size]
         exact = [(unit, size, number) for unit, size, number in fitting if number * size == value]
         unit, _, number = next(iter(exact or fitting), (by_size[-1][0], 1, value))
-        return f"{number:g}{unit}"
+        return f"{number:.12g}{unit}"
 
 
 DURATION = Quantity("duration", {"ns": 1, "us": NS_PER_US, "ms": NS_PER_MS, "s": NS_PER_S}, "5ms or 500us")
