@@ -64,6 +64,7 @@ class ChannelView(Model):
     lost: int | None
     missed: int | None
     bypassed: int | None
+    conforming: int
     postponed: int
     excess_dropped: int
     demoted: int
@@ -73,7 +74,10 @@ class ChannelView(Model):
 
 
 class ClassView(Model):
-    """A deadline class in a domain: what it takes, how its packets are marked, its channels, what the shim counted."""
+    """A deadline class in a domain: what it takes, how its packets are marked, its channels, what the shim counted.
+
+    `proof` is that of its queue at the domain's uplink.
+    """
 
     domain: str
     name: str
@@ -83,6 +87,7 @@ class ClassView(Model):
     above_ns: int
     up_to_ns: int
     channels: tuple[str, ...]
+    proof: Proof | None
     sent: int
     received: int
     missed: int

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller.domain import Domain
+from controller.events import Proof
 from controller.guarantee import Hop
 from controller.labels import relative_deadline_label
 from controller.lifecycle import State, standing
@@ -29,7 +30,7 @@ from controller.resources import (
     VmView,
 )
 from controller.routing import path
-from controller.wiring import ports_of
+from controller.wiring import UPLINK_PORT, ports_of
 
 
 def channels(domain: Domain) -> list[ChannelView]:
@@ -147,8 +148,19 @@ def health(domain: Domain) -> HealthView:
     ]
     if domain.has_shim and domain.shim.trouble:
         problems.append(f"the shim of {domain.name} {domain.shim.trouble}")
+    problems += [problem for bridge in domain.bridges.values() for problem in _unproved(domain.network, bridge)]
     problems += [f"the controller of {name} {peer.why}" for name, peer in domain.peers.items() if not peer.is_reachable]
     return HealthView(domain=domain.name, is_healthy=not problems, problems=tuple(problems))
+
+
+def _unproved(network: Network, bridge: Bridge) -> list[str]:
+    """Queues that were tried and do not work."""
+    interfaces = {port.number: port.interface for port in ports_of(network, bridge.name)}
+    return [
+        f"queue {queue_id} of {interfaces[port]} is {proof}"
+        for (port, queue_id), proof in bridge.proofs.items()
+        if proof is not Proof.PROVED
+    ]
 
 
 def _is_degraded(domain: Domain, end: End) -> bool:
@@ -206,6 +218,7 @@ def _channel(domain: Domain, channel: Channel, own: EndReport | None) -> Channel
         lost=max(0, talker.packets - listener.packets) if is_heard else None,
         missed=listener.missed if is_heard else None,
         bypassed=listener.bypassed if is_heard else None,
+        conforming=max(0, talker.packets - talker.excess.postponed - talker.excess.excess_dropped),
         **talker.excess.model_dump(),
         queueing_delay=talker.delay,
         lateness=listener.delay,
@@ -251,6 +264,7 @@ def _class(domain: Domain, deadline_class: DeadlineClass) -> ClassView:
         above_ns=deadline_class.above_ns,
         up_to_ns=deadline_class.up_to_ns,
         channels=tuple(each.name for each in domain.channels.values() if each.deadline_class == deadline_class),
+        proof=domain.bridges[domain.name].proofs.get((UPLINK_PORT, deadline_class.queue_id)),
         sent=books.get("packets", 0),
         received=books.get("received_packets", 0),
         missed=books.get("missed", 0),

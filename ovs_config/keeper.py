@@ -99,7 +99,8 @@ class Keeper:
             self._last[port.interface] = standing
             if port.qos and is_settled and standing != self._probed.get(port.interface, Standing.NOTHING):
                 found = probe_port(ip, port.interface, port.qos)
-                self._probed[port.interface] = standing
+                if standing is not Standing.COMPLETE or Proof.NOT_PROVED not in found.values():
+                    self._probed[port.interface] = standing  # else best effort may have hidden that they work
                 proofs |= {(port.number, queue_id): proof for queue_id, proof in found.items()}
         if proofs:
             self._post(QueuesProbed(plan.name, proofs))

@@ -111,6 +111,7 @@ def _class(deadline_class: Json) -> tuple[object, ...]:
         deadline_class["domain"],
         deadline_class["name"],
         deadline_class["queue_id"],
+        deadline_class["proof"],
         deadline_class["dscp"],
         DURATION.format(deadline_class["up_to_ns"]),
         *(deadline_class[count] for count in ("sent", "received", "missed", "bypassed")),
@@ -170,7 +171,7 @@ TABLES: Mapping[str, Table] = {
     ),
     "classes": Table(
         (
-            *("domain", "class", "queue", "dscp", "up to"),
+            *("domain", "class", "queue", "proof", "dscp", "up to"),
             *("sent", "received", "missed", "bypassed", "excess"),
             *_DELAYS,
             "channels",

@@ -35,7 +35,7 @@ from controller.model import Excess, Network, Protocol, Scheduler, SwitchKind
 from controller.pipeline import Purpose
 from controller.reports import Role, Summary
 from controller.resources import ChannelView, HealthView, MissView, PeerView, ShimView
-from controller.wiring import LIVENESS_PORT
+from controller.wiring import LIVENESS_PORT, UPLINK_PORT
 
 NETWORK = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
 
@@ -264,13 +264,29 @@ def test_what_exceeds_the_contract_is_counted_at_the_talker_whoever_dropped_it()
     strict = replace(NETWORK.channels["video"], excess=Excess.DROP)
     driver = Driver(replace(NETWORK, channels=NETWORK.channels | {"video": strict}), "left")
     driver.connect()
+    driver.hear(peer_tells(NETWORK, "right", Role.LISTENER))
     excess = {"postponed": 3, "excess_dropped": 2, "demoted": 1, "late_dropped": 4}
     driver.hear(ShimReported(statistics({17: books(**excess)}, {5: class_books(**excess)})))
     driver.hear(MetersReported("left", {1: 10}))
     video = channel_of(driver, "video")
     assert (video.postponed, video.excess_dropped, video.demoted, video.late_dropped) == (3, 12, 1, 4)
+    driver.count("left", Purpose.TALKER, 17, Traffic(100, 6000))
+    assert channel_of(driver, "video").conforming == 100 - 3 - 12
     fast = next(each for each in view.classes(driver.domain) if each.name == "fast")
     assert (fast.postponed, fast.excess_dropped, fast.demoted, fast.late_dropped) == (3, 2, 1, 4)
+
+
+def test_a_class_is_proved_or_not_at_the_uplink_and_what_is_not_is_trouble(talker: Driver) -> None:
+    def proof_of_fast() -> Proof | None:
+        return next(each.proof for each in view.classes(talker.domain) if each.name == "fast")
+
+    assert proof_of_fast() is None
+    talker.hear(QueuesProbed("left", {(UPLINK_PORT, 5): Proof.PROVED}))
+    assert proof_of_fast() is Proof.PROVED
+    assert view.health(talker.domain).is_healthy
+    talker.hear(QueuesProbed("left", {(UPLINK_PORT, 5): Proof.NOT_PROVED}))
+    assert proof_of_fast() is Proof.NOT_PROVED
+    assert view.health(talker.domain).problems == ("queue 5 of left-up is not proved",)
 
 
 def test_the_bound_stands_beside_what_was_measured(talker: Driver) -> None:

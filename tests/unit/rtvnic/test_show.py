@@ -121,6 +121,8 @@ def test_classes_are_those_of_each_domain(urls: dict[str, str], capsys: pytest.C
         "left",
         "fast",
         "5",
+        "not",
+        "proved",
         "46",
         "5ms",
         "100",
