@@ -44,10 +44,10 @@ class Quantity:
     def format(self, value: int) -> str:
         """`value` (base unit) in four digits: in the largest unit in which they are exact, else in the largest one."""
         by_size = sorted(self.units.items(), key=lambda item: item[1], reverse=True)
-        fitting = [(unit, size, float(f"{value / size:.4g}")) for unit, size in by_size if abs(value) >= size]
-        exact = [(unit, size, number) for unit, size, number in fitting if number * size == value]
-        unit, _, number = next(iter(exact or fitting), (by_size[-1][0], 1, value))
-        return f"{number:.12g}{unit}"
+        fitting = [(Decimal(f"{value / size:.4g}"), unit) for unit, size in by_size if abs(value) >= size]
+        exact = [(number, unit) for number, unit in fitting if number * self.units[unit] == value]
+        number, unit = next(iter(exact or fitting), (Decimal(value), by_size[-1][0]))
+        return f"{number:f}{unit}"
 
 
 DURATION = Quantity("duration", {"ns": 1, "us": NS_PER_US, "ms": NS_PER_MS, "s": NS_PER_S}, "5ms or 500us")

@@ -1,34 +1,54 @@
-"""Real-time priority for a program that is already running, such as ovs-vswitchd."""
+"""Real-time priority, and processors, for a program that is already running, such as ovs-vswitchd."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+
+MOST_DATA_PLANE_CPUS = 4
+
+
+@dataclass(frozen=True)
+class _Former:
+    """How a thread ran before."""
+
+    policy: int
+    parameters: os.sched_param
+    cpus: set[int]
+
+
+def data_plane_cpus(count: int) -> tuple[int, ...]:
+    """The processors, of `count`, that are for ovs-vswitchd and the shims: none of two, else the upper half at most."""
+    reserved = min(count // 2, MOST_DATA_PLANE_CPUS) if count > 2 else 0
+    return tuple(range(count - reserved, count))
 
 
 @contextmanager
-def real_time(pid: int, priority: int) -> Iterator[str]:
-    """All present threads of `pid` run under SCHED_FIFO at `priority` (1 to 99) inside the with block.
+def real_time(pid: int, priority: int, cpus: tuple[int, ...] = ()) -> Iterator[str]:
+    """All present threads of `pid` run under SCHED_FIFO at `priority` (1 to 99), on `cpus` if given, in the with block.
 
     Yields an empty string, or the reason why it is not so: then nothing was changed. Threads that the program starts
     later inherit the policy of the one that starts them, and keep it.
     """
-    before: dict[int, tuple[int, os.sched_param]] = {}
+    before: dict[int, _Former] = {}
     try:
-        yield _raise_threads(pid, priority, before)
+        yield _raise_threads(pid, priority, cpus, before)
     finally:
         _restore(before)
 
 
-def _raise_threads(pid: int, priority: int, before: dict[int, tuple[int, os.sched_param]]) -> str:
+def _raise_threads(pid: int, priority: int, cpus: tuple[int, ...], before: dict[int, _Former]) -> str:
     try:
         for thread in _threads(pid):
             with suppress(ProcessLookupError):
-                policy = os.sched_getscheduler(thread), os.sched_getparam(thread)
+                policy, parameters = os.sched_getscheduler(thread), os.sched_getparam(thread)
+                before[thread] = _Former(policy, parameters, os.sched_getaffinity(thread))
                 os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(priority))
-                before[thread] = policy
+                if cpus:
+                    os.sched_setaffinity(thread, cpus)
     except PermissionError:
         _restore(before)
         return f"no real-time priority for process {pid}: permitted to root, or with CAP_SYS_NICE"
@@ -39,8 +59,9 @@ def _threads(pid: int) -> list[int]:
     return [int(entry.name) for entry in Path(f"/proc/{pid}/task").iterdir()]
 
 
-def _restore(before: dict[int, tuple[int, os.sched_param]]) -> None:
-    for thread, (policy, parameters) in before.items():
-        with suppress(ProcessLookupError):
-            os.sched_setscheduler(thread, policy, parameters)
+def _restore(before: dict[int, _Former]) -> None:
+    for thread, former in before.items():
+        with suppress(ProcessLookupError, PermissionError):
+            os.sched_setscheduler(thread, former.policy, former.parameters)
+            os.sched_setaffinity(thread, former.cpus)
     before.clear()

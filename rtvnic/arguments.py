@@ -33,6 +33,13 @@ def integer(allowed: range) -> Callable[[str], int]:
     return parse
 
 
+def processors(text: str) -> tuple[int, ...]:
+    """A type for a list of processors, such as 2,3."""
+    if not all(part.isdecimal() for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of processors; write 2,3")
+    return tuple(map(int, text.split(",")))
+
+
 def seconds(text: str) -> int:
     """A type for seconds with or without decimals, up to a day; in ns."""
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from controller.errors import CannotRun
 from controller.units import DURATION, NS_PER_S, RATE, ms
-from rtvnic.arguments import integer, quantity, seconds
+from rtvnic.arguments import integer, processors, quantity, seconds
 from rtvnic.table import aligned
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--socket", type=Path, metavar="PATH", help="serve configuration, statistics and misses at this Unix socket")
     add("--priority", type=int, default=50, choices=range(100), metavar="N",
         help="real-time priority (SCHED_FIFO), 1 to 99, or 0 for none (default: 50)")  # fmt: skip
+    add("--cpus", type=processors, metavar="N,N", help="the processors that it runs on (default: all)")
     add(
         "--queue",
         type=integer(range(1, 1_000_001)),
@@ -87,6 +88,11 @@ def run(args: argparse.Namespace) -> int:
         liveness=args.liveness,
     )
     signals = _catch_signals()
+    try:
+        if args.cpus:
+            os.sched_setaffinity(0, args.cpus)
+    except OSError as error:
+        raise CannotRun(f"cannot run on the processors {args.cpus}: {error.strerror}", "`nproc` counts them") from None
     try:
         with Shim(config) as shim, Server(shim) as server:
             if args.socket is not None:

@@ -25,6 +25,7 @@ from controller.errors import CannotRun
 from controller.runtime import RUN_DIR
 from ovs_config.openvswitch import of_system
 from ovs_config.plan import LABELLED_MTU
+from ovs_config.realtime import data_plane_cpus
 from rtvnic.table import aligned
 
 FORMER = "tuned.json"
@@ -34,7 +35,6 @@ WIDEST = 80
 PROC = Path("/proc")
 SYS = Path("/sys")
 RECEIVE_BUFFER_BYTES = 4 * 2**20
-MOST_DATA_PLANE_CPUS = 4
 
 _GONE = {errno.ENOENT, errno.ESRCH, errno.ENODEV}
 _SEGMENTS = re.compile(r"rx-(.*-)?(gro|lro)(-.*)?|tx-.*segmentation|tx-gso-.*")
@@ -181,12 +181,6 @@ class Change:
     @property
     def due(self) -> bool:
         return self.was != self.wanted
-
-
-def data_plane_cpus(count: int) -> tuple[int, ...]:
-    """The processors, of `count`, that are for ovs-vswitchd and the shims: none of two, else the upper half at most."""
-    reserved = min(count // 2, MOST_DATA_PLANE_CPUS) if count > 2 else 0
-    return tuple(range(count - reserved, count))
 
 
 def span(cpus: tuple[int, ...]) -> str:

@@ -7,6 +7,7 @@ up at the end and, at the next start, after a run that was killed.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from ovs_config.links import mark, remove_links
 from ovs_config.openvswitch import ensure_running, of_system, stop_leftover
 from ovs_config.ovsdb import connect
 from ovs_config.plan import DatapathType, plan_bridge
-from ovs_config.realtime import real_time
+from ovs_config.realtime import data_plane_cpus, real_time
 from topologies import cables
 from topologies.interruption import uninterrupted
 from topologies.processes import Child, stop
@@ -36,6 +37,9 @@ from topologies.vms import Vms
 
 VSWITCHD_PRIORITY = 40
 """SCHED_FIFO, below the shim's 50: a busy Open vSwitch must not hold up what it has already handed over."""
+
+CPUS = data_plane_cpus(os.cpu_count() or 1)
+"""Of Open vSwitch and the shims; all of them if there are too few to share out."""
 
 USERSPACE_TAP = "ovs-netdev"
 """What Open vSwitch adds to the bridges' own interfaces."""
@@ -164,7 +168,7 @@ class Testbed:
             for bridge in bridges:
                 apply(plan_bridge(self.network, bridge, self.openvswitch.datapath_type), ovsdb)
         self._mark_taps(bridges)
-        warning = self._stack.enter_context(real_time(self.openvswitch.vswitchd_pid, VSWITCHD_PRIORITY))
+        warning = self._stack.enter_context(real_time(self.openvswitch.vswitchd_pid, VSWITCHD_PRIORITY, CPUS))
         if warning:
             self._on_stage(warning)
 
@@ -192,6 +196,7 @@ class Testbed:
         words = ["shim", shim_interface(hypervisor), uplink.interface, "--liveness", liveness.interface]
         words += ["--rate", f"{uplink.rate_bps}bps", "--be-slack", f"{uplink.be_slack_ns}ns"]
         words += ["--socket", str(shim_socket(hypervisor))]
+        words += ["--cpus", ",".join(map(str, CPUS))] if CPUS else []
         return self._child(f"shim of {hypervisor}", f"{hypervisor}.shim.log", words)
 
     def _child(self, name: str, log: str, words: Sequence[str]) -> Child:

@@ -254,6 +254,15 @@ def test_it_ends_when_an_interface_goes(lab: ShimLab, lost: str) -> None:
     assert errors.startswith(f"interface {'app-shim' if lost == 'app' else 'wire'} is gone")
 
 
+def test_it_runs_on_the_processors_that_it_is_given(lab: ShimLab) -> None:
+    process = lab.start("--cpus", "0")
+    threads = Path(f"/proc/{process.pid}/task")
+    assert {os.sched_getaffinity(int(thread.name)) == {0} for thread in threads.iterdir()} == {True}
+    refused = lab.spawn("--cpus", "100000")
+    assert "cannot run on the processors" in refused.communicate(timeout=PATIENCE_S)[1]
+    assert refused.returncode == 2
+
+
 def test_it_outlives_a_link_that_is_down_for_a_while(lab: ShimLab) -> None:
     lab.start()
     for interface in ("app-shim", "wire"):

@@ -13,9 +13,10 @@ from types import SimpleNamespace
 import pytest
 from pyroute2.ethtool.ioctl import NotSupportedError
 
+from ovs_config.realtime import data_plane_cpus
 from rtvnic import tune
 from rtvnic.__main__ import main
-from rtvnic.tune import File, Offloads, Processors, Scheduling, data_plane_cpus, span, started
+from rtvnic.tune import File, Offloads, Processors, Scheduling, span, started
 
 RUNTIME = "proc/sys/kernel/sched_rt_runtime_us"
 BUFFER = "proc/sys/net/core/rmem_default"
