@@ -207,7 +207,10 @@ def test_a_measured_lane_moves_no_more_than_was_sent() -> None:
         lane = forwarders.make_lane(links, "lane")
         with forwarders.bare(lane, 1, forwarders.BEST_EFFORT):
             rates = forwarders.measure(lane, 0, forwarders.frames(forwarders.BEST_EFFORT, 64), window_s=0.3)
-    assert 0 < rates.moved <= rates.offered * 1.1
+            moved = forwarders.received_packets(lane.far)
+        assert 0 < moved <= forwarders.received_packets(lane.inner)
+    assert rates.moved > 0
+    assert rates.offered > 0
 
 
 def test_processors_are_watched_for_stalls() -> None:
