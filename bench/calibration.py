@@ -27,7 +27,7 @@ from controller.errors import CannotRun
 from controller.model import LEAST_FRAME_BYTES
 from controller.units import NS_PER_MS, NS_PER_S, NS_PER_US
 from dataplane.errors import ShimError
-from dataplane.shim import Shim, ShimConfig
+from dataplane.shim import AHEAD_NS, Shim, ShimConfig
 from dataplane.terms import Terms
 
 PACKETS_PER_S = 1000
@@ -67,8 +67,11 @@ class Calibration:
 
     @property
     def allowance_ns(self) -> int:
-        """What all but one packet in 10,000 needs at most, rounded up to three digits."""
-        longest_ns = max(self.path.p9999, *(times.p9999 for times in self.noise.values()))
+        """What all but one packet in 10,000 needs at most, rounded up to three digits.
+
+        With what may have been handed over before a packet comes, which a shim without a rate does not show.
+        """
+        longest_ns = AHEAD_NS + max(self.path.p9999, *(times.p9999 for times in self.noise.values()))
         return rounded_up(-(-longest_ns // NS_PER_US)) * NS_PER_US
 
     def as_json(self) -> dict[str, object]:

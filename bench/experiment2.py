@@ -108,7 +108,10 @@ def measure(network: Network, scheduler: Scheduler, seconds: float, progress: Pr
 def _send_traffic(
     testbed: Testbed, seconds: float, progress: Progress
 ) -> tuple[list[tuple[Channel, int, list[Packet]]], float]:
-    """Per channel what was sent and how long each packet took; and the rate of best effort, on the wire."""
+    """Per channel what was sent and how long each packet took; and the rate of best effort, on the wire.
+
+    That is measured once all programs run: while they start, the source of best effort lacks a processor.
+    """
     channels = list(testbed.network.channels.values())
     count = round(seconds * channels[0].rate_bps / (PAYLOAD_BYTES * 8))
     with tempfile.TemporaryDirectory() as name:
@@ -116,16 +119,18 @@ def _send_traffic(
         receivers = [_receiver(testbed, channel, directory) for channel in channels]
         noise = flood(testbed, seconds + 2 * LEAD_S)
         time.sleep(LEAD_S)
-        sink = program(testbed, SINK, "sink", "--port", NOISE_PORT, "--seconds", seconds)
         sources = [_source(testbed, channel, count) for channel in channels]
-        watch(sink, seconds, progress)
+        time.sleep(LEAD_S)
+        window_s = max(seconds - 2 * LEAD_S, seconds / 2)
+        sink = program(testbed, SINK, "sink", "--port", NOISE_PORT, "--seconds", window_s)
+        watch(sources[0], seconds, progress)
         best_effort = result(sink)
         sent = [result(source)["sent"] for source in sources]
         for process in (noise, *receivers):
             result(process)
         arrived = [read_arrivals(csv_file(directory, channel)) for channel in channels]
     wire_bytes = best_effort["received"] * (FRAME_BYTES + WIRE_OVERHEAD_BYTES)
-    return list(zip(channels, sent, arrived, strict=True)), wire_bytes * 8 / seconds
+    return list(zip(channels, sent, arrived, strict=True)), wire_bytes * 8 / window_s
 
 
 def _receiver(testbed: Testbed, channel: Channel, directory: Path) -> subprocess.Popen[str]:

@@ -14,6 +14,7 @@ CORE = Path("dataplane/core")
 """Relative to the repository's root, where setup.py runs: setuptools wants relative sources."""
 
 PURE_PARTS = """
+#define SCHEDULER_AHEAD_NS ...
 enum labels_kind {
     LABELS_BEST_EFFORT, LABELS_LABELLED, LABELS_SHORT, LABELS_ONE_LABEL, LABELS_MANY_LABELS, ...
 };

@@ -22,6 +22,9 @@ Json = dict[str, Any]
 
 TC_COUNT = 8
 HIGHEST_PRIORITY = 99
+AHEAD_NS: int = lib.SCHEDULER_AHEAD_NS
+"""A packet is handed to the kernel at most so long before its first bit can go."""
+
 TUNSETIFF = 0x400454CA
 IFF_TAP = 0x0002
 IFF_NO_PI = 0x1000

@@ -17,7 +17,7 @@
 
 enum {
     SCHEDULER_WIRE_OVERHEAD_BYTES = 24,     /* Preamble 7, start 1, FCS 4, gap 12. */
-    SCHEDULER_AHEAD_NS = 50000,
+    SCHEDULER_AHEAD_NS = 100000,
 };
 
 enum scheduler_choice {
