@@ -76,6 +76,11 @@ Reference = Annotated[str, fields.REFERENCE]
 OptionalReference = Annotated[str | None, fields.REFERENCE]
 OptionalInterface = Annotated[str | None, fields.INTERFACE_NAME]
 Address = Annotated[IpInterface, fields.IP_INTERFACE]
+Addresses = Annotated[
+    list[Address],
+    Field(min_length=1),
+    BeforeValidator(_one_alone, json_schema_input_type=Address | list[Address]),
+]
 MissHandler = Annotated[str, choice(MISS_HANDLERS)]
 Kind = Annotated[SwitchKind, choice(list(SwitchKind))]
 LinkForm = Annotated[
@@ -163,11 +168,7 @@ class VmForm(Form):
 
     example = "{hypervisor: left, ip: 10.0.0.1}"
     hypervisor: Reference = Field(description="The hypervisor that it runs on.")
-    ip: Annotated[
-        list[Address],
-        Field(min_length=1),
-        BeforeValidator(_one_alone, json_schema_input_type=Address | list[Address]),
-    ] = Field(description="Its IP address or addresses. Default prefix: /24 for IPv4, /64 for IPv6.")
+    ip: Addresses = Field(description="Its IP address or addresses. Default prefix: /24 for IPv4, /64 for IPv6.")
     mac: Annotated[str | None, fields.MAC] = Field(
         None, description="Its MAC address. Default: 02:00:00:00:00:01 for the first VM, then counting up."
     )
@@ -181,11 +182,7 @@ class HostForm(Form):
 
     example = "{switch: core, ip: 10.0.0.9}"
     switch: OptionalReference = Field(None, description="The switch that it is at. Default: the only switch.")
-    ip: Annotated[
-        list[Address],
-        Field(min_length=1),
-        BeforeValidator(_one_alone, json_schema_input_type=Address | list[Address]),
-    ] = Field(description="Its IP address or addresses. Default prefix: /24 for IPv4, /64 for IPv6.")
+    ip: Addresses = Field(description="Its IP address or addresses. Default prefix: /24 for IPv4, /64 for IPv6.")
     mac: Annotated[str | None, fields.MAC] = Field(
         None, description="Its MAC address. Default: 02:00:00:01:00:01 for the first host, then counting up."
     )

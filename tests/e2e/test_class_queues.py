@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+from support.exchange import listen, received, start_sender
 from support.waiting import wait_until
 
 from controller.model import Channel
@@ -42,16 +41,12 @@ def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Testbed]:
         yield testbed
 
 
-def transfer(testbed: Testbed, channel: Channel, count: int) -> dict[str, Any]:
-    """What the listener gets of `count` packets."""
-    program = [sys.executable, "-m", "bench.traffic"]
-    receive = ["receive", "--port", str(channel.dst_port), "--count", str(count), "--idle", "2"]
-    receiver = testbed.popen(channel.listener, [*program, *receive])
-    wait_until(lambda: f":{channel.dst_port}" in (testbed.popen(channel.listener, ["ss", "-Hlun"]).communicate()[0]))
-    to = f"{channel.destination}:{channel.dst_port}"
-    testbed.popen(channel.talker, [*program, "send", "--to", to, "--count", str(count), "--rate", "2Mbps"]).wait()
-    result: dict[str, Any] = json.loads(receiver.communicate(timeout=30)[0])
-    return result
+def transfer(testbed: Testbed, channel: Channel, count: int) -> int:
+    """How many of `count` packets the listener gets."""
+    assert channel.dst_port is not None
+    receiver = listen(testbed, channel.listener, channel.dst_port, "--count", count, "--idle", 2)
+    start_sender(testbed, channel, channel.dst_port, "--count", count, "--rate", "2Mbps").wait()
+    return int(received(receiver)["received"])
 
 
 def queues(testbed: Testbed) -> list[dict[str, Any]]:
@@ -72,7 +67,7 @@ def test_each_channel_has_its_queue_and_loses_nothing(testbed: Testbed) -> None:
     expected = {}
     for name, count in (("video", 300), ("control", 200)):
         channel = testbed.network.channels[name]
-        assert transfer(testbed, channel, count)["received"] == count
+        assert transfer(testbed, channel, count) == count
         expected[channel.deadline_class.queue_id] = count
 
     def counted() -> dict[int, int]:

@@ -3,13 +3,10 @@ Needs root."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
+from support.exchange import listen, received, start_sender
 from support.waiting import wait_until
 
 from controller.model import Channel
@@ -45,46 +42,36 @@ def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Testbed]:
         yield testbed
 
 
-def program(testbed: Testbed, vm: str, *words: object) -> subprocess.Popen[str]:
-    return testbed.popen(vm, [sys.executable, "-m", "bench.traffic", *map(str, words)])
-
-
-def start_receiver(testbed: Testbed, channel: Channel) -> subprocess.Popen[str]:
-    receiver = program(testbed, channel.listener, "receive", "--port", channel.dst_port, "--idle", 1)
-    wait_until(lambda: f":{channel.dst_port}" in testbed.popen(channel.listener, ["ss", "-Hlun"]).communicate()[0])
-    return receiver
-
-
-def start_sender(testbed: Testbed, channel: Channel, rate: str, count: int) -> subprocess.Popen[str]:
-    to = f"{channel.destination}:{channel.dst_port}"
-    return program(testbed, channel.talker, "send", "--to", to, "--rate", rate, "--count", count, "--payload", 1400)
-
-
-def exchange(testbed: Testbed, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What arrives of the channel `name` at six times its rate, and of the neighbour, against a flood."""
-    channel, neighbour = testbed.network.channels[name], testbed.network.channels["neighbour"]
-    receivers = [start_receiver(testbed, each) for each in (channel, neighbour)]
-    flood = program(testbed, "modest", "send", "--to", "10.0.0.3:9", "--rate", "30Mbps", "--seconds", 60)
-    senders = [
-        start_sender(testbed, channel, "6Mbps", COUNT),
-        start_sender(testbed, neighbour, "1Mbps", NEIGHBOUR_COUNT),
-    ]
-    for sender in senders:
+def exchange(testbed: Testbed, name: str) -> tuple[int, int]:
+    """How much arrives of the channel `name` at six times its rate, and of the neighbour, against a flood."""
+    channels = {testbed.network.channels[name]: ("6Mbps", COUNT)}
+    channels |= {testbed.network.channels["neighbour"]: ("1Mbps", NEIGHBOUR_COUNT)}
+    receivers = [listen(testbed, each.listener, port_of(each), "--idle", 1) for each in channels]
+    to_nobody = start_sender(testbed, testbed.network.channels["neighbour"], 9, "--rate", "30Mbps", "--seconds", 60)
+    for sender in [
+        start_sender(testbed, each, port_of(each), "--rate", rate, "--count", count, "--payload", 1400)
+        for each, (rate, count) in channels.items()
+    ]:
         sender.wait()
-    flood.terminate()
-    first, second = (json.loads(receiver.communicate(timeout=30)[0]) for receiver in receivers)
+    to_nobody.terminate()
+    first, second = (int(received(receiver)["received"]) for receiver in receivers)
     return first, second
+
+
+def port_of(channel: Channel) -> int:
+    assert channel.dst_port is not None
+    return channel.dst_port
 
 
 @pytest.mark.parametrize("name", ["dropped", "postponed"])
 def test_excess_is_dropped_and_counted_and_the_neighbour_loses_nothing(testbed: Testbed, name: str) -> None:
-    received, neighbours = exchange(testbed, name)
-    assert neighbours["received"] == NEIGHBOUR_COUNT
-    assert 0 < received["received"] < COUNT
+    arrived, neighbours = exchange(testbed, name)
+    assert neighbours == NEIGHBOUR_COUNT
+    assert 0 < arrived < COUNT
 
     def unaccounted() -> int:
         told = testbed.channels()[name]
-        return COUNT - received["received"] - int(told["excess_dropped"]) - int(told["late_dropped"])
+        return COUNT - arrived - int(told["excess_dropped"]) - int(told["late_dropped"])
 
     wait_until(lambda: unaccounted() == 0, f"{unaccounted()} packets unaccounted for")
     told = testbed.channels()[name]

@@ -3,15 +3,13 @@ Needs root."""
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.exchange import listen, received, run_in, start_sender
 from support.waiting import wait_until
 from support.wire import capture, has_right_checksums
 
@@ -35,29 +33,13 @@ def testbed() -> Iterator[Testbed]:
         yield testbed
 
 
-def run_in(testbed: Testbed, node: str, *words: object) -> str:
-    process = testbed.popen(node, list(map(str, words)))
-    output, errors = process.communicate(timeout=30)
-    assert process.returncode == 0, errors
-    return str(output)
-
-
-def send(testbed: Testbed, channel: Channel) -> None:
-    host = f"[{channel.destination}]" if channel.destination.version == 6 else str(channel.destination)
-    options = ("--to", f"{host}:{PORT}", "--payload", 1000, "--count", COUNT, "--rate", "500kbps")
-    run_in(testbed, channel.talker, sys.executable, "-m", "bench.traffic", "send", *options)
-
-
-def received(testbed: Testbed, channel: Channel) -> dict[str, Any]:
-    """What the listener gets of COUNT packets, until half a second after the last."""
+def transfer(testbed: Testbed, channel: Channel) -> int:
+    """How many of COUNT packets the listener gets, until half a second after the last."""
     address = "::" if channel.destination.version == 6 else "0.0.0.0"
-    options = ("--address", address, "--port", PORT, "--count", COUNT, "--idle", 0.5, "--seconds", 5)
-    words = [sys.executable, "-m", "bench.traffic", "receive", *map(str, options)]
-    receiver = testbed.popen(channel.listener, words)
-    wait_until(lambda: f":{PORT}" in run_in(testbed, channel.listener, "ss", "-Hlun"))
-    send(testbed, channel)
-    result: dict[str, Any] = json.loads(receiver.communicate(timeout=30)[0])
-    return result
+    options = ("--address", address, "--count", COUNT, "--idle", 0.5, "--seconds", 5)
+    receiver = listen(testbed, channel.listener, PORT, *options)
+    start_sender(testbed, channel, PORT, "--payload", 1000, "--count", COUNT, "--rate", "500kbps").wait()
+    return int(received(receiver)["received"])
 
 
 @contextmanager
@@ -87,7 +69,7 @@ def test_the_host_gets_plain_packets_of_the_channels_class(testbed: Testbed, nam
     pid = testbed.pid("recorder")
     what = f"udp and src host {channel.source}"
     with capture("recorder-eth0", what, COUNT, tmp_path, ("nsenter", "--net", f"--target={pid}")) as delivered:
-        assert received(testbed, channel)["received"] == COUNT
+        assert transfer(testbed, channel) == COUNT
     for frame in delivered.frames:
         assert has_right_checksums(frame)
         traffic_class = frame[15] if channel.source.version == 4 else int.from_bytes(frame[14:16], "big") >> 4 & 0xFF
@@ -101,9 +83,9 @@ def test_the_host_gets_plain_packets_of_the_channels_class(testbed: Testbed, nam
 def test_past_the_shim_they_are_plain_too_and_who_wants_none_gets_none(testbed: Testbed) -> None:
     channels = testbed.network.channels
     with bypassed(testbed):
-        assert received(testbed, channels["record"])["received"] == COUNT
-        assert received(testbed, channels["record-v6"])["received"] == 0
-        assert received(testbed, channels["live"])["received"] == COUNT
+        assert transfer(testbed, channels["record"]) == COUNT
+        assert transfer(testbed, channels["record-v6"]) == 0
+        assert transfer(testbed, channels["live"]) == COUNT
         told = testbed.channels()["live"]
         assert told["why"] == "the shim of left does not forward; packets go past it"
-    assert received(testbed, channels["record-v6"])["received"] == COUNT
+    assert transfer(testbed, channels["record-v6"]) == COUNT
