@@ -186,7 +186,7 @@ def _order(outcome: Outcome) -> Verdict:
 def _greedy_share(outcome: Outcome) -> Verdict:
     found = share(outcome.greedy)
     if outcome.excess is Excess.DROP:
-        wanted, holds = f"{LEAST_DROPPED:.0%} to {MOST_DROPPED:.0%}", LEAST_DROPPED <= round(found, 2) <= MOST_DROPPED
+        wanted, holds = f"{LEAST_DROPPED:.0%} to {MOST_DROPPED:.0%}", LEAST_DROPPED <= round(found, 3) <= MOST_DROPPED
     else:
         least = LEAST_POSTPONED if outcome.is_flooded else LEAST_POSTPONED_ALONE
         wanted, holds = f"{least:.0%} or more", found >= least

@@ -66,6 +66,8 @@ def with_slacks(network: Network) -> Network:
 
     Where there is room it also forgives some jitter.
     """
+    if all(each.uplink.be_slack_ns != AUTO_SLACK_NS for each in network.hypervisors.values()):
+        return network
     slacks: dict[str, int | None] = {}
     for found in (Guarantees(network), Guarantees(enlarged(network, _AUTO_JITTER_NS))):
         slacks |= {port.node: least for port in found.shims if (least := slack_ns(found, port)) is not None}

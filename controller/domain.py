@@ -115,6 +115,8 @@ class Domain:
     def _on_switch_connected(self, event: SwitchConnected, now_ns: int) -> None:
         self._lose(event.bridge, now_ns)
         self.bridges[event.bridge].is_connected = True
+        if event.bridge == self.name:  # it tells next which ports are down, but not which came up meanwhile
+            self._change_shim(now_ns, is_bypassed=False)
 
     def _on_switch_gone(self, event: SwitchGone, now_ns: int) -> None:
         self._lose(event.bridge, now_ns)

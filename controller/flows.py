@@ -11,7 +11,7 @@ from ipaddress import IPv6Address
 from itertools import product
 
 from controller.labels import TTL_CHANNEL, TTL_RELATIVE, relative_deadline_label
-from controller.model import Bypass, Channel, Excess, Hypervisor, IpAddress, Network, Protocol, Scheduler, Vm
+from controller.model import Bypass, Channel, Hypervisor, IpAddress, Network, Protocol, Scheduler, Vm
 from controller.pipeline import (
     CLASSIFY,
     ETH_ARP,
@@ -113,16 +113,6 @@ def listener_entries(network: Network, channel: Channel) -> tuple[FlowEntry, ...
     return (FlowEntry(LISTENER, _CHANNEL_PRIORITY, match, Purpose.LISTENER, channel.label, actions),)
 
 
-def meter_ids(network: Network, hypervisor: str) -> dict[int, str]:
-    """By the number of its meter, each channel from `hypervisor` whose excess is dropped."""
-    metered = [
-        channel
-        for channel in network.channels.values()
-        if channel.excess is Excess.DROP and network.talker_domain(channel) == hypervisor
-    ]
-    return {number: channel.name for number, channel in enumerate(metered, start=1)}
-
-
 def link_local(mac: str) -> IPv6Address:
     """The address that a host gives itself: fe80::/64 and the EUI-64 of `mac` (RFC 4291, appendix A)."""
     high, low = mac.replace(":", "")[:6], mac.replace(":", "")[6:]
@@ -131,13 +121,11 @@ def link_local(mac: str) -> IPv6Address:
 
 def _meters(network: Network, channel: Channel) -> tuple[Meter, ...]:
     """None, or the one that holds the channel to its rate and burst."""
-    ids = meter_ids(network, network.talker_domain(channel))
+    meter_id = network.meter_ids.get(channel.name)
+    if meter_id is None:
+        return ()
     rate_bps = -(-channel.rate_bps * channel.frame_bytes // channel.packet_bytes)
-    return tuple(
-        Meter(meter_id, -(-rate_bps // 1000), -(-8 * channel.wire_burst_bytes // 1000))
-        for meter_id, name in ids.items()
-        if name == channel.name
-    )
+    return (Meter(meter_id, -(-rate_bps // 1000), -(-8 * channel.wire_burst_bytes // 1000)),)
 
 
 def _is_labelled(network: Network, channel: Channel) -> bool:

@@ -204,9 +204,10 @@ class Guarantees:
     def _limits(self, port: Port, channels: list[Channel]) -> Iterator[tuple[str, int | None, list[Channel]]]:
         if port.is_uplink:
             yield "all channels together", self.network.hypervisors[port.node].uplink.limit_bps, channels
-        for each in (each for each in self.network.classes if each.limit_bps is not None):
-            members = [channel for channel in channels if channel.deadline_class == each]
-            yield f"the channels of class '{each.name}'", each.limit_bps, members
+        for each in self.network.classes:
+            if each.limit_bps is not None:
+                members = [channel for channel in channels if channel.deadline_class == each]
+                yield f"the channels of class '{each.name}'", each.limit_bps, members
 
     def _overloaded(self) -> Iterator[Refusal]:
         """Ports without a shim at which nothing limits the delay."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import networkx as nx
 
 from controller.model import Network, SwitchKind
-from controller.wiring import Port, PortRole, port_to, ports_of
+from controller.wiring import Port, port_to, ports_of
 
 
 def spanning_tree(network: Network) -> nx.Graph[str]:
@@ -74,12 +74,6 @@ def unreachable_ends(network: Network) -> list[str]:
     """Hypervisors and hosts that no cable connects with the first hypervisor."""
     cables, names = _cables(network), [*network.hypervisors, *network.hosts]
     return [name for name in names[1:] if not nx.has_path(cables, names[0], name)]
-
-
-def trunk_ports(network: Network, switch: str) -> tuple[Port, ...]:
-    """The ports of `switch` that are in use."""
-    blocked = set(blocked_ports(network, switch))
-    return tuple(port for port in ports_of(network, switch) if port.role is PortRole.TRUNK and port not in blocked)
 
 
 def _cables(network: Network) -> nx.Graph[str]:

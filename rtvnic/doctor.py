@@ -320,9 +320,9 @@ def chrony_error_s(tracking: str) -> float | None:
 
 
 def processors(what: str) -> Iterator[Line]:
-    count = os.cpu_count() or 1
     from ovs_config.realtime import data_plane_cpus
 
+    count = os.cpu_count() or 1
     cpus = data_plane_cpus(count)
     if count < FEWEST_CPUS:
         found = "one: the data plane waits while anything else runs"

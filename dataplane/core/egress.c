@@ -98,7 +98,7 @@ wall_clock_has_stepped(struct egress *egress, const struct moment *now)
     return step_ns < -STEP_NS || step_ns > STEP_NS;
 }
 
-/* A cause for which a packet of a channel and a class does not go as its talker may have hoped. */
+/* Counts a packet of CHANNEL (may be NULL) and class TC under CAUSE, a member of struct excess. */
 #define COUNT_EXCESS(EGRESS, CHANNEL, TC, CAUSE)                                    \
     do {                                                                            \
         counter_add(&(EGRESS)->counters.excess.CAUSE, 1);                           \

@@ -471,6 +471,18 @@ def test_the_log_is_told_when_the_shim_ceases_to_work_and_when_it_works_again(le
     assert (left.domain.shim.since_ns, left.domain.shim.trouble) == (7 * S, "")
 
 
+def test_a_shim_that_came_back_while_its_switch_was_away_is_no_trouble(left: Script) -> None:
+    left.hear(SwitchConnected("left"))
+    left.hear(ShimReady())
+    left.hear(PortReported("left", LIVENESS_PORT, False))
+    assert left.domain.shim.trouble
+    left.hear(SwitchGone("left"))
+    left.hear(SwitchConnected("left"))
+    assert left.domain.shim.trouble == ""
+    left.hear(PortReported("left", LIVENESS_PORT, False))
+    assert left.domain.shim.trouble
+
+
 def test_meters_are_asked_where_there_are_any() -> None:
     network = plain()
     strict = replace(network.channels["video"], excess=Excess.DROP)

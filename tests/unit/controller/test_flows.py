@@ -30,7 +30,7 @@ from support.fake_table import (
 )
 from support.networks import FAST, SLOW, channel, two_hypervisors
 
-from controller.flows import base_entries, link_local, listener_entries, meter_ids, talker_entries
+from controller.flows import base_entries, link_local, listener_entries, talker_entries
 from controller.labels import TTL_CHANNEL, TTL_RELATIVE, TTL_STAMPED, relative_deadline_label
 from controller.model import Bypass, Channel, Excess, Network, Protocol, Scheduler, Switch, SwitchKind, Vm
 from controller.pipeline import (
@@ -391,8 +391,7 @@ def test_a_channel_whose_excess_is_dropped_has_a_meter_of_its_own() -> None:
     assert [getattr(entry, "meter_id", None) for entry in meters["full"]] == [1, 1]
     assert [getattr(entry, "meter_id", None) for entry in meters["small"]] == [2, 2, 2]
     assert [getattr(entry, "meter_id", None) for entry in meters["free"]] == [None]
-    assert meter_ids(network, "left") == {1: "full", 2: "small"}
-    assert meter_ids(network, "right") == {}
+    assert network.meter_ids == {"full": 1, "small": 2}
     switch_of(network, "left")
 
 

@@ -9,9 +9,8 @@ import pytest
 
 from controller.errors import InvalidFile
 from controller.model import Network
-from controller.routing import blocked_ports, path, port_by_mac, trunk_ports
+from controller.routing import blocked_ports, path, port_by_mac
 from controller.topology_file.load import parse
-from controller.wiring import ports_of
 
 
 def ring(**kinds: str) -> Network:
@@ -61,14 +60,6 @@ def test_path_avoids_the_blocked_cable(ovs: str) -> None:
     nodes = path(network, "a", "b")
     assert set(blocked(network)).isdisjoint(pairwise(nodes))
     assert (nodes[:2], nodes[-2:]) == (("a", "left"), ("right", "b"))
-
-
-@pytest.mark.parametrize("switch", ["s1", "s2", "s3"])
-def test_trunk_ports_are_those_that_are_not_blocked(switch: str) -> None:
-    network = ring(s1="ovs", s2="ovs", s3="ovs")
-    in_use, left_out = trunk_ports(network, switch), blocked_ports(network, switch)
-    assert sorted(in_use + left_out, key=lambda port: port.number) == list(ports_of(network, switch))
-    assert set(in_use).isdisjoint(left_out)
 
 
 def test_a_hypervisor_reaches_its_own_vms_by_their_ports_and_others_by_the_uplink() -> None:
