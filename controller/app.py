@@ -62,6 +62,16 @@ class RtvnicApp(app_manager.OSKenApp):  # type: ignore[misc]
         if sender := self._switches.sender_of(event.msg.datapath):
             sender.on_flows(event.msg)
 
+    @set_ev_cls(ofp_event.EventOFPGroupDescStatsReply, MAIN_DISPATCHER)
+    def on_groups(self, event: Any) -> None:
+        if sender := self._switches.sender_of(event.msg.datapath):
+            sender.on_groups(event.msg)
+
+    @set_ev_cls(ofp_event.EventOFPMeterConfigStatsReply, MAIN_DISPATCHER)
+    def on_meter_settings(self, event: Any) -> None:
+        if sender := self._switches.sender_of(event.msg.datapath):
+            sender.on_meter_settings(event.msg)
+
     @set_ev_cls(ofp_event.EventOFPMeterStatsReply, MAIN_DISPATCHER)
     def on_meters(self, event: Any) -> None:
         if sender := self._switches.sender_of(event.msg.datapath):

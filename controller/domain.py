@@ -2,6 +2,8 @@
 
 Sans-IO: `handle` takes an event and returns commands; `controller.loop` feeds it from one thread, which alone touches
 it. A channel's listener end is installed first, then the talker's: no packet is labelled before somebody expects it.
+Which channels are wanted it is told; until then those that the switches have are left as they are. What a channel had
+before is withdrawn when what takes its place is installed.
 """
 
 from __future__ import annotations
@@ -9,17 +11,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from controller.events import (
-    AskFlows,
+    AskContents,
     AskMeters,
     AskQueues,
     AskShim,
+    ChannelsTold,
     Command,
     Confirmed,
+    ContentsReported,
     Event,
-    FlowsReported,
+    Follow,
     MetersReported,
     Missed,
     PeerGone,
@@ -29,9 +34,12 @@ from controller.events import (
     QueuesReported,
     Refused,
     Send,
+    SetQueues,
+    SetShim,
     ShimGone,
     ShimReady,
     ShimReported,
+    StoreGone,
     SwitchConnected,
     SwitchGone,
     Tell,
@@ -42,8 +50,10 @@ from controller.guarantee import Guarantees
 from controller.lifecycle import Installation, State, Step, standing
 from controller.model import Channel, Network, Scheduler
 from controller.parts import Bridge, End, Miss, Peer, Shim
-from controller.pipeline import Withdrawal
+from controller.pipeline import Entry
 from controller.reports import EndReport, Role
+from controller.shim_terms import Settings, Terms, settings
+from controller.tolerance import lenient
 from controller.units import NS_PER_S
 from controller.wiring import LIVENESS_PORT
 
@@ -52,30 +62,42 @@ MISSES_KEPT = 1000
 
 
 class Domain:
-    """The state of the domain `name` of `network`. Not thread-safe: one thread owns it."""
+    """The state of the domain `name` of `network`, whose channels it is told. Not thread-safe: one thread owns it.
+
+    `store_trouble` says why it is not told of changes; empty when it is. `channels` have an end in the domain; those
+    of `network` are all that it was told of, such as channels that cross a switch of the domain.
+    """
 
     def __init__(self, network: Network, name: str) -> None:
-        self.network = network
+        self.network = replace(network, channels={})
         self.name = name
-        self.channels = {each.name: each for each in network.channels.values() if name in network.domains(each)}
-        self.bridges = {bridge: self._bridge(bridge) for bridge in network.bridges_of(name)}
-        self.guarantees = Guarantees(network)
-        self.ends = {end.channel.name: end for end in self.bridges[name].ends}
-        others = {domain for channel in self.channels.values() for domain in network.domains(channel)} - {name}
-        self.peers = {other: Peer() for other in sorted(others)}
+        self.bridges = {
+            bridge: Bridge(bridge, Installation(bridge, base_entries(network, bridge)))
+            for bridge in network.bridges_of(name)
+        }
+        self.store_trouble = "has not answered yet"
+        self.channels: dict[str, Channel] = {}
+        self.ends: dict[str, End] = {}
+        self.guarantees = Guarantees(self.network)
+        self.peers: dict[str, Peer] = {}
         self.shim = Shim()
         self.misses: deque[Miss] = deque(maxlen=MISSES_KEPT)
         self.wall_offset_ns = 0
-        self._told: list[Tell] = []
+        self._orders: list[Command] = []
         self._batch = 0
         self._batches: dict[int, list[Installation]] = {}
-        self._names = {channel.label: channel.name for channel in self.channels.values()}
+        self._names: dict[int, str] = {}
+        self._settings: Settings | None = None
+        self._revision = 0
+        self._leaving: dict[int, Terms] = {}
         self._handlers: Mapping[type[Event], Callable[[Any, int], None]] = {
+            ChannelsTold: self._on_channels,
+            StoreGone: self._on_store_gone,
             SwitchConnected: self._on_switch_connected,
             SwitchGone: self._on_switch_gone,
             Confirmed: self._on_confirmed,
             Refused: self._on_refused,
-            FlowsReported: self._on_flows,
+            ContentsReported: self._on_contents,
             QueuesReported: self._on_queues,
             MetersReported: self._on_meters,
             PortReported: self._on_port,
@@ -96,8 +118,8 @@ class Domain:
     def handle(self, event: Event, now_ns: int) -> list[Command]:
         """What is to be done now that `event` has happened."""
         self._handlers[type(event)](event, now_ns)
-        told, self._told = self._told, []
-        return [*told, *self._questions(event), *self._install_what_is_due(now_ns)]
+        orders, self._orders = self._orders, []
+        return [*orders, *self._questions(event), *self._install_what_is_due(now_ns)]
 
     def remote_end(self, channel: Channel) -> EndReport:
         """The end of `channel` that is in another domain, as its controller told; waiting when that does not answer."""
@@ -111,6 +133,21 @@ class Domain:
         return told.model_copy(update={"state": State.WAITING, "why": why})
 
     # What happened
+
+    def _on_channels(self, event: ChannelsTold, now_ns: int) -> None:
+        self.store_trouble = ""
+        self.network = replace(self.network, channels=event.channels)
+        self.channels = {each.name: each for each in event.channels.values() if self.name in self.network.domains(each)}
+        self.guarantees = Guarantees(lenient(self.network, event.jitter_ns))
+        self._names = {channel.label: channel.name for channel in self.channels.values()}
+        self._set_shim()
+        self.ends = {name: end for name, channel in self.channels.items() if (end := self._end(channel))}
+        self.bridges[self.name].set_ends(self.ends.values(), now_ns)
+        self._follow_peers()
+        self._orders.append(SetQueues(event.channels))
+
+    def _on_store_gone(self, event: StoreGone, _: int) -> None:
+        self.store_trouble = event.why
 
     def _on_switch_connected(self, event: SwitchConnected, now_ns: int) -> None:
         self._lose(event.bridge, now_ns)
@@ -132,11 +169,13 @@ class Domain:
                 installation.take(Step.REFUSED, now_ns, event.why)
                 batch.remove(installation)
 
-    def _on_flows(self, event: FlowsReported, now_ns: int) -> None:
+    def _on_contents(self, event: ContentsReported, now_ns: int) -> None:
         bridge = self.bridges[event.bridge]
-        bridge.flows, bridge.is_known = event.flows, True
+        bridge.take(event.contents, now_ns)
         for installation in filter(bridge.has_lost, bridge.installations):
             installation.take(Step.LOST, now_ns)
+        if self._leaving.keys() - self.bridges[self.name].labels():
+            self._set_shim()
 
     def _on_queues(self, event: QueuesReported, _: int) -> None:
         self.bridges[event.bridge].queues = event.queues
@@ -152,8 +191,8 @@ class Domain:
         if (event.bridge, event.port) == (self.name, LIVENESS_PORT) and self.has_shim:
             self._change_shim(now_ns, is_bypassed=not event.is_up)
 
-    def _on_shim_ready(self, _: ShimReady, now_ns: int) -> None:
-        self._change_shim(now_ns, is_ready=True, why="")
+    def _on_shim_ready(self, event: ShimReady, now_ns: int) -> None:
+        self._change_shim(now_ns, is_ready=True, revision=event.revision, why="")
 
     def _on_shim_gone(self, event: ShimGone, now_ns: int) -> None:
         self._change_shim(now_ns, is_ready=False, why=event.why)
@@ -163,7 +202,8 @@ class Domain:
         self.shim = replace(before, **changes)
         if bool(before.trouble) != bool(self.shim.trouble):
             self.shim.since_ns = now_ns
-            self._told.append(Tell(f"the shim of {self.name} {self.shim.trouble or 'works'}", bool(self.shim.trouble)))
+            trouble = self.shim.trouble
+            self._orders.append(Tell(f"the shim of {self.name} {trouble or 'works'}", bool(trouble)))
 
     def _on_shim_statistics(self, event: ShimReported, _: int) -> None:
         self.shim.statistics = event.statistics
@@ -174,10 +214,12 @@ class Domain:
                 self.misses.append(Miss(self._names[miss["label"]], miss["lateness_ns"], miss["at_ns"]))
 
     def _on_peer(self, event: PeerReported, _: int) -> None:
-        self.peers[event.domain] = Peer(is_reachable=True, why="", ends=event.ends)
+        if event.domain in self.peers:  # it may have been one until just now
+            self.peers[event.domain] = Peer(is_reachable=True, why="", ends=event.ends)
 
     def _on_peer_gone(self, event: PeerGone, _: int) -> None:
-        self.peers[event.domain] = replace(self.peers[event.domain], is_reachable=False, why=event.why)
+        if event.domain in self.peers:
+            self.peers[event.domain] = replace(self.peers[event.domain], is_reachable=False, why=event.why)
 
     def _on_tick(self, event: Tick, now_ns: int) -> None:
         self.wall_offset_ns = event.wall_ns - now_ns
@@ -202,11 +244,13 @@ class Domain:
 
     def _questions(self, event: Event) -> Iterator[Command]:
         if isinstance(event, SwitchConnected):
-            yield AskFlows(event.bridge)
+            yield AskContents(event.bridge)
+        if isinstance(event, ChannelsTold) and self.bridges[self.name].is_connected:
+            yield AskContents(self.name)
         if isinstance(event, Tick):
             for bridge in self.bridges.values():
                 if bridge.is_connected:
-                    yield AskFlows(bridge.name)
+                    yield AskContents(bridge.name)
                     yield AskQueues(bridge.name)
                     if bridge.has_meters:
                         yield AskMeters(bridge.name)
@@ -214,21 +258,24 @@ class Domain:
                 yield AskShim()
 
     def _install_what_is_due(self, now_ns: int) -> Iterator[Command]:
-        """One batch for each bridge that lacks entries, or has flows that nobody wants."""
+        """One batch for each bridge that lacks entries, or has some that nobody wants."""
         for bridge in self.bridges.values():
-            due = [installation for installation in bridge.installations if self._is_due(installation, bridge)]
-            unwanted = bridge.unwanted_cookies() if bridge.is_known else []
-            if due or unwanted:
-                yield self._batch_of(bridge, due, unwanted, now_ns)
+            lacking = {}
+            for number, installation in enumerate(bridge.installations):  # the base first: ends wait for it
+                if self._is_due(installation, bridge):
+                    if missing := bridge.missing(installation):
+                        lacking[number] = missing
+                    installation.take(Step.SENT if missing else Step.FOUND, now_ns)
+            if lacking or bridge.withdrawals:
+                yield self._batch_of(bridge, lacking)
 
-    def _batch_of(self, bridge: Bridge, due: list[Installation], unwanted: list[int], now_ns: int) -> Send:
+    def _batch_of(self, bridge: Bridge, lacking: Mapping[int, tuple[Entry, ...]]) -> Send:
+        """What the installations of these numbers lack, then what nobody wants."""
         self._batch += 1
-        self._batches[self._batch] = due
-        for installation in due:
-            installation.take(Step.SENT, now_ns)
-        missing = tuple(entry for installation in due for entry in bridge.missing(installation))
-        bridge.flows = {cookie: traffic for cookie, traffic in bridge.flows.items() if cookie not in unwanted}
-        return Send(bridge.name, self._batch, (*map(Withdrawal, unwanted), *missing))
+        self._batches[self._batch] = [bridge.installations[number] for number in lacking]
+        entries = (*chain.from_iterable(lacking.values()), *bridge.withdrawals)
+        bridge.forget(entries)
+        return Send(bridge.name, self._batch, entries)
 
     def _is_due(self, installation: Installation, bridge: Bridge) -> bool:
         """Whether it waits, and for nothing any more. What it waits for is noted in its `why`."""
@@ -246,6 +293,8 @@ class Domain:
             return ""
         if self.has_shim and not self.shim.is_ready:
             return f"the shim of {self.name} {self.shim.why}"
+        if self.has_shim and self.shim.revision < end.shim_revision:
+            return f"the shim of {self.name} has not taken its terms yet"
         if end.role is Role.LISTENER or end.channel.listener in self.network.hosts:
             return ""
         listener = self.remote_end(end.channel)
@@ -255,15 +304,37 @@ class Domain:
 
     # What there is
 
-    def _bridge(self, name: str) -> Bridge:
-        ends = tuple(self._ends()) if name == self.name else ()
-        return Bridge(name, Installation(name, base_entries(self.network, name)), ends)
+    def _end(self, channel: Channel) -> End | None:
+        """The domain's end of `channel`: the one that there was, if it is to have the same entries."""
+        former = self.ends.get(channel.name)
+        if former is not None and former.channel == channel:
+            return former
+        if not self.network.is_scheduled(channel):
+            return None
+        is_talker = self.network.talker_domain(channel) == self.name
+        entries = (talker_entries if is_talker else listener_entries)(self.network, channel)
+        if former is not None and former.channel.label == channel.label and former.entries == entries:
+            former.channel = channel
+            return former
+        role = Role.TALKER if is_talker else Role.LISTENER
+        return End(self.name, entries, channel, role, shim_revision=self._revision)
 
-    def _ends(self) -> Iterator[End]:
-        for channel in self.channels.values():
-            if not self.network.is_scheduled(channel):
-                continue
-            if self.network.talker_domain(channel) == self.name:
-                yield End(self.name, talker_entries(self.network, channel), channel, Role.TALKER)
-            else:
-                yield End(self.name, listener_entries(self.network, channel), channel, Role.LISTENER)
+    def _set_shim(self) -> None:
+        """Have the shim hold what is wanted now, and what packets may still come for."""
+        if not self.has_shim:
+            return
+        wanted = settings(self.guarantees, self.name)
+        if self._settings is not None:
+            still_there = self.bridges[self.name].labels() - wanted.channels.keys()
+            held = self._settings.channels
+            self._leaving = {label: held[label] for label in still_there & held.keys()}
+        complete = replace(wanted, channels={**wanted.channels, **self._leaving})
+        if complete != self._settings:
+            self._settings, self._revision = complete, self._revision + 1
+            self._orders.append(SetShim(self._revision, complete))
+
+    def _follow_peers(self) -> None:
+        ends = {domain for channel in self.channels.values() for domain in self.network.domains(channel)}
+        if (others := ends - {self.name}) != self.peers.keys():
+            self.peers = {other: self.peers.get(other, Peer()) for other in sorted(others)}
+            self._orders.append(Follow(tuple(self.peers)))

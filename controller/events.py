@@ -7,12 +7,14 @@ it carry out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from controller.pipeline import Entry
+from controller.model import Channel
+from controller.pipeline import Entry, Group, Meter
 from controller.reports import EndReport
+from controller.shim_terms import Settings
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,37 @@ class QueueCount:
     queue_id: int
     traffic: Traffic
     errors: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a switch has, in its own words: the flows that bear our mark by cookie, all groups and meters by number.
+
+    A group that is none of ours is None. `closed_ports` are those that nothing leaves by.
+    """
+
+    flows: Mapping[int, Traffic] = field(default_factory=dict)
+    groups: Mapping[int, Group | None] = field(default_factory=dict)
+    meters: Mapping[int, Meter | None] = field(default_factory=dict)
+    closed_ports: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class ChannelsTold:
+    """When the channel store has told which channels are wanted now: all that have to do with the domain.
+
+    Shims forgive `jitter_ns` beyond a channel's contract (see `controller.tolerance`); None: nothing.
+    """
+
+    channels: Mapping[str, Channel]
+    jitter_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class StoreGone:
+    """When the channel store does not answer, or no more."""
+
+    why: str
 
 
 @dataclass(frozen=True)
@@ -69,11 +102,11 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class FlowsReported:
-    """In answer to AskFlows: all flows of a bridge that bear our mark, by cookie."""
+class ContentsReported:
+    """In answer to AskContents."""
 
     bridge: str
-    flows: Mapping[int, Traffic]
+    contents: Contents
 
 
 @dataclass(frozen=True)
@@ -120,7 +153,9 @@ class PortReported:
 
 @dataclass(frozen=True)
 class ShimReady:
-    """When the domain's shim has taken its settings and channel table."""
+    """When the domain's shim has taken the settings of this `revision`."""
+
+    revision: int
 
 
 @dataclass(frozen=True)
@@ -168,11 +203,13 @@ class Tick:
 
 
 Event = (
-    SwitchConnected
+    ChannelsTold
+    | StoreGone
+    | SwitchConnected
     | SwitchGone
     | Confirmed
     | Refused
-    | FlowsReported
+    | ContentsReported
     | QueuesReported
     | MetersReported
     | PortReported
@@ -197,7 +234,7 @@ class Send:
 
 
 @dataclass(frozen=True)
-class AskFlows:
+class AskContents:
     bridge: str
 
 
@@ -217,6 +254,28 @@ class AskShim:
 
 
 @dataclass(frozen=True)
+class SetShim:
+    """Have the shim take `settings`; it is answered by ShimReady of the same revision."""
+
+    revision: int
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class SetQueues:
+    """Have the queues of the domain's switches follow these channels."""
+
+    channels: Mapping[str, Channel]
+
+
+@dataclass(frozen=True)
+class Follow:
+    """Hear from the controllers of these domains, and of no others."""
+
+    domains: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Tell:
     """Write `what` into the log: trouble, or the end of it."""
 
@@ -224,4 +283,4 @@ class Tell:
     is_trouble: bool
 
 
-Command = Send | AskFlows | AskQueues | AskMeters | AskShim | Tell
+Command = Send | AskContents | AskQueues | AskMeters | AskShim | SetShim | SetQueues | Follow | Tell

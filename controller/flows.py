@@ -11,7 +11,7 @@ from ipaddress import IPv6Address
 from itertools import product
 
 from controller.labels import TTL_CHANNEL, TTL_RELATIVE, relative_deadline_label
-from controller.model import Bypass, Channel, Hypervisor, IpAddress, Network, Protocol, Scheduler, Vm
+from controller.model import Bypass, Channel, Excess, Hypervisor, IpAddress, Network, Protocol, Scheduler, Vm
 from controller.pipeline import (
     CLASSIFY,
     ETH_ARP,
@@ -82,7 +82,7 @@ def talker_entries(network: Network, channel: Channel) -> tuple[Entry, ...]:
         labels = _label(channel) if _is_labelled(network, channel) else ()
         queue = SetQueue(channel.deadline_class.queue_id)
         actions = (*_mark(channel), *labels, queue, _to_uplink(network, hypervisor, channel))
-    meters = _meters(network, channel)
+    meters = _meters(channel)
     flows = (
         FlowEntry(
             CLASSIFY,
@@ -119,13 +119,12 @@ def link_local(mac: str) -> IPv6Address:
     return IPv6Address((0xFE80 << 112) | (int(f"{high}fffe{low}", 16) ^ (2 << 56)))
 
 
-def _meters(network: Network, channel: Channel) -> tuple[Meter, ...]:
-    """None, or the one that holds the channel to its rate and burst."""
-    meter_id = network.meter_ids.get(channel.name)
-    if meter_id is None:
+def _meters(channel: Channel) -> tuple[Meter, ...]:
+    """None, or the one that holds the channel to its rate and burst. Its number is the channel's label."""
+    if channel.excess is not Excess.DROP:
         return ()
     rate_bps = -(-channel.rate_bps * channel.frame_bytes // channel.packet_bytes)
-    return (Meter(meter_id, -(-rate_bps // 1000), -(-8 * channel.wire_burst_bytes // 1000)),)
+    return (Meter(channel.label, -(-rate_bps // 1000), -(-8 * channel.wire_burst_bytes // 1000)),)
 
 
 def _is_labelled(network: Network, channel: Channel) -> bool:

@@ -7,19 +7,34 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Protocol
 
-from controller import app, rest, shim_link
+from controller import app, rest
 from controller.domain import Domain
 from controller.errors import CannotRun
-from controller.events import AskFlows, AskMeters, AskQueues, AskShim, Command, Event, Send, Tell
+from controller.events import (
+    AskContents,
+    AskMeters,
+    AskQueues,
+    AskShim,
+    ChannelsTold,
+    Command,
+    Event,
+    Follow,
+    Send,
+    SetQueues,
+    SetShim,
+    Tell,
+)
 from controller.loop import DomainLoop
-from controller.model import Endpoint, Network
-from controller.peers import PeerLink
+from controller.model import Channel, Endpoint, Network
+from controller.peers import Peers
 from controller.runtime import shim_socket
 from controller.shim_link import ShimLink
 from controller.switches import Switches
+from controller.tolerance import leniency_ns
 
 LOG = logging.getLogger(__name__)
 BACKLOG = 64
@@ -27,21 +42,25 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Post = Callable[[Event], None]
 
 
-def run(network: Network, name: str, on_ready: Callable[[], None], on_start: Callable[[Post], None]) -> None:
-    """Run the controller of the domain `name` until SIGINT or SIGTERM; `on_ready` when it listens. Raises CannotRun.
+class Queues(Protocol):
+    """What keeps the queues of the domain's switches."""
 
-    `on_start` may start more threads that tell the domain of events.
-    """
+    def start(self) -> None: ...
+    def set_channels(self, channels: Mapping[str, Channel]) -> None: ...
+
+
+def run(network: Network, name: str, on_ready: Callable[[], None], make_queues: Callable[[Post], Queues]) -> None:
+    """Run the controller of the domain `name` until SIGINT or SIGTERM; `on_ready` when it listens. Raises CannotRun."""
     endpoint = network.hypervisors[name].controller
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     openflow_listener = _listener(endpoint, endpoint.openflow_port, "OpenFlow")
     rest_listener = _listener(endpoint, endpoint.rest_port, "REST")
-    controller = Controller(Domain(network, name))
+    controller = Controller(Domain(network, name), make_queues)
     server = rest.RestServer(rest.api(controller.loop, endpoint), rest_listener)
     controller.start()
+    controller.loop.post(ChannelsTold(network.channels, leniency_ns(network)))
     app.start(controller.switches)
     app.listen(openflow_listener)
-    on_start(controller.loop.post)
     server.start()
     on_ready()
     signal.sigwait(SIGNALS)
@@ -51,32 +70,34 @@ def run(network: Network, name: str, on_ready: Callable[[], None], on_start: Cal
 class Controller:
     """A domain with the threads around it."""
 
-    def __init__(self, domain: Domain) -> None:
+    def __init__(self, domain: Domain, make_queues: Callable[[Post], Queues]) -> None:
         network, name = domain.network, domain.name
         self.loop = DomainLoop(domain, self._perform)
         self.switches = Switches(network, name, self.loop.post)
-        urls = {peer: network.hypervisors[peer].controller.rest_url for peer in domain.peers}
-        self._peers = [PeerLink(peer, url, self.loop.post) for peer, url in urls.items()]
-        self._shim: ShimLink | None = None
-        if domain.has_shim:
-            self._shim = ShimLink(shim_socket(name), shim_link.settings(network, name), self.loop.post)
+        self._queues = make_queues(self.loop.post)
+        urls = {domain: hypervisor.controller.rest_url for domain, hypervisor in network.hypervisors.items()}
+        self._peers = Peers(urls, self.loop.post)
+        self._shim = ShimLink(shim_socket(name), self.loop.post)
 
     def start(self) -> None:
         self.loop.start()
-        for peer in self._peers:
-            peer.start()
-        if self._shim is not None:
-            self._shim.start()
+        self._shim.start()
+        self._queues.start()
 
     def _perform(self, command: Command) -> None:
         match command:
-            case Send() | AskFlows() | AskQueues() | AskMeters():
+            case Send() | AskContents() | AskQueues() | AskMeters():
                 self.switches.order(command)
+            case SetShim(revision, settings):
+                self._shim.set(revision, settings)
             case AskShim():
-                assert self._shim is not None, "only a shim that is ready is asked"
                 self._shim.ask()
-            case Tell():
-                LOG.log(logging.WARNING if command.is_trouble else logging.INFO, "%s", command.what)
+            case SetQueues(channels):
+                self._queues.set_channels(channels)
+            case Follow(domains):
+                self._peers.follow(domains)
+            case Tell(what, is_trouble):
+                LOG.log(logging.WARNING if is_trouble else logging.INFO, "%s", what)
 
 
 def end_process() -> None:

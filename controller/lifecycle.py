@@ -28,6 +28,8 @@ class State(StrEnum):
 class Step(StrEnum):
     """What can happen to an installation."""
 
+    FOUND = "found"
+    """The switch has all of its entries already."""
     SENT = "sent"
     """Its entries are on their way to the switch."""
     CONFIRMED = "confirmed"
@@ -41,6 +43,7 @@ class Step(StrEnum):
 
 
 TRANSITIONS: Mapping[tuple[State, Step], State] = {
+    (State.WAITING, Step.FOUND): State.INSTALLED,
     (State.WAITING, Step.SENT): State.INSTALLING,
     (State.WAITING, Step.LOST): State.WAITING,
     (State.INSTALLING, Step.CONFIRMED): State.INSTALLED,

@@ -6,7 +6,6 @@ sizes bytes (`_bytes`). Mappings keep the order of the file. Build a Network wit
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -272,17 +271,6 @@ class Network:
     def domains(self, channel: Channel) -> tuple[str, ...]:
         """The talker's and the listener's, those that there are; twice the same for a local channel."""
         return tuple(filter(None, (self.talker_domain(channel), self.listener_domain(channel))))
-
-    @cached_property
-    def meter_ids(self) -> Mapping[str, int]:
-        """By the channels whose excess is dropped, the number of the meter; each talker's switch counts from 1."""
-        counts: Counter[str] = Counter()
-        ids = {}
-        for channel in self.channels.values():
-            if channel.excess is Excess.DROP:
-                counts[self.talker_domain(channel)] += 1
-                ids[channel.name] = counts[self.talker_domain(channel)]
-        return ids
 
     def is_scheduled(self, channel: Channel) -> bool:
         """Neither end's uplink is first in, first out: such a baseline has neither labels nor channel flows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from controller.events import QueueCount, Traffic
@@ -11,12 +11,16 @@ from controller.pipeline import (
     COOKIE_MARK,
     COOKIE_MARK_MASK,
     ETH_MPLS,
+    LISTENER,
     Action,
+    Bucket,
     ClosedPort,
     Entry,
     FailoverGroup,
     FlowEntry,
+    Group,
     Meter,
+    MeterWithdrawal,
     Output,
     PopMpls,
     PushMpls,
@@ -62,9 +66,11 @@ def barrier(datapath: Datapath) -> Message:
     return parser.OFPBarrierRequest(datapath)
 
 
-def flows_question(datapath: Datapath) -> Message:
-    """Asks for all flows that bear our mark."""
-    return parser.OFPFlowStatsRequest(datapath, cookie=COOKIE_MARK, cookie_mask=COOKIE_MARK_MASK)
+def contents_questions(datapath: Datapath) -> Iterator[Message]:
+    """Ask for all groups, all meters, and last for all flows that bear our mark."""
+    yield parser.OFPGroupDescStatsRequest(datapath)
+    yield parser.OFPMeterConfigStatsRequest(datapath)
+    yield parser.OFPFlowStatsRequest(datapath, cookie=COOKIE_MARK, cookie_mask=COOKIE_MARK_MASK)
 
 
 def meters_question(datapath: Datapath) -> Message:
@@ -84,6 +90,16 @@ def flows_answer(body: Iterable[Any]) -> dict[int, Traffic]:
     return flows
 
 
+def groups_answer(body: Iterable[Any]) -> dict[int, Group | None]:
+    """By number; None for a group that is none of ours."""
+    return {group.group_id: _group(group) for group in body}
+
+
+def meter_settings_answer(body: Iterable[Any]) -> dict[int, Meter | None]:
+    """By number; None for a meter that is none of ours."""
+    return {meter.meter_id: _meter_settings(meter) for meter in body}
+
+
 def queues_answer(body: Iterable[Any]) -> tuple[QueueCount, ...]:
     return tuple(
         QueueCount(queue.port_no, queue.queue_id, Traffic(queue.tx_packets, queue.tx_bytes), queue.tx_errors)
@@ -101,6 +117,17 @@ def ports_down(datapath: Datapath) -> set[int]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # os-ken warns that it does not follow changes; `app` does
         return {number for number, port in datapath.ports.items() if is_down(port)}
+
+
+def closed_ports(datapath: Datapath) -> set[int]:
+    """The ports that nothing left by when the switch connected."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # os-ken warns that it does not follow changes; `app` does
+        return {number for number, port in datapath.ports.items() if is_closed(port)}
+
+
+def is_closed(port: Any) -> bool:
+    return bool(port.config & ofp.OFPPC_NO_FWD)
 
 
 def is_down(port: Any) -> bool:
@@ -142,9 +169,13 @@ def _actions(actions: Iterable[Action]) -> list[Any]:
 
 def _meter(datapath: Datapath, entry: Meter, command: int) -> Message:
     """To add one that is there is an error, and so is to change one that is not."""
-    flags = ofp.OFPMF_KBPS | ofp.OFPMF_BURST | ofp.OFPMF_STATS
     band = parser.OFPMeterBandDrop(rate=entry.rate_kbps, burst_size=entry.burst_kbits)
-    return parser.OFPMeterMod(datapath, command, flags, entry.meter_id, [band])
+    return parser.OFPMeterMod(datapath, command, _METER_FLAGS, entry.meter_id, [band])
+
+
+def _meter_settings(found: Any) -> Meter | None:
+    is_ours = found.flags == _METER_FLAGS and [type(band) for band in found.bands] == [parser.OFPMeterBandDrop]
+    return Meter(found.meter_id, found.bands[0].rate, found.bands[0].burst_size) if is_ours else None
 
 
 def _failover_group(datapath: Datapath, entry: FailoverGroup) -> Message:
@@ -164,6 +195,24 @@ def _reparse_group(datapath: Datapath, entry: ReparseGroup) -> Message:
     resubmit = parser.NXActionResubmitTable(ofp.OFPP_IN_PORT & 0xFFFF, entry.table.number)
     bucket = parser.OFPBucket(1, ofp.OFPP_ANY, ofp.OFPG_ANY, [resubmit])
     return parser.OFPGroupMod(datapath, GROUP_ADD_OR_MODIFY, ofp.OFPGT_SELECT, entry.group_id, [bucket])
+
+
+def _group(found: Any) -> Group | None:
+    """A group as the switch describes it."""
+    try:
+        if found.type == ofp.OFPGT_FF:
+            return FailoverGroup(found.group_id, tuple(map(_failover_bucket, found.buckets)))
+        ((resubmit,),) = (bucket.actions for bucket in found.buckets)
+        return (
+            ReparseGroup(found.group_id, _REPARSE_TABLES[resubmit.table_id]) if found.type == ofp.OFPGT_SELECT else None
+        )
+    except (AttributeError, KeyError, ValueError):  # other actions than ours
+        return None
+
+
+def _failover_bucket(bucket: Any) -> Bucket:
+    *pops, output = bucket.actions
+    return Bucket(bucket.watch_port, output.port, tuple(PopMpls(pop.ethertype) for pop in pops))
 
 
 def _closed_port(datapath: Datapath, entry: ClosedPort) -> Message:
@@ -188,12 +237,20 @@ def _withdrawal(datapath: Datapath, entry: Withdrawal) -> Message:
     )
 
 
+def _meter_withdrawal(datapath: Datapath, entry: MeterWithdrawal) -> Message:
+    return parser.OFPMeterMod(datapath, ofp.OFPMC_DELETE, 0, entry.meter_id)
+
+
+_METER_FLAGS: int = ofp.OFPMF_KBPS | ofp.OFPMF_BURST | ofp.OFPMF_STATS
+_REPARSE_TABLES = {LISTENER.number: LISTENER}
+
 _BUILDERS: Mapping[type[Any], Callable[[Datapath, Any], Message]] = {
     FlowEntry: _flow,
     FailoverGroup: _failover_group,
     ReparseGroup: _reparse_group,
     ClosedPort: _closed_port,
     Withdrawal: _withdrawal,
+    MeterWithdrawal: _meter_withdrawal,
 }
 
 _ACTIONS: Mapping[type[Action], Callable[[Any], Any]] = {

@@ -5,91 +5,171 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from controller.events import Proof, QueueCount, Traffic
+from controller.events import Contents, Proof, QueueCount, Traffic
 from controller.lifecycle import Installation, State
 from controller.model import Channel
-from controller.pipeline import Entry, FlowEntry, Meter, Purpose, purpose_and_subject
+from controller.pipeline import (
+    Entry,
+    FlowEntry,
+    Meter,
+    MeterWithdrawal,
+    Purpose,
+    Withdrawal,
+    purpose_and_subject,
+)
+from controller.reconcile import channel_end, missing, unwanted
 from controller.reports import EndReport, Role
+from controller.units import NS_PER_S
+
+GRACE_NS = NS_PER_S
+"""So long a listener's flow outlives its channel, for the packets that are under way."""
 
 
 @dataclass
 class End(Installation):
-    """The end of `channel` in this domain. A channel within the domain is installed as a whole at its talker."""
+    """The end of `channel` in this domain. A channel within the domain is installed as a whole at its talker.
+
+    It may be installed once the shim has taken the settings of `shim_revision`.
+    """
 
     channel: Channel
     role: Role
+    shim_revision: int = 0
+
+    @property
+    def has_meter(self) -> bool:
+        return any(isinstance(entry, Meter) for entry in self.entries)
 
 
 @dataclass
 class Bridge:
-    """A switch of the domain and all that is to be installed on it.
+    """A switch of the domain and all that is to be installed on it. `set_ends` says which ends of channels.
 
-    `flows` and `queues` are the switch's own last words; it is known once it has told its flows. `proofs` are by port
-    number and queue id.
+    `contents` and `queues` are the switch's own last words; it is known once it has told its contents. `meters` are
+    the packets that each has dropped; `proofs` are by port number and queue id. `withdrawals` are to be sent next.
     """
 
     name: str
     base: Installation
-    ends: tuple[End, ...]
+    ends: tuple[End, ...] = ()
     is_connected: bool = False
     is_known: bool = False
-    flows: Mapping[int, Traffic] = field(default_factory=dict)
+    contents: Contents = field(default_factory=Contents)
     queues: tuple[QueueCount, ...] = ()
     meters: Mapping[int, int] = field(default_factory=dict)
     proofs: Mapping[tuple[int, int], Proof] = field(default_factory=dict)
+    withdrawals: list[Entry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.installations: tuple[Installation, ...] = (self.base, *self.ends)
-        entries = (entry for installation in self.installations for entry in installation.entries)
-        self._wanted = {entry.cookie for entry in entries if isinstance(entry, FlowEntry)}
+        self._carried: dict[int, Traffic] = {}
+        self._ended_ns: dict[int, int] = {}
+        self._are_ends_told = False
+        self._index()
+
+    @property
+    def installations(self) -> tuple[Installation, ...]:
+        return (self.base, *self.ends)
 
     @property
     def obstacle(self) -> str:
         """Why it cannot be told anything yet; empty when it can."""
         if not self.is_connected:
             return f"the switch {self.name} is not connected"
-        return "" if self.is_known else f"the switch {self.name} has not told its flows yet"
-
-    def unwanted_cookies(self) -> list[int]:
-        """Flows that bear our mark and that nobody wants: an earlier run's, or a changed file's."""
-        return sorted(self.flows.keys() - self._wanted)
-
-    def missing(self, installation: Installation) -> Iterator[Entry]:
-        """What the bridge does not have, as far as it has told. Only flows are told, so the rest is sent each time."""
-        for entry in installation.entries:
-            if not isinstance(entry, FlowEntry) or entry.cookie not in self.flows:
-                yield entry
-
-    def has_lost(self, installation: Installation) -> bool:
-        """Whether flows that it had confirmed are no longer there."""
-        flows = (entry for entry in installation.entries if isinstance(entry, FlowEntry))
-        return installation.state is State.INSTALLED and any(entry.cookie not in self.flows for entry in flows)
+        return "" if self.is_known else f"the switch {self.name} has not told what it has yet"
 
     @property
     def has_meters(self) -> bool:
-        return any(isinstance(entry, Meter) for installation in self.ends for entry in installation.entries)
+        return any(end.has_meter for end in self.ends)
+
+    def set_ends(self, ends: Iterable[End], now_ns: int) -> None:
+        """From now on `ends` are wanted and no others."""
+        former = self._by_label
+        self.ends, self._are_ends_told = tuple(ends), True
+        self._index()
+        recent = {label: at_ns for label, at_ns in self._ended_ns.items() if now_ns - at_ns < GRACE_NS}
+        self._ended_ns = recent | dict.fromkeys(former.keys() - self._by_label.keys(), now_ns)
+
+    def take(self, contents: Contents, now_ns: int) -> None:
+        """Note what the switch says that it has. Counts of flows that began anew go on from where they were."""
+        for cookie, traffic in self.contents.flows.items():
+            if cookie in self._wanted and contents.flows.get(cookie, Traffic()).packets < traffic.packets:
+                self._carried[cookie] = self._carried.get(cookie, Traffic()) + traffic
+        self.contents, self.is_known = contents, True
+        self.withdrawals = unwanted(contents, lambda cookie: self._keeps(cookie, now_ns), self._keeps_meter)
+
+    def missing(self, installation: Installation) -> tuple[Entry, ...]:
+        """What of `installation` the bridge does not have, as far as it has told."""
+        return tuple(missing(installation.entries, self.contents))
+
+    def has_lost(self, installation: Installation) -> bool:
+        """Whether entries that it had confirmed are no longer there."""
+        return installation.state is State.INSTALLED and any(missing(installation.entries, self.contents))
+
+    def forget(self, sent: Iterable[Entry]) -> None:
+        """Take from `contents`, and from what is to be withdrawn, what the switch no longer has once it has `sent`."""
+        sent = list(sent)
+        cookies = {entry.cookie for entry in sent if isinstance(entry, Withdrawal)}
+        meters = {entry.meter_id for entry in sent if isinstance(entry, MeterWithdrawal)}
+        replaced = {channel_end(entry.cookie) for entry in sent if isinstance(entry, FlowEntry)} - {None}
+        cookies |= {cookie for cookie in self.contents.flows.keys() - self._wanted if channel_end(cookie) in replaced}
+        self.contents = replace(
+            self.contents,
+            flows={cookie: traffic for cookie, traffic in self.contents.flows.items() if cookie not in cookies},
+            meters={number: meter for number, meter in self.contents.meters.items() if number not in meters},
+        )
+        self.withdrawals = []
+
+    def labels(self) -> set[int]:
+        """Of the channels whose flows it has."""
+        return {found[1] for cookie in self.contents.flows if (found := channel_end(cookie))}
 
     def traffic(self) -> Mapping[tuple[Purpose, int], Traffic]:
         """What its flows have counted, by purpose and subject."""
         total: dict[tuple[Purpose, int], Traffic] = {}
-        for cookie in self.flows.keys() & self._wanted:
-            key = purpose_and_subject(cookie)
-            total[key] = total.get(key, Traffic()) + self.flows[cookie]
+        for counts in (self.contents.flows, self._carried):
+            for cookie in counts.keys() & self._wanted:
+                key = purpose_and_subject(cookie)
+                total[key] = total.get(key, Traffic()) + counts[cookie]
         return total
+
+    def _index(self) -> None:
+        entries = (entry for installation in self.installations for entry in installation.entries)
+        self._wanted = {entry.cookie for entry in entries if isinstance(entry, FlowEntry)}
+        self._by_label = {end.channel.label: end for end in self.ends}
+        self._carried = {cookie: self._carried[cookie] for cookie in self._carried.keys() & self._wanted}
+
+    def _keeps(self, cookie: int, now_ns: int) -> bool:
+        """Whether a flow stays: it is wanted, or what takes its place is not installed yet."""
+        if cookie in self._wanted:
+            return True
+        found = channel_end(cookie)
+        if found is None:
+            return self.base.state is not State.INSTALLED
+        purpose, label = found
+        if label in self._by_label:
+            return self._by_label[label].state is not State.INSTALLED
+        is_fading = purpose is Purpose.LISTENER and now_ns - self._ended_ns.get(label, now_ns - GRACE_NS) < GRACE_NS
+        return is_fading or not self._are_ends_told
+
+    def _keeps_meter(self, label: int) -> bool:
+        end = self._by_label.get(label)
+        return not self._are_ends_told if end is None else end.has_meter or end.state is not State.INSTALLED
 
 
 @dataclass
 class Shim:
     """The domain's shim: whether it answers (`why` not), and whether packets go past it, as the switch sees it.
 
-    `since_ns` is when it began to work, or ceased to; `statistics` are its last ones.
+    It has taken the settings of `revision`. `since_ns` is when it began to work, or ceased to; `statistics` are its
+    last ones.
     """
 
     is_ready: bool = False
+    revision: int = 0
     why: str = "has not answered yet"
     is_bypassed: bool = False
     since_ns: int = 0

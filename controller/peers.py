@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 import httpx
 from pydantic import ValidationError
@@ -22,22 +21,45 @@ TIMEOUT_S = 2.0
 ENDS = "/v1/ends"
 
 
+class Peers:
+    """Those that are followed, of all controllers: `urls` says where each domain's answers. One thread at a time."""
+
+    def __init__(self, urls: Mapping[str, str], post: Callable[[Event], None]) -> None:
+        self._urls = urls
+        self._post = post
+        self._links: dict[str, PeerLink] = {}
+
+    def follow(self, domains: Iterable[str]) -> None:
+        """Hear from the controllers of `domains` from now on, and of no others."""
+        wanted = set(domains)
+        for domain in self._links.keys() - wanted:
+            self._links.pop(domain).stop()
+        for domain in sorted(wanted - self._links.keys()):
+            self._links[domain] = PeerLink(domain, self._urls[domain], self._post)
+            self._links[domain].start()
+
+
 class PeerLink:
-    """Asks the controller of `domain` at `rest_url`, from `start` on for as long as the process lives."""
+    """Asks the controller of `domain` at `rest_url`, from `start` to `stop`."""
 
     def __init__(self, domain: str, rest_url: str, post: Callable[[Event], None]) -> None:
         self._domain = domain
         self._client = httpx.Client(base_url=rest_url, timeout=TIMEOUT_S, trust_env=False)
         self._post = post
+        self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"peer {domain}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
+    def stop(self) -> None:
+        """Ask no more. Does not wait; one last word may still come."""
+        self._is_stopping.set()
+
     def _run(self) -> None:
-        while True:
+        while not self._is_stopping.is_set():
             self._post(self._hear())
-            time.sleep(POLL_S)
+            self._is_stopping.wait(POLL_S)
 
     def _hear(self) -> Event:
         try:

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 ETH_IPV4 = 0x0800
 ETH_ARP = 0x0806
@@ -215,7 +216,7 @@ class FlowEntry:
         _refuse_unless(self.goto is None or self.goto in self.table.next_tables, self, "goes to a table out of order")
         _refuse_unless(all(map(self._is_meaningful, self.match)), self, "matches a field without its prerequisite")
 
-    @property
+    @cached_property
     def cookie(self) -> int:
         """Mark (16 bits), purpose (8), subject (20) and a digest (20) that changes with anything in the entry."""
         goto = self.goto and self.goto.name
@@ -291,7 +292,15 @@ class Withdrawal:
     cookie: int
 
 
-Entry = FlowEntry | FailoverGroup | ReparseGroup | Meter | ClosedPort | Withdrawal
+@dataclass(frozen=True)
+class MeterWithdrawal:
+    """The meter goes, and with it the flows that it polices."""
+
+    meter_id: int
+
+
+Group = FailoverGroup | ReparseGroup
+Entry = FlowEntry | Group | Meter | ClosedPort | Withdrawal | MeterWithdrawal
 
 
 def is_ours(cookie: int) -> bool:

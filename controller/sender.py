@@ -15,12 +15,13 @@ from typing import Any
 
 from controller import openflow
 from controller.events import (
-    AskFlows,
+    AskContents,
     AskMeters,
     AskQueues,
     Confirmed,
+    Contents,
+    ContentsReported,
     Event,
-    FlowsReported,
     MetersReported,
     PortReported,
     QueuesReported,
@@ -28,13 +29,13 @@ from controller.events import (
     Send,
     Traffic,
 )
-from controller.pipeline import Entry
+from controller.pipeline import Entry, Group, Meter
 
 LOG = logging.getLogger(__name__)
 BARRIER_TIMEOUT_S = 5.0
 ORDERS_MAX = 1000
 
-Order = Send | AskFlows | AskQueues | AskMeters
+Order = Send | AskContents | AskQueues | AskMeters
 
 
 class Sender:
@@ -50,6 +51,9 @@ class Sender:
         self._awaited = (0, threading.Event())
         self._is_stopped = False
         self._flows: dict[int, Traffic] = {}
+        self._groups: dict[int, Group | None] = {}
+        self._meters: dict[int, Meter | None] = {}
+        self._closed_ports = openflow.closed_ports(datapath)
         self._thread = threading.Thread(target=self._run, name=f"sender of {bridge}", daemon=True)
         self._thread.start()
 
@@ -79,12 +83,20 @@ class Sender:
         elif (entry := self._entries[xid]) is not None:
             self._refusals.append((entry, why))
 
+    def on_groups(self, multipart: Any) -> None:
+        self._groups |= openflow.groups_answer(multipart.body)
+
+    def on_meter_settings(self, multipart: Any) -> None:
+        self._meters |= openflow.meter_settings_answer(multipart.body)
+
     def on_flows(self, multipart: Any) -> None:
+        """The last of the answers to AskContents, and its parts."""
         for cookie, traffic in openflow.flows_answer(multipart.body).items():
             self._flows[cookie] = self._flows.get(cookie, Traffic()) + traffic
         if openflow.is_last_part(multipart):
-            flows, self._flows = self._flows, {}
-            self._post(FlowsReported(self.bridge, flows))
+            contents = Contents(self._flows, self._groups, self._meters, frozenset(self._closed_ports))
+            self._flows, self._groups, self._meters = {}, {}, {}
+            self._post(ContentsReported(self.bridge, contents))
 
     def on_queues(self, multipart: Any) -> None:
         self._post(QueuesReported(self.bridge, openflow.queues_answer(multipart.body)))
@@ -93,6 +105,7 @@ class Sender:
         self._post(MetersReported(self.bridge, openflow.meters_answer(multipart.body)))
 
     def on_port(self, port: Any) -> None:
+        (self._closed_ports.add if openflow.is_closed(port) else self._closed_ports.discard)(port.port_no)
         self._post(PortReported(self.bridge, port.port_no, not openflow.is_down(port)))
 
     def _run(self) -> None:
@@ -100,8 +113,9 @@ class Sender:
             match order:
                 case Send():
                     self._send(order)
-                case AskFlows():
-                    self.datapath.send_msg(openflow.flows_question(self.datapath))
+                case AskContents():
+                    for question in openflow.contents_questions(self.datapath):
+                        self.datapath.send_msg(question)
                 case AskQueues():
                     self.datapath.send_msg(openflow.queues_question(self.datapath))
                 case AskMeters():

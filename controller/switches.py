@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from controller import openflow
-from controller.events import AskFlows, AskMeters, AskQueues, Event, PortReported, Send, SwitchConnected, SwitchGone
+from controller.events import AskContents, AskMeters, AskQueues, Event, PortReported, Send, SwitchConnected, SwitchGone
 from controller.model import Network
 from controller.sender import Sender
 
@@ -59,7 +59,7 @@ class Switches:
         with self._lock:
             return next((sender for sender in self._senders.values() if sender.datapath is datapath), None)
 
-    def order(self, order: Send | AskFlows | AskQueues | AskMeters) -> None:
+    def order(self, order: Send | AskContents | AskQueues | AskMeters) -> None:
         """Have the switch's sender carry out `order`; without a connection it is dropped, for it is sent anew then."""
         with self._lock:
             sender = self._senders.get(order.bridge)

@@ -21,10 +21,14 @@ HEADROOM = 20
 JITTERS_NS = tuple(jitter_ms * NS_PER_MS for jitter_ms in (50, 20, 10, 5, 2, 1, 0))
 
 
-def tolerant(network: Network) -> Network:
-    """A copy with contracts as large as they can be while all deadlines are kept; `network` if there is no room."""
-    copies = (enlarged(network, jitter_ns) for jitter_ns in JITTERS_NS)
-    return next((copy for copy in copies if not Guarantees(copy).refusals), network)
+def leniency_ns(network: Network) -> int | None:
+    """The most jitter that can be forgiven while all deadlines are kept; None if there is no room for any leniency."""
+    return next((jitter_ns for jitter_ns in JITTERS_NS if not Guarantees(enlarged(network, jitter_ns)).refusals), None)
+
+
+def lenient(network: Network, jitter_ns: int | None) -> Network:
+    """A copy with the contracts that shims hold channels to; `jitter_ns` is what `leniency_ns` has found."""
+    return network if jitter_ns is None else enlarged(network, jitter_ns)
 
 
 def enlarged(network: Network, jitter_ns: int) -> Network:

@@ -12,7 +12,7 @@ from controller.labels import relative_deadline_label
 from controller.lifecycle import State, standing
 from controller.model import Channel, DeadlineClass, Network, SwitchKind
 from controller.parts import Bridge, End, Miss
-from controller.pipeline import Meter, Purpose
+from controller.pipeline import Purpose
 from controller.reports import EndReport, EndReports, Excess, Role, Summary
 from controller.resources import (
     ChannelView,
@@ -148,6 +148,8 @@ def health(domain: Domain) -> HealthView:
     ]
     if domain.has_shim and domain.shim.trouble:
         problems.append(f"the shim of {domain.name} {domain.shim.trouble}")
+    if domain.store_trouble:
+        problems.append(f"the channel store {domain.store_trouble}")
     problems += [problem for bridge in domain.bridges.values() for problem in _unproved(domain.network, bridge)]
     problems += [f"the controller of {name} {peer.why}" for name, peer in domain.peers.items() if not peer.is_reachable]
     return HealthView(domain=domain.name, is_healthy=not problems, problems=tuple(problems))
@@ -170,8 +172,7 @@ def _is_degraded(domain: Domain, end: End) -> bool:
 
 def _excess(domain: Domain, end: End, book: Mapping[str, Any]) -> Excess:
     """What the shim has counted, and what the channel's meter has dropped."""
-    meters = [entry.meter_id for entry in end.entries if isinstance(entry, Meter)]
-    metered = sum(domain.bridges[domain.name].meters.get(meter_id, 0) for meter_id in meters)
+    metered = domain.bridges[domain.name].meters.get(end.channel.label, 0) if end.has_meter else 0
     counted = {name: book.get(name, 0) for name in Excess.model_fields}
     return Excess(**{**counted, "excess_dropped": counted["excess_dropped"] + metered})
 
@@ -311,7 +312,7 @@ def _switch(network: Network, bridge: Bridge) -> SwitchView:
         is_connected=bridge.is_connected,
         state=bridge.base.state,
         why=bridge.base.why,
-        flows=len(bridge.flows),
+        flows=len(bridge.contents.flows),
         dropped=dropped,
     )
 

@@ -1,7 +1,8 @@
 """What the shim's socket speaks: newline-delimited JSON, a request in, an answer out. Opens no socket.
 
 `{"id": 7, "op": "statistics"}` is answered by `{"id": 7, "ok": true, ...}` or `{"id": 7, "ok": false, "error": "..."}`.
-After `subscribe` the other side is sent events too: `{"event": "misses", "misses": [...]}`.
+After `subscribe` the other side is sent events too: `{"event": "misses", "misses": [...]}`. `ready` says that the
+settings are complete: until the first one, packets go past a shim that holds a liveness TAP.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Target(Protocol):
     def configure(self, rate_bps: int, be_slack_ns: int) -> None: ...
     def set_channels(self, channels: Mapping[int, Terms]) -> None: ...
     def remove_channels(self, labels: Iterable[int]) -> None: ...
+    def ready(self) -> None: ...
     def statistics(self, labels: Iterable[int]) -> Json: ...
 
 
@@ -49,8 +51,10 @@ class Session:
         self._operations = {
             "configure": self._configure,
             "channels": self._channels,
+            "labels": self._tell_labels,
             "statistics": self._statistics,
             "subscribe": self._subscribe,
+            "ready": self._ready,
         }
 
     def answer(self, line: bytes) -> bytes:
@@ -84,6 +88,9 @@ class Session:
         self._target.set_channels(wanted)
         return {"count": len(self._target.labels)}
 
+    def _tell_labels(self, _: Json) -> Json:
+        return {"labels": sorted(self._target.labels)}
+
     def _statistics(self, request: Json) -> Json:
         asked = _labels(request, "labels") if "labels" in request else self._target.labels
         return self._target.statistics(asked)
@@ -93,6 +100,10 @@ class Session:
         if topics != ["misses"]:
             raise RequestError(f"to: {topics!r} is unknown; allowed: ['misses']")
         self.wants_misses = True
+        return {}
+
+    def _ready(self, _: Json) -> Json:
+        self._target.ready()
         return {}
 
 

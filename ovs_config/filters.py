@@ -26,6 +26,9 @@ ROOT = 0x10000
 
 QDISC_TIMEOUT_S = 5
 _HANDLE_MASK = 0xFFF
+_TAKEN = (errno.EEXIST, errno.ENOSPC)
+"""The kernel's words for a handle that is in use; which of them depends on how close the two were."""
+
 
 
 @dataclass(frozen=True, order=True)
@@ -165,7 +168,7 @@ def _add(ip: IPRoute, wanted: QueueFilter) -> bool:
             keys=[wanted.mark.key(wanted.value)],
         )
     except NetlinkError as error:
-        if error.code != errno.EEXIST:
+        if error.code not in _TAKEN:
             raise
         return False
     return True

@@ -1,7 +1,9 @@
-"""Keeps the queue filters of a domain's ports: Open vSwitch drops them whenever it builds a qdisc anew.
+"""Keeps the queues of a domain's ports as its channels ask for, and their filters, which Open vSwitch drops whenever it
+builds a qdisc anew.
 
-Guarantee: adds what its plans ask for and is not there, and touches nothing else; tries the queues of a port (`probe`)
-when all its filters are there, and again after each repair. A port that is not there yet is waited for in silence.
+Guarantee: changes what differs from its plans, and nothing that others made; has a qdisc built anew that somebody has
+removed; tries the queues of a port (`probe`) when all its filters are there, and again after each repair. A port that
+is not there yet is waited for in silence.
 """
 
 from __future__ import annotations
@@ -9,17 +11,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from controller.errors import CannotRun
 from controller.events import Proof, QueuesProbed
-from controller.model import Network
+from controller.model import Channel, Network
+from controller.runtime import RUN_DIR
 from ovs_config.filters import add_possible_filters, classes_of, has_queues, missing_filters
 from ovs_config.links import index_of, is_of_another_run
+from ovs_config.openvswitch import local_db_socket
+from ovs_config.ovsdb import Ovsdb, apply_queues, connect, rebuild_queues
 from ovs_config.plan import BridgePlan, DatapathType, PortPlan, plan_bridge
 from ovs_config.probe import probe_port
 
@@ -38,50 +44,92 @@ class Standing(StrEnum):
     COMPLETE = "queues and filters"
 
 
-def start(network: Network, domain: str, post: Post) -> None:
-    """Keep the filters of `domain` in a thread of its own, for good; `post` hears what the queues are worth."""
+class QueueKeeper:
+    """Keeps the queues of `domain` in a thread of its own, for good; `post` hears what they are worth.
 
-    def run() -> None:
-        plans = [plan_bridge(network, bridge, DatapathType.NETDEV) for bridge in network.bridges_of(domain)]
-        keepers = [Keeper(plan, post) for plan in plans]
+    It does nothing before it has been told the channels.
+    """
+
+    def __init__(self, network: Network, domain: str, post: Post) -> None:
+        self._network = network
+        self._keepers = [Keeper(bridge, post) for bridge in network.bridges_of(domain)]
+        self._channels: Mapping[str, Channel] | None = None
+        self._word = threading.Event()
+        self._trouble = ""
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="queue keeper", daemon=True).start()
+
+    def set_channels(self, channels: Mapping[str, Channel]) -> None:
+        """Have the queues follow `channels`. Any thread; returns at once."""
+        self._channels = channels
+        self._word.set()
+
+    def _run(self) -> None:
+        self._word.wait()
         while True:
-            for keeper in keepers:
-                keeper.look()
+            try:
+                with connect(local_db_socket(RUN_DIR)) as ovsdb:
+                    self._trouble = ""
+                    self._keep(ovsdb)
+            except CannotRun as error:
+                if str(error) != self._trouble:
+                    LOG.warning("the queues cannot be kept: %s", error)
+                self._trouble = str(error)
             time.sleep(PERIOD_S)
 
-    threading.Thread(target=run, name="queue keeper", daemon=True).start()
+    def _keep(self, ovsdb: Ovsdb) -> None:
+        channels = None
+        while True:
+            if channels is not self._channels:
+                channels = self._channels
+                network = replace(self._network, channels=channels or {})
+                for keeper in self._keepers:
+                    keeper.plan = plan_bridge(network, keeper.bridge, DatapathType.NETDEV)
+            for keeper in self._keepers:
+                keeper.look(ovsdb)
+            self._word.wait(PERIOD_S)
+            self._word.clear()
 
 
 class Keeper:
-    """Keeps the filters of one bridge. One thread at a time."""
+    """Keeps the queues of one bridge as `plan` says. One thread at a time."""
 
-    def __init__(self, plan: BridgePlan, post: Post) -> None:
-        self._plan = plan
+    def __init__(self, bridge: str, post: Post) -> None:
+        self.bridge = bridge
+        self.plan: BridgePlan | None = None
         self._post = post
         self._last: dict[str, Standing] = {}
         self._probed: dict[str, Standing] = {}
         self._troubles = ["", ""]
         self._told = ""
 
-    def look(self) -> None:
-        """One round: add what is missing, then try the queues of the ports that have changed."""
+    def look(self, ovsdb: Ovsdb) -> None:
+        """One round: change what differs, then try the queues of the ports that have changed."""
         trouble = ""
         try:
             with IPRoute() as ip:
-                self._look(ip)
-        except (NetlinkError, OSError) as error:
+                self._look(ip, ovsdb)
+        except (NetlinkError, OSError, CannotRun) as error:
             trouble = str(error)
         self._tell(trouble)
 
-    def _look(self, ip: IPRoute) -> None:
-        ports = [port for port in self._plan.ports if port.qos and not is_of_another_run(ip, port.interface)]
-        plan = replace(self._plan, ports=tuple(ports))
+    def _look(self, ip: IPRoute, ovsdb: Ovsdb) -> None:
+        assert self.plan is not None, "it is set before the first look"
+        ports = [port for port in self.plan.ports if port.qos and not is_of_another_run(ip, port.interface)]
+        plan = replace(self.plan, ports=tuple(ports))
         try:
-            self._repair(ip, plan)
+            self._repair(ip, ovsdb, plan)
         finally:
             self._probe(ip, plan)
 
-    def _repair(self, ip: IPRoute, plan: BridgePlan) -> None:
+    def _repair(self, ip: IPRoute, ovsdb: Ovsdb, plan: BridgePlan) -> None:
+        if changes := apply_queues(ovsdb, plan):
+            LOG.info("%s", "; ".join(changes))
+        for port in plan.ports:
+            if self._last.get(port.interface) is _standing(ip, port, False) is Standing.NO_QUEUES:
+                LOG.warning("the queues of %s are gone and are built anew", port.interface)
+                rebuild_queues(ovsdb, plan, port.interface)
         missing = missing_filters(ip, plan)
         added = add_possible_filters(ip, plan) if missing else []
         if added:
@@ -109,7 +157,7 @@ class Keeper:
         """Log what has gone wrong twice running, once."""
         self._troubles = [self._troubles[-1], trouble]
         if trouble and self._troubles[0] == trouble != self._told:
-            LOG.warning("the queue filters of %s cannot be kept: %s", self._plan.name, trouble)
+            LOG.warning("the queues of %s cannot be kept: %s", self.bridge, trouble)
             self._told = trouble
 
 

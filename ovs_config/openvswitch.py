@@ -66,8 +66,16 @@ def ensure_running(run_dir: Path) -> OpenVSwitch:
 
 def of_system() -> OpenVSwitch | None:
     """The system's Open vSwitch, if it runs. Raises CannotRun."""
-    directory = Path(os.environ.get("OVS_RUNDIR", "/var/run/openvswitch"))
+    directory = _system_directory()
     return _running(directory, private=False) if _answers(directory / "db.sock") else None
+
+
+def local_db_socket(run_dir: Path) -> str:
+    """Where the Open vSwitch of this machine answers: a private one in `run_dir`, or the system's. Raises CannotRun."""
+    for directory in (run_dir / "ovs", _system_directory()):
+        if _answers(directory / "db.sock"):
+            return f"unix:{directory}/db.sock"
+    raise CannotRun("Open vSwitch does not run", "systemctl start openvswitch-switch")
 
 
 def stop_leftover(run_dir: Path) -> bool:
@@ -77,6 +85,10 @@ def stop_leftover(run_dir: Path) -> bool:
         return False
     _end(directory)
     return True
+
+
+def _system_directory() -> Path:
+    return Path(os.environ.get("OVS_RUNDIR", "/var/run/openvswitch"))
 
 
 def _start_private(run_dir: Path) -> OpenVSwitch:

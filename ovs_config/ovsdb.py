@@ -67,6 +67,18 @@ def apply_rows(ovsdb: Ovsdb, plan: BridgePlan) -> list[str]:
     return changes
 
 
+def apply_queues(ovsdb: Ovsdb, plan: BridgePlan) -> list[str]:
+    """Make the QoS and Queue rows of the ports that there are of `plan` true. Returns what was changed."""
+    return _edit(ovsdb, lambda edit: _apply_queues(edit, plan))
+
+
+def rebuild_queues(ovsdb: Ovsdb, plan: BridgePlan, interface: str) -> None:
+    """Have Open vSwitch build the qdisc of a port of `plan` anew: it does not see that somebody has removed it."""
+    _edit(ovsdb, lambda edit: _clear_qos(edit, interface))
+    ovsdb.wait_for_vswitchd()
+    apply_queues(ovsdb, plan)
+
+
 def remove_rows(ovsdb: Ovsdb) -> list[str]:
     """Remove every row that RTvNIC made. Returns what was removed."""
     return _edit(ovsdb, _remove_tagged)
@@ -245,12 +257,30 @@ def _queue(edit: _Edit, found: Any, owner: str, name: str, queue: QueuePlan, qos
     )
 
 
+def _apply_queues(edit: _Edit, plan: BridgePlan) -> None:
+    for port in plan.ports:
+        found = edit.find("Port", port.interface)
+        if port.qos is not None and found is not None and TAG in found.external_ids:
+            edit.ensure("Port", found, f"port {port.interface}", qos=[_qos(edit, plan.name, port.interface, port.qos)])
+    _drop_unused_queues(edit, plan.name)
+
+
+def _clear_qos(edit: _Edit, interface: str) -> None:
+    port = edit.find("Port", interface)
+    if port is not None and TAG in port.external_ids:
+        edit.ensure("Port", port, f"port {interface}", qos=[])
+
+
 def _drop_unplanned(edit: _Edit, bridge: Any, owner: str) -> None:
     """Remove what an earlier plan of this bridge had and the present one has not."""
     for port in edit.tagged("Port", owner):
         if port not in edit.kept:
             port.qos = []
             edit.unlink(bridge, "ports", port, f"port {port.name}")
+    _drop_unused_queues(edit, owner)
+
+
+def _drop_unused_queues(edit: _Edit, owner: str) -> None:
     for table in ("QoS", "Queue"):
         for row in edit.tagged(table, owner):
             if row not in edit.kept:

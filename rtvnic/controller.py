@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from controller import launcher
     from controller.topology_file.load import load
     from dataplane.shim import die_with_parent
-    from ovs_config import keeper
+    from ovs_config.keeper import QueueKeeper
 
     if args.die_with_parent and not die_with_parent(parent_pid):
         return 0
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         network,
         args.domain,
         on_ready=lambda: print("ready", flush=True),
-        on_start=lambda post: keeper.start(network, args.domain, post),
+        make_queues=lambda post: QueueKeeper(network, args.domain, post),
     )
     launcher.end_process()
     return 0

@@ -2,37 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from controller.domain import Domain
 from controller.events import (
-    AskFlows,
+    AskContents,
+    ChannelsTold,
     Command,
     Confirmed,
+    Contents,
+    ContentsReported,
     Event,
-    FlowsReported,
     PeerReported,
     Send,
+    SetShim,
     ShimReady,
     SwitchConnected,
     Traffic,
 )
 from controller.lifecycle import State
 from controller.model import Network
-from controller.pipeline import FlowEntry, Purpose, purpose_and_subject
+from controller.pipeline import (
+    ClosedPort,
+    Entry,
+    FailoverGroup,
+    FlowEntry,
+    Meter,
+    MeterWithdrawal,
+    Purpose,
+    ReparseGroup,
+    Withdrawal,
+    purpose_and_subject,
+)
 from controller.reports import EndReport, Role
 
 Answer = TypeVar("Answer")
 S = 1_000_000_000
 
 
+def domain_of(network: Network, name: str) -> Domain:
+    """One that was told its channels, and of whose orders nothing has come."""
+    domain = Domain(network, name)
+    domain.handle(ChannelsTold(network.channels), 0)
+    return domain
+
+
+def contents_of(entries: Iterable[Entry], before: Contents | None = None) -> Contents:
+    """A switch's words when it has carried out `entries` and nothing has been counted yet."""
+    held = before or Contents()
+    flows, groups, meters, closed = dict(held.flows), dict(held.groups), dict(held.meters), set(held.closed_ports)
+    for entry in entries:
+        match entry:
+            case FlowEntry():
+                flows[entry.cookie] = Traffic()
+            case FailoverGroup() | ReparseGroup():
+                groups[entry.group_id] = entry
+            case Meter():
+                meters[entry.meter_id] = entry
+            case ClosedPort():
+                closed.add(entry.port)
+            case Withdrawal():
+                flows.pop(entry.cookie, None)
+            case MeterWithdrawal():
+                meters.pop(entry.meter_id, None)
+    return Contents(flows, groups, meters, frozenset(closed))
+
+
 class Driver:
-    """A domain, and the flows that its switches would have."""
+    """A domain, and what its switches would have."""
 
     def __init__(self, network: Network, name: str) -> None:
         self.domain = Domain(network, name)
-        self.flows: dict[str, dict[int, Traffic]] = {bridge: {} for bridge in self.domain.bridges}
+        self.contents = {bridge: Contents() for bridge in self.domain.bridges}
+        self.revision = 0
+        self.hear(ChannelsTold(network.channels), now_ns=0)
 
     def ask(self, question: Callable[[Domain], Answer]) -> Answer:
         """As controller.loop.DomainLoop does, in the caller's thread."""
@@ -48,25 +93,27 @@ class Driver:
     def _answers(self, command: Command) -> list[Event]:
         match command:
             case Send():
-                flows = [entry for entry in command.entries if isinstance(entry, FlowEntry)]
-                self.flows[command.bridge] |= {flow.cookie: Traffic() for flow in flows}
+                self.contents[command.bridge] = contents_of(command.entries, self.contents[command.bridge])
                 return [Confirmed(command.bridge, command.batch)]
-            case AskFlows():
-                return [FlowsReported(command.bridge, dict(self.flows[command.bridge]))]
+            case AskContents():
+                return [ContentsReported(command.bridge, self.contents[command.bridge])]
+            case SetShim():
+                self.revision = command.revision
+                return []
             case _:
                 return []
 
     def connect(self) -> None:
         """All switches and the shim."""
-        self.hear(*(SwitchConnected(bridge) for bridge in self.domain.bridges), ShimReady())
+        self.hear(*(SwitchConnected(bridge) for bridge in self.domain.bridges), ShimReady(self.revision))
 
     def count(self, bridge: str, purpose: Purpose, subject: int, traffic: Traffic) -> None:
         """Have each flow of a purpose and subject count `traffic`, and be told so."""
-        flows = self.flows[bridge]
-        found = [cookie for cookie in flows if purpose_and_subject(cookie) == (purpose, subject)]
+        held = self.contents[bridge]
+        found = [cookie for cookie in held.flows if purpose_and_subject(cookie) == (purpose, subject)]
         assert found, f"{bridge} has no flow for {purpose!r} {subject}"
-        self.flows[bridge] = flows | dict.fromkeys(found, traffic)
-        self.hear(FlowsReported(bridge, dict(self.flows[bridge])))
+        self.contents[bridge] = replace(held, flows={**held.flows, **dict.fromkeys(found, traffic)})
+        self.hear(ContentsReported(bridge, self.contents[bridge]))
 
 
 def peer_tells(

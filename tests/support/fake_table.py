@@ -13,6 +13,7 @@ from functools import cache
 from ipaddress import ip_address
 from typing import Any
 
+from controller.events import Contents, Traffic
 from controller.flows import base_entries, link_local, listener_entries, talker_entries
 from controller.labels import TTL_RELATIVE, TTL_STAMPED
 from controller.model import Channel, Host, Network, Protocol, SwitchKind, Vm
@@ -30,6 +31,7 @@ from controller.pipeline import (
     FlowEntry,
     MatchValue,
     Meter,
+    MeterWithdrawal,
     Output,
     PopMpls,
     Purpose,
@@ -41,6 +43,7 @@ from controller.pipeline import (
     Table,
     ToGroup,
     Withdrawal,
+    is_ours,
 )
 from controller.wiring import LIVENESS_PORT, UPLINK_PORT, PortRole, port_to, ports_of
 
@@ -175,6 +178,12 @@ class FakeSwitch:
     def cookies(self) -> set[int]:
         return {flow.cookie for flow in self.flows.values()}
 
+    @property
+    def contents(self) -> Contents:
+        """What it says of itself, when nothing has been counted yet."""
+        flows = {cookie: Traffic() for cookie in self.cookies if is_ours(cookie)}
+        return Contents(flows, dict(self.groups), dict(self.meters), frozenset(self.closed))
+
     def take(self, entries: Iterable[Entry]) -> None:
         """Put `entries` in, one after the other, as messages of OpenFlow would. Raises RefusedError."""
         for entry in entries:
@@ -202,6 +211,9 @@ class FakeSwitch:
                 self.closed.add(entry.port)
             case Withdrawal():
                 self.flows = {key: flow for key, flow in self.flows.items() if flow.cookie != entry.cookie}
+            case MeterWithdrawal():
+                self.meters.pop(entry.meter_id, None)
+                self.flows = {key: flow for key, flow in self.flows.items() if flow.meter_id != entry.meter_id}
 
     def _check(self, action: Action) -> None:
         if isinstance(action, ToGroup) and action.group_id not in self.groups:

@@ -17,7 +17,7 @@ from support.waiting import PATIENCE_S, Mailbox, wait_until
 
 from controller import app
 from controller.events import (
-    AskFlows,
+    AskContents,
     AskMeters,
     AskQueues,
     Confirmed,
@@ -180,7 +180,7 @@ def test_flows_are_told_as_a_whole(server: Server) -> None:
     one, two = COOKIE_MARK | 1, COOKIE_MARK | 2
     with OpenFlowSwitch(server.port, LEFT, flows=[[(one, 1, 60), (7, 9, 9)], [(two, 2, 120)]]):
         assert server.mailbox.next() == SwitchConnected("left")
-        server.switches.order(AskFlows("left"))
+        server.switches.order(AskContents("left"))
         assert server.mailbox.next() == FlowsReported("left", {one: Traffic(1, 60), two: Traffic(2, 120)})
 
 

@@ -6,23 +6,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from support.domains import contents_of
 from support.examples import distinct, example
-from support.fake_table import FakeSwitch
 from support.networks import FAST, channel, two_hypervisors
 
 from controller.domain import MISSES_KEPT, RETRY_NS, Domain
 from controller.events import (
-    AskFlows,
+    AskContents,
     AskMeters,
     AskQueues,
     AskShim,
+    ChannelsTold,
     Command,
     Confirmed,
+    Contents,
+    ContentsReported,
     Event,
-    FlowsReported,
+    Follow,
     MetersReported,
     Missed,
     PeerGone,
@@ -32,9 +32,12 @@ from controller.events import (
     QueuesReported,
     Refused,
     Send,
+    SetQueues,
+    SetShim,
     ShimGone,
     ShimReady,
     ShimReported,
+    StoreGone,
     SwitchConnected,
     SwitchGone,
     Tell,
@@ -43,22 +46,21 @@ from controller.events import (
 )
 from controller.flows import base_entries, listener_entries, talker_entries
 from controller.lifecycle import Installation, State
-from controller.model import Excess, Network, Scheduler, SwitchKind
-from controller.parts import Miss
+from controller.model import Channel, Excess, Network, Scheduler, SwitchKind
+from controller.parts import GRACE_NS, Miss
 from controller.pipeline import (
     COOKIE_MARK,
-    PORTS,
     ClosedPort,
     Entry,
     FailoverGroup,
     FlowEntry,
+    Meter,
+    MeterWithdrawal,
     Purpose,
-    ReparseGroup,
     Withdrawal,
-    is_ours,
 )
 from controller.reports import EndReport, Role
-from controller.wiring import LIVENESS_PORT, UPLINK_PORT, ports_of
+from controller.wiring import LIVENESS_PORT, UPLINK_PORT
 
 S = 1_000_000_000
 TABLE_FULL = "OFPET_FLOW_MOD_FAILED OFPFMFC_TABLE_FULL"
@@ -75,6 +77,7 @@ class Script:
         self.domain = Domain(network, name)
         self.now_ns = 0
         self.told: list[Tell] = []
+        self.tell_channels(network.channels)
 
     def hear(self, event: Event, at_ns: int | None = None) -> list[Command]:
         """What is ordered; what goes into the log is kept apart."""
@@ -82,6 +85,11 @@ class Script:
         commands = self.domain.handle(event, self.now_ns)
         self.told += [command for command in commands if isinstance(command, Tell)]
         return [command for command in commands if not isinstance(command, Tell)]
+
+    def tell_channels(self, channels: Mapping[str, Channel], at_ns: int | None = None) -> list[Command]:
+        commands = self.hear(ChannelsTold(channels), at_ns)
+        self.revision = max([0, *(command.revision for command in commands if isinstance(command, SetShim))])
+        return commands
 
     def one_send(self, event: Event, at_ns: int | None = None) -> Send:
         (command,) = self.hear(event, at_ns)
@@ -93,8 +101,8 @@ class Script:
 
     def set_up(self, bridge: str) -> None:
         """From connection to a confirmed base."""
-        assert self.hear(SwitchConnected(bridge)) == [AskFlows(bridge)]
-        self.confirm(self.one_send(FlowsReported(bridge, {})))
+        assert self.hear(SwitchConnected(bridge)) == [AskContents(bridge)]
+        self.confirm(self.one_send(ContentsReported(bridge, Contents())))
 
     def tell_listeners(self, state: State, domain: str = "right", why: str = "") -> list[Command]:
         return self.hear(listeners(domain, self.domain.network, state, why))
@@ -112,11 +120,6 @@ def listeners(domain: str, network: Network, state: State, why: str = "") -> Pee
     """What the controller at the listeners' ends tells."""
     ends = {name: EndReport(role=Role.LISTENER, state=state, why=why) for name in network.channels}
     return PeerReported(domain, ends)
-
-
-def flows_of(entries: Iterable[Entry]) -> dict[int, Traffic]:
-    """A switch's words on `entries` when nothing has been counted yet."""
-    return {entry.cookie: Traffic() for entry in entries if isinstance(entry, FlowEntry)}
 
 
 def all_entries(network: Network) -> tuple[Entry, ...]:
@@ -139,7 +142,7 @@ def installed(script: Script) -> None:
     """All of `left`, at 10 s."""
     script.now_ns = 10 * S
     script.set_up("left")
-    script.hear(ShimReady())
+    script.hear(ShimReady(1))
     (batch,) = script.tell_listeners(State.INSTALLED)
     assert isinstance(batch, Send)
     script.confirm(batch)
@@ -149,14 +152,14 @@ def installed(script: Script) -> None:
 # From nothing to installed
 
 
-def test_a_switch_is_asked_for_its_flows_before_it_is_told_any(left: Script) -> None:
-    assert left.hear(SwitchConnected("left")) == [AskFlows("left")]
-    assert (left.base.state, left.base.why) == (State.WAITING, "the switch left has not told its flows yet")
+def test_a_switch_is_asked_what_it_has_before_it_is_told_anything(left: Script) -> None:
+    assert left.hear(SwitchConnected("left")) == [AskContents("left")]
+    assert (left.base.state, left.base.why) == (State.WAITING, "the switch left has not told what it has yet")
 
 
 def test_then_it_gets_its_base_in_one_batch_a_group_before_the_flows_that_use_it(left: Script) -> None:
     left.hear(SwitchConnected("left"))
-    batch = left.one_send(FlowsReported("left", {}), at_ns=2 * S)
+    batch = left.one_send(ContentsReported("left", Contents()), at_ns=2 * S)
     assert batch.entries == base_entries(left.domain.network, "left")
     assert isinstance(batch.entries[0], FailoverGroup)
     assert (left.base.state, left.base.since_ns) == (State.INSTALLING, 2 * S)
@@ -164,8 +167,8 @@ def test_then_it_gets_its_base_in_one_batch_a_group_before_the_flows_that_use_it
 
 def test_the_base_is_installed_when_the_switch_has_confirmed_it_and_not_before(left: Script) -> None:
     left.hear(SwitchConnected("left"))
-    batch = left.one_send(FlowsReported("left", {}))
-    assert left.hear(FlowsReported("left", flows_of(batch.entries))) == []
+    batch = left.one_send(ContentsReported("left", Contents()))
+    assert left.hear(ContentsReported("left", contents_of(batch.entries))) == []
     assert left.base.state is State.INSTALLING
     assert left.confirm(batch) == []
     assert left.base.state is State.INSTALLED
@@ -175,14 +178,14 @@ def test_a_talker_waits_for_its_switch_its_shim_and_its_listener(left: Script) -
     left.hear(Tick())
     assert left.end("video") == (State.WAITING, "the switch left is not connected")
     left.hear(SwitchConnected("left"))
-    assert left.end("video") == (State.WAITING, "the switch left has not told its flows yet")
-    batch = left.one_send(FlowsReported("left", {}))
+    assert left.end("video") == (State.WAITING, "the switch left has not told what it has yet")
+    batch = left.one_send(ContentsReported("left", Contents()))
     assert left.end("video") == (State.WAITING, "the switch left is not set up: it has not confirmed yet")
     left.confirm(batch)
     assert left.end("video") == (State.WAITING, "the shim of left has not answered yet")
     left.hear(ShimGone("is not running"))
     assert left.end("video") == (State.WAITING, "the shim of left is not running")
-    left.hear(ShimReady())
+    left.hear(ShimReady(1))
     assert left.end("video") == (
         State.WAITING,
         "the listener's end is waiting: the controller of right has not answered yet",
@@ -206,7 +209,7 @@ def test_a_talker_waits_for_its_switch_its_shim_and_its_listener(left: Script) -
 def test_a_listener_waits_for_its_switch_and_its_shim_only(right: Script) -> None:
     right.set_up("right")
     assert right.end("video") == (State.WAITING, "the shim of right has not answered yet")
-    batch = right.one_send(ShimReady())
+    batch = right.one_send(ShimReady(1))
     network = right.domain.network
     assert batch.entries == tuple(
         entry for each in network.channels.values() for entry in listener_entries(network, each)
@@ -217,7 +220,7 @@ def test_a_listener_waits_for_its_switch_and_its_shim_only(right: Script) -> Non
 
 def test_each_channel_goes_its_own_way(left: Script) -> None:
     left.set_up("left")
-    left.hear(ShimReady())
+    left.hear(ShimReady(1))
     (batch,) = left.hear(PeerReported("right", {"audio": EndReport(role=Role.LISTENER, state=State.INSTALLED)}))
     assert isinstance(batch, Send)
     assert batch.entries == talker_entries(left.domain.network, left.domain.network.channels["audio"])
@@ -228,8 +231,8 @@ def test_each_channel_goes_its_own_way(left: Script) -> None:
 def test_a_listener_without_its_shim_is_a_listener_all_the_same(left: Script) -> None:
     """Else a talker whose switch comes back would wait for a shim that is not its own."""
     left.hear(SwitchConnected("left"))
-    left.confirm(left.one_send(FlowsReported("left", {})))
-    left.hear(ShimReady())
+    left.confirm(left.one_send(ContentsReported("left", Contents())))
+    left.hear(ShimReady(1))
     (batch,) = left.hear(PeerReported("right", {"audio": EndReport(role=Role.LISTENER, state=State.DEGRADED)}))
     assert isinstance(batch, Send)
     assert [entry.subject for entry in batch.entries if isinstance(entry, FlowEntry)] == [18]
@@ -242,7 +245,7 @@ def test_a_channel_within_the_domain_needs_neither_shim_nor_peer() -> None:
     script = Script(replace(network, vms={"vm1": network.vms["vm1"], "vm3": third}, channels={"near": near}), "left")
     assert not script.domain.peers
     script.hear(SwitchConnected("left"))
-    script_batch = script.one_send(FlowsReported("left", {}))
+    script_batch = script.one_send(ContentsReported("left", Contents()))
     (batch,) = script.confirm(script_batch)
     assert isinstance(batch, Send)
     assert batch.entries == talker_entries(script.domain.network, near)
@@ -255,14 +258,14 @@ def test_first_in_first_out_has_no_ends() -> None:
     script.set_up("left")
     assert (script.domain.ends, script.domain.has_shim) == ({}, False)
     assert list(script.domain.channels) == ["video", "audio"]
-    assert script.hear(Tick()) == [AskFlows("left"), AskQueues("left")]
+    assert script.hear(Tick()) == [AskContents("left"), AskQueues("left")]
 
 
 def test_an_ovs_switch_of_the_domain_is_set_up_beside_the_hypervisors_bridge() -> None:
     script = Script(example("ovs_core"), "left")
     assert list(script.domain.bridges) == ["left", "east"]
     script.hear(SwitchConnected("east"))
-    batch = script.one_send(FlowsReported("east", {}))
+    batch = script.one_send(ContentsReported("east", Contents()))
     assert batch.entries == base_entries(script.domain.network, "east")
     script.confirm(batch)
     assert script.domain.bridges["east"].base.state is State.INSTALLED
@@ -274,6 +277,7 @@ def test_a_domain_knows_only_its_own_channels() -> None:
     alone = replace(network.hypervisors["left"], name="alone")
     script = Script(replace(network, hypervisors=network.hypervisors | {"alone": alone}), "alone")
     assert (script.domain.channels, script.domain.ends, script.domain.peers) == ({}, {}, {})
+    assert list(script.domain.network.channels) == ["video", "audio"], "they may cross a switch of the domain"
 
 
 # Refusals
@@ -281,7 +285,7 @@ def test_a_domain_knows_only_its_own_channels() -> None:
 
 def refused_base(script: Script, at_ns: int) -> Send:
     script.hear(SwitchConnected("left"))
-    batch = script.one_send(FlowsReported("left", {}), at_ns)
+    batch = script.one_send(ContentsReported("left", Contents()), at_ns)
     assert script.hear(Refused("left", batch.batch, batch.entries[3], TABLE_FULL)) == []
     assert script.confirm(batch) == []
     return batch
@@ -295,10 +299,10 @@ def test_a_refused_base_says_why_and_so_do_the_ends_that_need_it(left: Script) -
 
 def test_a_refusal_is_tried_again_after_a_while_and_not_before(left: Script) -> None:
     first = refused_base(left, at_ns=5 * S)
-    assert left.hear(Tick(), at_ns=5 * S + RETRY_NS - 1) == [AskFlows("left"), AskQueues("left")]
+    assert left.hear(Tick(), at_ns=5 * S + RETRY_NS - 1) == [AskContents("left"), AskQueues("left")]
     assert left.base.state is State.REFUSED
     *questions, again = left.hear(Tick(), at_ns=5 * S + RETRY_NS)
-    assert questions == [AskFlows("left"), AskQueues("left")]
+    assert questions == [AskContents("left"), AskQueues("left")]
     assert again == Send("left", first.batch + 1, first.entries)
     left.confirm(again)
     assert left.base.state is State.INSTALLED
@@ -306,7 +310,7 @@ def test_a_refusal_is_tried_again_after_a_while_and_not_before(left: Script) -> 
 
 def test_only_the_channel_with_the_refused_flow_is_refused(left: Script) -> None:
     left.set_up("left")
-    left.hear(ShimReady())
+    left.hear(ShimReady(1))
     (batch,) = left.tell_listeners(State.INSTALLED)
     assert isinstance(batch, Send)
     (audio,) = talker_entries(left.domain.network, left.domain.network.channels["audio"])
@@ -318,7 +322,7 @@ def test_only_the_channel_with_the_refused_flow_is_refused(left: Script) -> None
 
 def test_no_answer_at_all_refuses_the_whole_batch(left: Script) -> None:
     left.set_up("left")
-    left.hear(ShimReady())
+    left.hear(ShimReady(1))
     (batch,) = left.tell_listeners(State.INSTALLED)
     assert isinstance(batch, Send)
     left.hear(Refused("left", batch.batch, None, "no answer within 5 s"))
@@ -328,7 +332,7 @@ def test_no_answer_at_all_refuses_the_whole_batch(left: Script) -> None:
 
 def test_a_second_refusal_in_a_batch_changes_nothing(left: Script) -> None:
     left.hear(SwitchConnected("left"))
-    batch = left.one_send(FlowsReported("left", {}))
+    batch = left.one_send(ContentsReported("left", Contents()))
     for entry, why in zip(batch.entries[:2], ("one", "two"), strict=True):
         left.hear(Refused("left", batch.batch, entry, why))
     assert (left.base.state, left.base.why) == (State.REFUSED, "one")
@@ -339,12 +343,12 @@ def test_a_second_refusal_in_a_batch_changes_nothing(left: Script) -> None:
 
 def test_a_confirmation_of_an_earlier_connection_installs_nothing(left: Script) -> None:
     left.hear(SwitchConnected("left"))
-    stale = left.one_send(FlowsReported("left", {}))
+    stale = left.one_send(ContentsReported("left", Contents()))
     left.hear(SwitchConnected("left"))
     left.hear(Refused("left", stale.batch, stale.entries[0], TABLE_FULL))
     left.confirm(stale)
     assert left.base.state is State.WAITING
-    fresh = left.one_send(FlowsReported("left", {}))
+    fresh = left.one_send(ContentsReported("left", Contents()))
     assert fresh.batch != stale.batch
     left.confirm(stale)
     assert left.base.state is State.INSTALLING
@@ -362,73 +366,104 @@ def test_a_switch_that_goes_takes_everything_with_it(left: Script) -> None:
     assert left.hear(Tick()) == [AskShim()]
 
 
-def test_a_switch_that_comes_back_with_all_its_flows_is_sent_only_what_it_cannot_tell(left: Script) -> None:
+def test_a_switch_that_comes_back_with_all_that_it_had_is_sent_nothing(left: Script) -> None:
     installed(left)
-    network = left.domain.network
     left.hear(SwitchGone("left"))
     left.hear(SwitchConnected("left"))
-    batch = left.one_send(FlowsReported("left", flows_of(all_entries(network))))
-    groups = [entry for entry in base_entries(network, "left") if not isinstance(entry, FlowEntry)]
-    assert batch.entries == tuple(groups)
-    assert {type(entry) for entry in groups} == {FailoverGroup, ReparseGroup}
-    ends = left.one_send(Confirmed("left", batch.batch))
-    assert ends.entries == ()
-    left.confirm(ends)
+    assert left.hear(ContentsReported("left", contents_of(all_entries(left.domain.network)))) == []
     assert left.end("video") == (State.INSTALLED, "")
 
 
-def test_a_closed_port_is_sent_again_too() -> None:
+def test_after_a_restart_of_the_controller_nothing_is_sent_where_nothing_has_changed(left: Script) -> None:
+    left.hear(SwitchConnected("left"))
+    assert left.hear(ContentsReported("left", contents_of(all_entries(left.domain.network)))) == []
+    left.hear(ShimReady(1))
+    assert left.tell_listeners(State.INSTALLED) == []
+    assert {end.state for end in left.domain.ends.values()} == {State.INSTALLED}
+
+
+def test_a_port_that_is_closed_already_is_not_closed_again() -> None:
     for name in ("left", "right"):
         script = Script(example("ovs_core"), name)
         (bridge,) = [bridge for bridge in script.domain.bridges if bridge != name]
         entries = base_entries(script.domain.network, bridge)
         script.hear(SwitchConnected(bridge))
-        batch = script.one_send(FlowsReported(bridge, flows_of(entries)))
-        assert batch.entries == tuple(entry for entry in entries if isinstance(entry, ClosedPort))
+        open_ports = replace(contents_of(entries), closed_ports=frozenset())
+        assert script.hear(ContentsReported(bridge, contents_of(entries))) == []
+        lost = script.hear(ContentsReported(bridge, open_ports))
+        closed = tuple(entry for entry in entries if isinstance(entry, ClosedPort))
+        assert [command.entries for command in lost if isinstance(command, Send)] == ([closed] if closed else [])
 
 
 def test_after_a_restart_of_the_controller_only_what_changed_is_sent(left: Script) -> None:
     entries = base_entries(left.domain.network, "left")
     left.hear(SwitchConnected("left"))
-    batch = left.one_send(FlowsReported("left", flows_of(entries[:-1])))
-    groups = [entry for entry in entries if not isinstance(entry, FlowEntry)]
-    assert batch.entries == (*groups, entries[-1])
+    batch = left.one_send(ContentsReported("left", contents_of(entries[:-1])))
+    assert batch.entries == entries[-1:]
 
 
-def test_flows_that_bear_our_mark_and_that_nobody_wants_are_withdrawn_first(left: Script) -> None:
-    stranger, other = COOKIE_MARK | 2 << 40 | 4711 << 20, COOKIE_MARK | 1
+def test_a_group_that_is_gone_or_another_is_put_back(left: Script) -> None:
+    installed(left)
+    held = contents_of(all_entries(left.domain.network))
+    groups = [entry for entry in base_entries(left.domain.network, "left") if isinstance(entry, FailoverGroup)]
+    changed = {**held.groups, groups[0].group_id: replace(groups[0], buckets=())}
+    del changed[groups[1].group_id]
+    batch = left.one_send(ContentsReported("left", replace(held, groups=changed)))
+    assert batch.entries == tuple(groups[:2])
+    assert left.end("video") == (State.INSTALLED, "")
+
+
+def test_groups_that_are_none_of_ours_are_left_alone(left: Script) -> None:
+    installed(left)
+    held = contents_of(all_entries(left.domain.network))
+    assert left.hear(ContentsReported("left", replace(held, groups={**held.groups, 4711: None}))) == []
+
+
+STRANGERS = {COOKIE_MARK | 2 << 40 | 4711 << 20: Traffic(), COOKIE_MARK | 1: Traffic(1, 60)}
+
+
+def with_flows(contents: Contents, flows: Mapping[int, Traffic]) -> Contents:
+    return replace(contents, flows={**contents.flows, **flows})
+
+
+def test_flows_that_bear_our_mark_and_that_nobody_wants_go_once_what_is_wanted_is_there(left: Script) -> None:
     left.hear(SwitchConnected("left"))
-    batch = left.one_send(FlowsReported("left", {stranger: Traffic(), other: Traffic(1, 60)}))
-    assert batch.entries[:2] == (Withdrawal(other), Withdrawal(stranger))
+    stranger, other = STRANGERS
+    batch = left.one_send(ContentsReported("left", Contents(flows=STRANGERS)))
+    assert batch.entries[-1:] == (Withdrawal(stranger),), "of a channel that nobody knows"
     assert left.confirm(batch) == []
-    assert left.hear(FlowsReported("left", flows_of(batch.entries))) == []
+    held = contents_of(batch.entries, Contents(flows=STRANGERS))
+    batch = left.one_send(ContentsReported("left", held))
+    assert batch.entries == (Withdrawal(other),)
+    assert left.confirm(batch) == []
+    assert left.hear(ContentsReported("left", contents_of(batch.entries, held))) == []
 
 
 def test_a_stranger_that_turns_up_later_is_withdrawn_alone(left: Script) -> None:
     installed(left)
-    flows = flows_of(all_entries(left.domain.network))
-    batch = left.one_send(FlowsReported("left", flows | {COOKIE_MARK | 1: Traffic()}))
+    held = contents_of(all_entries(left.domain.network))
+    batch = left.one_send(ContentsReported("left", with_flows(held, {COOKIE_MARK | 1: Traffic()})))
     assert batch.entries == (Withdrawal(COOKIE_MARK | 1),)
     left.confirm(batch)
-    assert left.hear(Tick())[:2] == [AskFlows("left"), AskQueues("left")]
+    assert left.hear(Tick())[:2] == [AskContents("left"), AskQueues("left")]
 
 
 def test_a_refused_withdrawal_harms_nobody_and_is_tried_again(left: Script) -> None:
     installed(left)
-    flows = flows_of(all_entries(left.domain.network)) | {COOKIE_MARK | 1: Traffic()}
-    batch = left.one_send(FlowsReported("left", flows))
+    held = with_flows(contents_of(all_entries(left.domain.network)), {COOKIE_MARK | 1: Traffic()})
+    batch = left.one_send(ContentsReported("left", held))
     left.hear(Refused("left", batch.batch, batch.entries[0], TABLE_FULL))
     left.confirm(batch)
     assert left.base.state is State.INSTALLED
-    assert left.one_send(FlowsReported("left", flows)).entries == batch.entries
+    assert left.one_send(ContentsReported("left", held)).entries == batch.entries
 
 
 def test_lost_flows_are_put_back(left: Script) -> None:
     installed(left)
     network = left.domain.network
     (audio,) = talker_entries(network, network.channels["audio"])
-    kept = flows_of(entry for entry in all_entries(network) if entry is not audio and entry != audio)
-    batch = left.one_send(FlowsReported("left", kept))
+    kept = contents_of(entry for entry in all_entries(network) if entry is not audio and entry != audio)
+    batch = left.one_send(ContentsReported("left", kept))
     assert batch.entries == (audio,)
     assert (left.end("audio")[0], left.end("video")[0]) == (State.INSTALLING, State.INSTALLED)
     left.confirm(batch)
@@ -438,7 +473,7 @@ def test_lost_flows_are_put_back(left: Script) -> None:
 def test_a_flushed_switch_is_set_up_anew_base_first(left: Script) -> None:
     installed(left)
     network = left.domain.network
-    base = left.one_send(FlowsReported("left", {}))
+    base = left.one_send(ContentsReported("left", Contents()))
     assert base.entries == base_entries(network, "left")
     ends = left.one_send(Confirmed("left", base.batch))
     assert (*base.entries, *ends.entries) == all_entries(network)
@@ -454,13 +489,13 @@ def test_a_shim_or_a_peer_that_goes_withdraws_nothing(left: Script) -> None:
 
 def test_the_log_is_told_when_the_shim_ceases_to_work_and_when_it_works_again(left: Script) -> None:
     for event, at_ns in (
-        (ShimReady(), 1),
+        (ShimReady(1), 1),
         (PortReported("left", UPLINK_PORT, False), 2),
         (PortReported("left", LIVENESS_PORT, False), 3),
         (ShimGone("is not running"), 4),
         (ShimGone("is not running"), 5),
         (PortReported("left", LIVENESS_PORT, True), 6),
-        (ShimReady(), 7),
+        (ShimReady(1), 7),
     ):
         left.hear(event, at_ns * S)
     assert left.told == [
@@ -473,7 +508,7 @@ def test_the_log_is_told_when_the_shim_ceases_to_work_and_when_it_works_again(le
 
 def test_a_shim_that_came_back_while_its_switch_was_away_is_no_trouble(left: Script) -> None:
     left.hear(SwitchConnected("left"))
-    left.hear(ShimReady())
+    left.hear(ShimReady(1))
     left.hear(PortReported("left", LIVENESS_PORT, False))
     assert left.domain.shim.trouble
     left.hear(SwitchGone("left"))
@@ -489,8 +524,8 @@ def test_meters_are_asked_where_there_are_any() -> None:
     script = Script(replace(network, channels=network.channels | {"video": strict}), "left")
     script.hear(SwitchConnected("left"))
     assert AskMeters("left") in script.hear(Tick())
-    script.hear(MetersReported("left", {1: 5}))
-    assert script.domain.bridges["left"].meters == {1: 5}
+    script.hear(MetersReported("left", {17: 5}))
+    assert script.domain.bridges["left"].meters == {17: 5}
 
 
 def test_a_peer_that_went_is_remembered_by_what_it_told(left: Script) -> None:
@@ -505,12 +540,12 @@ def test_a_peer_that_went_is_remembered_by_what_it_told(left: Script) -> None:
 
 def test_each_second_everything_that_is_there_is_asked(left: Script) -> None:
     assert left.hear(Tick()) == []
-    left.hear(ShimReady())
+    left.hear(ShimReady(1))
     assert left.hear(Tick()) == [AskShim()]
     left.hear(SwitchConnected("left"))
-    assert left.hear(Tick()) == [AskFlows("left"), AskQueues("left"), AskShim()]
+    assert left.hear(Tick()) == [AskContents("left"), AskQueues("left"), AskShim()]
     left.hear(ShimGone("is not running"))
-    assert left.hear(Tick()) == [AskFlows("left"), AskQueues("left")]
+    assert left.hear(Tick()) == [AskContents("left"), AskQueues("left")]
 
 
 def test_what_the_switch_and_the_shim_count_is_kept(left: Script) -> None:
@@ -538,217 +573,173 @@ def test_only_the_last_misses_are_kept(right: Script) -> None:
 
 def test_a_batch_of_a_connection_that_ended_is_forgotten(left: Script) -> None:
     installed(left)
-    left.one_send(FlowsReported("left", flows_of(all_entries(left.domain.network)) | {COOKIE_MARK | 1: Traffic()}))
+    held = contents_of(all_entries(left.domain.network))
+    left.one_send(ContentsReported("left", with_flows(held, {COOKIE_MARK | 1: Traffic()})))
     left.hear(SwitchGone("left"))
     left.hear(SwitchConnected("left"))
-    left.one_send(FlowsReported("left", {}))
+    left.one_send(ContentsReported("left", Contents()))
     left.hear(SwitchGone("left"))
     assert left.domain._batches == {}
 
 
-# At random
+# Channels that come, change and go
 
 
-class Peers:
-    """What the other controller knows: the states of its listeners."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self.states = dict.fromkeys(names, State.WAITING)
-        self.is_told = False
+def channels_of(script: Script, **changed: Channel | None) -> dict[str, Channel]:
+    """The script's, some of them changed or left out."""
+    found = {**script.domain.network.channels, **changed}
+    return {name: each for name, each in found.items() if each is not None}
 
 
-class DomainMachine(RuleBasedStateMachine):
-    """Everything outside a domain in any order: its bridges, its shim, its peer. Each bridge is a fake switch.
-
-    A switch answers in its order: first the batches that it was sent, each as a whole. What a domain has ordered and
-    the switch has not acted on yet is in `orders`; at a disconnect that is gone.
-    """
-
-    network: Network
-    name: str
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.domain = Domain(self.network, self.name)
-        self.now_ns = 0
-        self.switches = {
-            bridge: FakeSwitch(port.number for port in ports_of(self.network, bridge)) for bridge in self.domain.bridges
-        }
-        self.connected: set[str] = set()
-        self.orders: dict[str, list[Command]] = {bridge: [] for bridge in self.domain.bridges}
-        self.confirmed: set[str] = set()
-        self.told_installed: set[str] = set()
-        self.sent_labels: list[str] = []
-
-    def hear(self, event: Event) -> None:
-        for command in self.domain.handle(event, self.now_ns):
-            if isinstance(command, Send):
-                self.check_send(command)
-            if not isinstance(command, AskShim | Tell):
-                assert command.bridge in self.connected, "only a connected switch is told anything"
-                self.orders[command.bridge].append(command)
-
-    def check_send(self, batch: Send) -> None:
-        """No packet is labelled before somebody expects it, and no flow stands on a base that is not there."""
-        for end in self.domain.ends.values():
-            if any(entry in batch.entries for entry in end.entries):
-                assert self.domain.name in self.confirmed
-                if end.role is Role.TALKER and not self.network.is_local(end.channel):
-                    assert end.channel.name in self.told_installed
-
-    def bridges(self) -> st.SearchStrategy[str]:
-        return st.sampled_from(sorted(self.domain.bridges))
-
-    @rule(data=st.data(), is_flushed=st.booleans())
-    def connect(self, data: st.DataObject, is_flushed: bool) -> None:
-        """A first connection, or one that takes the place of another."""
-        bridge = data.draw(self.bridges())
-        if is_flushed:
-            self.switches[bridge] = FakeSwitch(self.switches[bridge].ports)
-        self.drop(bridge)
-        self.connected.add(bridge)
-        self.hear(SwitchConnected(bridge))
-
-    @precondition(lambda self: self.connected)
-    @rule(data=st.data())
-    def disconnect(self, data: st.DataObject) -> None:
-        bridge = data.draw(st.sampled_from(sorted(self.connected)))
-        self.drop(bridge)
-        self.connected.discard(bridge)
-        self.hear(SwitchGone(bridge))
-
-    def drop(self, bridge: str) -> None:
-        self.orders[bridge].clear()
-        self.confirmed.discard(bridge)
-
-    @precondition(lambda self: any(self.orders.values()))
-    @rule(data=st.data(), verdict=st.sampled_from(["takes", "takes", "refuses one", "is silent"]))
-    def answer(self, data: st.DataObject, verdict: str) -> None:
-        bridge = data.draw(st.sampled_from([each for each in self.orders if self.orders[each]]))
-        order = self.orders[bridge].pop(0)
-        if isinstance(order, AskFlows):
-            self.hear(FlowsReported(bridge, dict.fromkeys(filter(is_ours, self.switches[bridge].cookies), Traffic())))
-        elif isinstance(order, Send):
-            self.carry_out(order, verdict, data)
-
-    def carry_out(self, batch: Send, verdict: str, data: st.DataObject) -> None:
-        refused: Entry | None = None
-        if verdict == "refuses one" and batch.entries:
-            refused = data.draw(st.sampled_from(batch.entries))
-            self.hear(Refused(batch.bridge, batch.batch, refused, TABLE_FULL))
-        if verdict == "is silent":
-            self.hear(Refused(batch.bridge, batch.batch, None, "no answer within 5 s"))
-        else:
-            taken = [entry for entry in batch.entries if entry != refused]
-            if isinstance(refused, FailoverGroup | ReparseGroup):
-                taken = []
-            self.switches[batch.bridge].take(taken)
-        is_whole = refused is None or isinstance(refused, Withdrawal)  # which is tried again at the next report
-        self.note_confirmed(batch, is_whole and verdict != "is silent")
-        self.hear(Confirmed(batch.bridge, batch.batch))
-
-    def note_confirmed(self, batch: Send, is_whole: bool) -> None:
-        base = self.domain.bridges[batch.bridge].base
-        if is_whole or base.state is State.INSTALLED:
-            self.confirmed.add(batch.bridge)
-
-    @rule(is_ready=st.booleans())
-    def shim(self, is_ready: bool) -> None:
-        self.hear(ShimReady() if is_ready else ShimGone("is not running"))
-
-    @rule(is_up=st.booleans())
-    def liveness(self, is_up: bool) -> None:
-        self.hear(PortReported(self.name, LIVENESS_PORT, is_up))
-
-    @rule(data=st.data())
-    def peer(self, data: st.DataObject) -> None:
-        for peer in self.domain.peers:
-            states = {name: data.draw(st.sampled_from(list(State))) for name in self.domain.ends}
-            self.tell(peer, states)
-
-    def tell(self, peer: str, states: Mapping[str, State]) -> None:
-        ends = {name: EndReport(role=Role.LISTENER, state=state) for name, state in states.items()}
-        expecting = {name for name, state in states.items() if state in (State.INSTALLED, State.DEGRADED)}
-        self.told_installed |= expecting
-        self.hear(PeerReported(peer, ends))
-        self.told_installed = expecting
-
-    @rule(data=st.data())
-    def peer_gone(self, data: st.DataObject) -> None:
-        for peer in self.domain.peers:
-            self.hear(PeerGone(peer, "is not running"))
-            self.told_installed = set()
-
-    @rule(wait_ns=st.sampled_from([0, S, RETRY_NS]))
-    def tick(self, wait_ns: int) -> None:
-        self.now_ns += wait_ns
-        self.hear(Tick())
-
-    @rule(data=st.data(), stranger=st.integers(0, 3))
-    def somebody_meddles(self, data: st.DataObject, stranger: int) -> None:
-        """Flows go from a switch, or come, without anybody telling."""
-        switch = self.switches[data.draw(self.bridges())]
-        if stranger:
-            switch.take([FlowEntry(PORTS, 5, {"in_port": stranger}, Purpose.FORWARDING, stranger)])
-        elif switch.cookies:
-            switch.take([Withdrawal(data.draw(st.sampled_from(sorted(switch.cookies))))])
-
-    @rule()
-    def stale_confirmation(self) -> None:
-        for bridge in self.domain.bridges:
-            self.hear(Confirmed(bridge, 10**9))
-
-    @invariant()
-    def what_is_installed_stands_on_a_connection(self) -> None:
-        for bridge in self.domain.bridges.values():
-            if bridge.name not in self.connected:
-                assert {each.state for each in bridge.installations} <= {State.WAITING}
-        assert len(self.domain._batches) <= sum(map(len, self.orders.values()))
-
-    @invariant()
-    def what_is_not_installed_says_why(self) -> None:
-        for bridge in self.domain.bridges.values():
-            for each in bridge.installations:
-                if each.state in (State.WAITING, State.REFUSED) and self.now_ns:
-                    assert each.why
-
-    def teardown(self) -> None:
-        """When all is well for long enough, all is installed, and the switch has exactly what it should."""
-        for bridge in self.domain.bridges:
-            if bridge not in self.connected:
-                self.connected.add(bridge)
-                self.hear(SwitchConnected(bridge))
-        self.hear(ShimReady())
-        for peer in self.domain.peers:
-            self.tell(peer, dict.fromkeys(self.domain.ends, State.INSTALLED))
-        for _ in range(4):
-            self.settle()
-            self.now_ns += RETRY_NS
-            self.hear(Tick())
-        self.settle()
-        for bridge in self.domain.bridges.values():
-            assert {each.state for each in bridge.installations} == {State.INSTALLED}
-            wanted = {
-                entry.cookie for each in bridge.installations for entry in each.entries if isinstance(entry, FlowEntry)
-            }
-            assert self.switches[bridge.name].cookies == wanted
-
-    def settle(self) -> None:
-        while any(self.orders.values()):
-            for bridge, orders in self.orders.items():
-                if orders:
-                    order = orders.pop(0)
-                    if isinstance(order, AskFlows):
-                        cookies = self.switches[bridge].cookies
-                        self.hear(FlowsReported(bridge, dict.fromkeys(cookies, Traffic())))
-                    elif isinstance(order, Send):
-                        self.switches[bridge].take(order.entries)
-                        self.confirmed.add(bridge)
-                        self.hear(Confirmed(bridge, order.batch))
+def sends(commands: Iterable[Command]) -> list[tuple[Entry, ...]]:
+    return [command.entries for command in commands if isinstance(command, Send)]
 
 
-@pytest.mark.parametrize("name", ["left", "right"])
-@pytest.mark.parametrize("file", ["two_hypervisors", "ovs_core"])
-def test_any_order_of_events_ends_well(file: str, name: str) -> None:
-    machine = type("Machine", (DomainMachine,), {"network": example(file), "name": name})
-    run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None))
+def test_before_the_channels_are_told_those_of_the_switch_are_left_alone() -> None:
+    network = plain()
+    domain = Domain(network, "left")
+    domain.handle(SwitchConnected("left"), 0)
+    held = contents_of(all_entries(network))
+    assert domain.handle(ContentsReported("left", held), S) == []
+    assert domain.store_trouble == "has not answered yet"
+    commands = domain.handle(ChannelsTold(network.channels), 2 * S)
+    assert sends(commands) == []
+    assert AskContents("left") in commands
+    assert domain.store_trouble == ""
+
+
+def test_what_is_told_first_goes_to_the_shim_to_the_queues_and_to_the_peers() -> None:
+    network = plain()
+    shim, follow, queues = Domain(network, "left").handle(ChannelsTold(network.channels), 0)
+    assert isinstance(shim, SetShim) and sorted(shim.settings.channels) == [17, 18]
+    assert follow == Follow(("right",))
+    assert queues == SetQueues(network.channels)
+
+
+def test_the_same_channels_again_are_no_news(left: Script) -> None:
+    installed(left)
+    commands = left.tell_channels(channels_of(left))
+    assert commands == [SetQueues(left.domain.network.channels), AskContents("left")]
+
+
+def test_a_store_that_goes_changes_nothing_but_is_told(left: Script) -> None:
+    installed(left)
+    assert left.hear(StoreGone("is not reachable")) == []
+    assert left.domain.store_trouble == "is not reachable"
+    assert left.end("video") == (State.INSTALLED, "")
+
+
+def test_a_new_channel_waits_until_the_shim_has_its_terms(left: Script) -> None:
+    network = left.domain.network
+    new = channel("new", network.vms["vm1"], network.vms["vm2"], 19, FAST)
+    installed(left)
+    assert sends(left.tell_channels(channels_of(left, new=new))) == []
+    left.tell_listeners(State.INSTALLED)
+    assert left.end("new") == (State.WAITING, "the shim of left has not taken its terms yet")
+    (batch,) = left.hear(ShimReady(left.revision))
+    assert isinstance(batch, Send)
+    assert batch.entries == talker_entries(left.domain.network, new)
+    assert left.end("video") == (State.INSTALLED, "")
+
+
+def test_a_changed_channel_keeps_its_flow_until_the_new_one_is_there(left: Script) -> None:
+    installed(left)
+    held = contents_of(all_entries(left.domain.network))
+    video = left.domain.network.channels["video"]
+    shorter = replace(video, deadline_ns=video.deadline_ns - 1_000_000)
+    left.tell_listeners(State.WAITING)
+    assert sends(left.tell_channels(channels_of(left, video=shorter))) == []
+    assert left.hear(ContentsReported("left", held)) == [], "nothing is withdrawn"
+    (batch,) = left.tell_listeners(State.INSTALLED)
+    assert isinstance(batch, Send)
+    assert batch.entries == talker_entries(left.domain.network, shorter)
+    assert left.confirm(batch) == []
+    both = contents_of(batch.entries, held)
+    (former,) = talker_entries(plain(), video)
+    assert isinstance(former, FlowEntry)
+    assert sends(left.hear(ContentsReported("left", both))) == [(Withdrawal(former.cookie),)]
+
+
+def test_a_change_that_only_the_shim_sees_sends_no_flow(left: Script) -> None:
+    installed(left)
+    video = left.domain.network.channels["video"]
+    commands = left.tell_channels(channels_of(left, video=replace(video, burst_bytes=2 * video.burst_bytes)))
+    assert sends(commands) == []
+    (told,) = [command for command in commands if isinstance(command, SetShim)]
+    assert told.settings.channels[17]["burst_bytes"] == 2 * video.burst_bytes
+    assert left.end("video") == (State.INSTALLED, "")
+
+
+def test_a_channel_that_goes_leaves_the_shim_when_its_flow_is_gone(left: Script) -> None:
+    installed(left)
+    held = contents_of(all_entries(left.domain.network))
+    left.hear(ContentsReported("left", held))
+    assert not any(isinstance(each, SetShim) for each in left.tell_channels(channels_of(left, video=None)))
+    (batch,) = left.hear(ContentsReported("left", held))
+    assert isinstance(batch, Send)
+    (flow,) = talker_entries(plain(), plain().channels["video"])
+    assert isinstance(flow, FlowEntry)
+    assert batch.entries == (Withdrawal(flow.cookie),)
+    left.confirm(batch)
+    (shim,) = left.hear(ContentsReported("left", contents_of(batch.entries, held)))
+    assert isinstance(shim, SetShim) and list(shim.settings.channels) == [18]
+
+
+def test_a_listeners_flow_outlives_its_channel_for_the_packets_that_are_under_way(right: Script) -> None:
+    right.set_up("right")
+    right.confirm(right.one_send(ShimReady(1)))
+    network = right.domain.network
+    flows = [flow for each in network.channels.values() for flow in listener_entries(network, each)]
+    held = contents_of([*base_entries(network, "right"), *flows])
+    right.tell_channels(channels_of(right, video=None), at_ns=20 * S)
+    assert sends(right.hear(ContentsReported("right", held), at_ns=20 * S + GRACE_NS - 1)) == []
+    (gone,) = listener_entries(network, network.channels["video"])
+    assert sends(right.hear(ContentsReported("right", held), at_ns=20 * S + GRACE_NS)) == [(Withdrawal(gone.cookie),)]
+
+
+def test_a_meter_goes_with_its_channel_and_when_the_channel_no_longer_wants_it() -> None:
+    network = plain()
+    strict = replace(network.channels["video"], excess=Excess.DROP)
+    script = Script(replace(network, channels=network.channels | {"video": strict}), "left")
+    installed(script)
+    held = contents_of(all_entries(script.domain.network))
+    assert isinstance(held.meters[17], Meter)
+    commands = script.tell_channels(channels_of(script, video=network.channels["video"]))
+    (batch,) = [command for command in commands if isinstance(command, Send)]
+    assert batch.entries == talker_entries(network, network.channels["video"])
+    script.confirm(batch)
+    (strict_flow,) = [entry for entry in talker_entries(network, strict) if isinstance(entry, FlowEntry)]
+    held = contents_of([*batch.entries, Withdrawal(strict_flow.cookie)], held)
+    assert sends(script.hear(ContentsReported("left", held))) == [(MeterWithdrawal(17),)]
+    foreign = replace(held, meters={5: None, 4711: Meter(4711, 1, 1)})
+    assert sends(script.hear(ContentsReported("left", foreign))) == []
+
+
+def test_a_channel_that_goes_takes_its_meter_with_it() -> None:
+    network = plain()
+    strict = replace(network.channels["video"], excess=Excess.DROP)
+    script = Script(replace(network, channels=network.channels | {"video": strict}), "left")
+    installed(script)
+    held = contents_of(all_entries(script.domain.network))
+    script.tell_channels(channels_of(script, video=None))
+    (flow,) = [entry for entry in talker_entries(network, strict) if isinstance(entry, FlowEntry)]
+    assert sends(script.hear(ContentsReported("left", held))) == [(Withdrawal(flow.cookie), MeterWithdrawal(17))]
+
+
+def test_peers_come_and_go_with_the_channels_that_they_share(left: Script) -> None:
+    assert list(left.domain.peers) == ["right"]
+    commands = left.tell_channels({})
+    assert Follow(()) in commands and left.domain.peers == {}
+    left.hear(PeerReported("right", {}))
+    left.hear(PeerGone("right", "is not running"))
+    assert left.domain.peers == {}
+
+
+def test_counts_go_on_when_a_switch_begins_anew(left: Script) -> None:
+    installed(left)
+    held = contents_of(all_entries(left.domain.network))
+    counted = {cookie: Traffic(7, 700) for cookie in held.flows}
+    left.hear(ContentsReported("left", replace(held, flows=counted)))
+    left.hear(ContentsReported("left", Contents()))
+    left.hear(ContentsReported("left", replace(held, flows=dict.fromkeys(held.flows, Traffic(2, 200)))))
+    assert left.domain.bridges["left"].traffic()[Purpose.TALKER, 17] == Traffic(9, 900)

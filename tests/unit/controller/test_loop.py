@@ -12,7 +12,7 @@ from support.waiting import Mailbox
 from controller import loop as loop_module
 from controller.domain import Domain
 from controller.events import (
-    AskFlows,
+    AskContents,
     AskQueues,
     Command,
     Event,
@@ -47,7 +47,7 @@ def loop(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> DomainLoop:
 def test_events_are_handled_in_their_order_and_commands_passed_on(loop: DomainLoop, mailbox: Mailbox) -> None:
     loop.post(SwitchConnected("left"))
     loop.post(FlowsReported("left", {}))
-    assert mailbox.next() == AskFlows("left")
+    assert mailbox.next() == AskContents("left")
     assert isinstance(mailbox.next(), Send)
 
 
@@ -96,8 +96,8 @@ def test_ticks_come_by_themselves_again_and_again(mailbox: Mailbox, monkeypatch:
     loop = DomainLoop(Domain(two_hypervisors(kind=SwitchKind.PLAIN), "left"), mailbox.post)
     loop.post(SwitchConnected("left"))
     loop.start()
-    assert mailbox.next() == AskFlows("left")
-    assert [mailbox.next() for _ in range(6)] == [AskFlows("left"), AskQueues("left")] * 3
+    assert mailbox.next() == AskContents("left")
+    assert [mailbox.next() for _ in range(6)] == [AskContents("left"), AskQueues("left")] * 3
 
 
 def test_a_flood_of_events_does_not_keep_the_ticks_away(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,7 @@ def test_a_flood_of_events_does_not_keep_the_ticks_away(mailbox: Mailbox, monkey
 
     loop._queue.put(Again())
     loop.start()
-    assert [mailbox.next() for _ in range(4)] == [AskFlows("left"), AskQueues("left")] * 2
+    assert [mailbox.next() for _ in range(4)] == [AskContents("left"), AskQueues("left")] * 2
     is_over.set()
 
 
@@ -127,4 +127,4 @@ def test_an_event_is_posted_from_any_thread(loop: DomainLoop, mailbox: Mailbox) 
         thread.start()
     for thread in threads:
         thread.join()
-    assert [mailbox.next() for _ in range(5)] == [AskFlows("left")] * 5
+    assert [mailbox.next() for _ in range(5)] == [AskContents("left")] * 5

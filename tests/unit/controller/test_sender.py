@@ -13,7 +13,7 @@ from support.fake_datapath import FakeDatapath, flow_stats, multipart
 from support.waiting import Mailbox, wait_until
 
 from controller import sender as sender_module
-from controller.events import AskFlows, AskQueues, Confirmed, FlowsReported, QueuesReported, Refused, Send, Traffic
+from controller.events import AskContents, AskQueues, Confirmed, FlowsReported, QueuesReported, Refused, Send, Traffic
 from controller.pipeline import COOKIE_MARK, FORWARD, ClosedPort, Entry, FlowEntry, Meter, Purpose
 from controller.sender import Sender
 
@@ -48,7 +48,7 @@ def batch(number: int, *entries: Entry) -> Send:
 
 def assert_is_waiting(sender: Sender, datapath: FakeDatapath) -> None:
     """That a batch is not confirmed yet: were it so, the question behind it would be sent at once."""
-    sender.order(AskFlows("left"))
+    sender.order(AskContents("left"))
     with pytest.raises(queue.Empty):
         datapath.messages.get(timeout=0.05)
 
@@ -175,7 +175,7 @@ def test_an_answer_that_comes_too_late_does_not_confirm_the_next_batch(
 
 
 def test_questions(sender: Sender, datapath: FakeDatapath) -> None:
-    sender.order(AskFlows("left"))
+    sender.order(AskContents("left"))
     sender.order(AskQueues("left"))
     assert isinstance(datapath.next(), parser.OFPFlowStatsRequest)
     assert isinstance(datapath.next(), parser.OFPQueueStatsRequest)
@@ -183,7 +183,7 @@ def test_questions(sender: Sender, datapath: FakeDatapath) -> None:
 
 def test_a_question_waits_for_the_batch_before_it(sender: Sender, datapath: FakeDatapath) -> None:
     sender.order(batch(7, FIRST))
-    sender.order(AskFlows("left"))
+    sender.order(AskContents("left"))
     barrier = datapath.until_barrier()[-1]
     assert datapath.messages.empty()
     sender.on_barrier(barrier.xid)

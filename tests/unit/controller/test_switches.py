@@ -9,7 +9,7 @@ from support.examples import example
 from support.fake_datapath import FakeDatapath
 from support.waiting import Mailbox, wait_until
 
-from controller.events import AskFlows, Confirmed, FlowsReported, Send, SwitchConnected, SwitchGone
+from controller.events import AskContents, Confirmed, FlowsReported, Send, SwitchConnected, SwitchGone
 from controller.switches import Switches
 
 # isort: split
@@ -44,13 +44,13 @@ def test_an_order_goes_to_the_switch_that_it_names(switches: Switches) -> None:
     left, east = FakeDatapath(LEFT), FakeDatapath(EAST)
     switches.connect(left)
     switches.connect(east)
-    switches.order(AskFlows("east"))
+    switches.order(AskContents("east"))
     assert isinstance(east.next(), parser.OFPFlowStatsRequest)
     assert left.messages.empty()
 
 
 def test_an_order_for_a_switch_that_is_not_there_is_dropped(switches: Switches) -> None:
-    switches.order(AskFlows("left"))
+    switches.order(AskContents("left"))
     datapath = FakeDatapath(LEFT)
     switches.connect(datapath)
     switches.order(Send("left", 1, ()))
@@ -82,7 +82,7 @@ def test_a_switch_that_goes_is_told_and_its_sender_ends(switches: Switches, mail
     assert (mailbox.next(), mailbox.next()) == (SwitchConnected("left"), SwitchGone("left"))
     wait_until(lambda: not sender._thread.is_alive())
     assert switches.sender_of(datapath) is None
-    switches.order(AskFlows("left"))
+    switches.order(AskContents("left"))
     assert datapath.messages.empty()
 
 

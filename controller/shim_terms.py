@@ -1,0 +1,48 @@
+"""What a domain's shim is to hold: the link, and the terms of each channel, in the names of the shim's protocol.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from controller.guarantee import Guarantees
+from controller.model import Channel
+
+Terms = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`link` has `rate_bps` and `be_slack_ns`; `channels` are the terms by channel label."""
+
+    link: Terms
+    channels: Mapping[int, Terms] = field(default_factory=dict)
+
+
+def settings(guarantees: Guarantees, name: str) -> Settings:
+    """Of the shim of the domain `name`, for all channels that cross its uplink, in either direction."""
+    network = guarantees.network
+    uplink = network.hypervisors[name].uplink
+    return Settings(
+        link={"rate_bps": uplink.rate_bps, "be_slack_ns": uplink.be_slack_ns},
+        channels={
+            channel.label: _terms(guarantees, channel)
+            for channel in network.channels.values()
+            if name in network.domains(channel) and channel.name in guarantees.ways
+        },
+    )
+
+
+def _terms(guarantees: Guarantees, channel: Channel) -> Terms:
+    return {
+        "label": channel.label,
+        "rate_bps": channel.wire_rate_bps,
+        "burst_bytes": channel.wire_burst_bytes,
+        "downstream_ns": guarantees.downstream_ns(channel),
+        "late": channel.late,
+        "strips_labels": channel.listener in guarantees.network.hosts,
+    }
