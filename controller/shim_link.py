@@ -35,7 +35,10 @@ class ShimRefusedError(Exception):
 
 
 def settings(network: Network, name: str) -> list[Json]:
-    """The requests that make the shim of the domain `name` what the topology file asks for."""
+    """The requests that make the shim of the domain `name` what the topology file asks for.
+
+    The last one says so: only then packets come to it.
+    """
     network = tolerant(network)
     uplink, guarantees = network.hypervisors[name].uplink, Guarantees(network)
     terms = [
@@ -55,6 +58,7 @@ def settings(network: Network, name: str) -> list[Json]:
         {"op": "configure", "rate_bps": uplink.rate_bps, "be_slack_ns": uplink.be_slack_ns},
         *({"op": "channels", "set": terms[at : at + CHANNELS_PER_REQUEST]} for at in parts),
         {"op": "subscribe", "to": ["misses"]},
+        {"op": "ready"},
     ]
 
 

@@ -1,7 +1,8 @@
 """What the shim's socket speaks: newline-delimited JSON, a request in, an answer out. Opens no socket.
 
 `{"id": 7, "op": "statistics"}` is answered by `{"id": 7, "ok": true, ...}` or `{"id": 7, "ok": false, "error": "..."}`.
-After `subscribe` the other side is sent events too: `{"event": "misses", "misses": [...]}`.
+After `subscribe` the other side is sent events too: `{"event": "misses", "misses": [...]}`. `ready` says that the
+settings are complete: until the first one, packets go past a shim that holds a liveness TAP.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Target(Protocol):
     def configure(self, rate_bps: int, be_slack_ns: int) -> None: ...
     def set_channels(self, channels: Mapping[int, Terms]) -> None: ...
     def remove_channels(self, labels: Iterable[int]) -> None: ...
+    def ready(self) -> None: ...
     def statistics(self, labels: Iterable[int]) -> Json: ...
 
 
@@ -51,6 +53,7 @@ class Session:
             "channels": self._channels,
             "statistics": self._statistics,
             "subscribe": self._subscribe,
+            "ready": self._ready,
         }
 
     def answer(self, line: bytes) -> bytes:
@@ -93,6 +96,10 @@ class Session:
         if topics != ["misses"]:
             raise RequestError(f"to: {topics!r} is unknown; allowed: ['misses']")
         self.wants_misses = True
+        return {}
+
+    def _ready(self, _: Json) -> Json:
+        self._target.ready()
         return {}
 
 

@@ -26,7 +26,9 @@ AHEAD_NS: int = lib.SCHEDULER_AHEAD_NS
 """A packet is handed to the kernel at most so long before its first bit can go."""
 
 TUNSETIFF = 0x400454CA
+TUNSETCARRIER = 0x400454E2
 IFF_TAP = 0x0002
+IFF_NO_CARRIER = 0x0040
 IFF_NO_PI = 0x1000
 
 
@@ -34,7 +36,8 @@ IFF_NO_PI = 0x1000
 class ShimConfig:
     """One shim: what enters by `inner` leaves by `uplink`, at `rate_bps` (0: unpaced).
 
-    `liveness` names the TAP that is up while the shim works (empty: none); `priority` is that of SCHED_FIFO (0: none).
+    `liveness` names the TAP that is up while the shim is ready and works (empty: none); `priority` is SCHED_FIFO's
+    (0: none).
     """
 
     inner: str
@@ -135,6 +138,10 @@ class Shim:
         if known:
             lib.shim_remove_channels(self._core, ffi.new("uint32_t[]", list(known)), len(known))
             self.labels -= known
+
+    def ready(self) -> None:
+        """Have the TAP go up, within milliseconds: all settings are there, packets may come."""
+        lib.shim_ready(self._core)
 
     def statistics(self, labels: Iterable[int]) -> Json:
         """Everything since the start, with the books of those channels of `labels` that are in the table."""
@@ -240,7 +247,7 @@ def _exists(interface: str) -> bool:
 
 
 def _open_tap(name: str) -> int:
-    """The TAP `name`, attached: it has a carrier as long as the descriptor, or a copy of it, is open."""
+    """The TAP `name`, attached, without carrier. It has none either once the descriptor and its copies are closed."""
     if not _exists(name):
         raise ShimError(f"there is no interface {name}", f"make it: ip tuntap add dev {name} mode tap")
     try:
@@ -248,7 +255,8 @@ def _open_tap(name: str) -> int:
     except OSError as error:
         raise ShimError(f"/dev/net/tun does not open: {error.strerror}", "load the module: modprobe tun") from error
     try:
-        fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
+        fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI | IFF_NO_CARRIER))
+        fcntl.ioctl(tap, TUNSETCARRIER, struct.pack("i", 0))  # kernels before 6.1 do not know IFF_NO_CARRIER
     except OSError as error:
         os.close(tap)
         raise ShimError(f"cannot hold the TAP {name}: {error.strerror}", "does another shim hold it?") from error

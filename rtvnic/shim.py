@@ -50,7 +50,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--rate", type=quantity(RATE), default=0, help="the uplink's rate, such as 100Mbps (default: unpaced)")
     add("--be-slack", type=quantity(DURATION), default=2_000_000, metavar="TIME",
         help="best effort goes first while all real-time frames have this much time left (default: 2ms)")  # fmt: skip
-    add("--liveness", default="", metavar="TAP", help="a TAP interface to hold up while the shim works")
+    add("--liveness", default="", metavar="TAP",
+        help="a TAP interface to hold up while the shim works; with --socket, from the request `ready` on")  # fmt: skip
     add("--socket", type=Path, metavar="PATH", help="serve configuration, statistics and misses at this Unix socket")
     add("--priority", type=int, default=50, choices=range(100), metavar="N",
         help="real-time priority (SCHED_FIFO), 1 to 99, or 0 for none (default: 50)")  # fmt: skip
@@ -95,7 +96,9 @@ def run(args: argparse.Namespace) -> int:
         raise CannotRun(f"cannot run on the processors {args.cpus}: {error.strerror}", "`nproc` counts them") from None
     try:
         with Shim(config) as shim, Server(shim) as server:
-            if args.socket is not None:
+            if args.socket is None:
+                shim.ready()
+            else:  # whoever gives it its settings says when they are complete
                 server.listen(args.socket)
             for warning in shim.warnings:
                 print(warning, file=sys.stderr)

@@ -24,25 +24,28 @@ set_carrier(int tap_fd, int has_carrier)
     ioctl(tap_fd, TUNSETCARRIER, &has_carrier);     /* A TAP that is gone needs none. */
 }
 
-/* Watches 'loop', of the process 'parent', for ever. */
+/* Watches 'loop', of the process 'parent', for ever.  The TAP has no carrier yet. */
 static void
-watch(const struct loop *loop, int tap_fd, pid_t parent)
+watch(const struct loop *loop, const bool *is_ready, int tap_fd, pid_t parent)
 {
     const struct timespec period = { .tv_nsec = PERIOD_NS };
+    bool has_carrier = false;
     uint64_t seen = 0;
 
     for (uint32_t still = 0;; still++) {
         uint64_t turns = __atomic_load_n(&loop->turns, __ATOMIC_RELAXED);
+        bool works;
+
         if (turns != seen) {
-            if (still >= STILL) {
-                set_carrier(tap_fd, 1);
-            }
             seen = turns;
             still = 0;
-        } else if (still == STILL) {
-            set_carrier(tap_fd, 0);
         } else if (still == GIVEN_UP) {
             kill(parent, SIGKILL);
+        }
+        works = still < STILL && __atomic_load_n(is_ready, __ATOMIC_ACQUIRE);
+        if (works != has_carrier) {
+            set_carrier(tap_fd, works);
+            has_carrier = works;
         }
         loop_signal(loop->wake_fd);
         nanosleep(&period, NULL);
@@ -66,7 +69,7 @@ close_others(int one, int other)
 
 /* The life of the guard: it ends with its parent, or by guard_stop(). */
 static void
-live(const struct loop *loop, int tap_fd, int priority, pid_t parent)
+live(const struct loop *loop, const bool *is_ready, int tap_fd, int priority, pid_t parent)
 {
     const struct sched_param parameters = { .sched_priority = priority };
 
@@ -80,21 +83,21 @@ live(const struct loop *loop, int tap_fd, int priority, pid_t parent)
         sched_setscheduler(0, SCHED_FIFO, &parameters);
     }
     if (getppid() == parent) {
-        watch(loop, tap_fd, parent);
+        watch(loop, is_ready, tap_fd, parent);
     }
 }
 
-/* Starts the guard of 'loop', which must be in memory that processes share.  It holds 'tap_fd', an attached TAP; the
- * caller closes its own.  Runs at SCHED_FIFO 'priority' if that is positive and permitted.  Writes its process id to
- * '*pid' and returns 0, or returns an errno. */
+/* Starts the guard of 'loop', which like 'is_ready' must be in memory that processes share.  It holds 'tap_fd', an
+ * attached TAP without carrier; the caller closes its own.  Runs at SCHED_FIFO 'priority' if that is positive and
+ * permitted.  Writes its process id to '*pid' and returns 0, or returns an errno. */
 int
-guard_start(const struct loop *loop, int tap_fd, int priority, pid_t *pid)
+guard_start(const struct loop *loop, const bool *is_ready, int tap_fd, int priority, pid_t *pid)
 {
     pid_t parent = getpid();
 
     *pid = fork();
     if (*pid == 0) {
-        live(loop, tap_fd, priority, parent);
+        live(loop, is_ready, tap_fd, priority, parent);
         _exit(0);
     }
     return *pid < 0 ? errno : 0;

@@ -25,6 +25,7 @@
 struct shim {
     int event_fd;
     pid_t guard_pid;            /* 0: none. */
+    bool is_ready;              /* The guard reads it. */
     struct channel_table channels;
     struct egress egress;
     struct ingress ingress;
@@ -124,14 +125,14 @@ shim_start(struct shim *shim, int priority, struct shim_privileges *privileges)
     return error;
 }
 
-/* Has a guard watch over the egress loop, which runs: 'tap_fd', a TAP, has a carrier only while it turns.  The guard
- * runs at SCHED_FIFO 'priority' (0: none), which should be above the loop's.  Returns 0 or an errno; either way
- * 'tap_fd' stays the caller's to close. */
+/* Has a guard watch over the egress loop, which runs: 'tap_fd', a TAP without carrier, has one from shim_ready() on
+ * while the loop turns.  The guard runs at SCHED_FIFO 'priority' (0: none), which should be above the loop's.  Returns
+ * 0 or an errno; either way 'tap_fd' stays the caller's to close. */
 int
 shim_guard(struct shim *shim, int tap_fd, int priority)
 {
     pid_t pid;
-    int error = guard_start(&shim->egress.loop, tap_fd, priority, &pid);
+    int error = guard_start(&shim->egress.loop, &shim->is_ready, tap_fd, priority, &pid);
 
     shim->guard_pid = error ? 0 : pid;
     return error;
@@ -196,6 +197,13 @@ shim_remove_channels(struct shim *shim, const uint32_t *labels, uint32_t count)
         free(removed);
         removed = next;
     }
+}
+
+/* Lets traffic come: within milliseconds the guard gives the TAP its carrier. */
+void
+shim_ready(struct shim *shim)
+{
+    __atomic_store_n(&shim->is_ready, true, __ATOMIC_RELEASE);
 }
 
 /* Returns an eventfd that is readable when there is a miss to take or a failure to see. */

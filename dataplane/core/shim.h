@@ -45,6 +45,7 @@ bool shim_die_with_parent(int parent_pid);
 void shim_configure(struct shim *, uint64_t rate_bps, int64_t be_slack_ns);
 int shim_set_channel(struct shim *, uint32_t label, const struct terms *);
 void shim_remove_channels(struct shim *, const uint32_t *labels, uint32_t count);
+void shim_ready(struct shim *);
 
 /* What it says. */
 int shim_event_fd(const struct shim *);

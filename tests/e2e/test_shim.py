@@ -223,8 +223,7 @@ def test_a_client_that_never_reads_is_cut_off(lab: ShimLab) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_good_order(lab: ShimLab, number: int) -> None:
-    process = lab.start("--report", "60", "--liveness", LIVENESS)
-    assert lab.is_live()
+    process = lab.start_live("--report", "60")
     with lab.tap("app") as app, lab.tap("far") as far:
         app.send(labelled(500, 4711, tc=6))
         far.recv(2048)
@@ -236,13 +235,11 @@ def test_a_signal_ends_it_in_good_order(lab: ShimLab, number: int) -> None:
 
 
 def test_the_tap_goes_down_when_it_is_killed(lab: ShimLab) -> None:
-    process = lab.start("--liveness", LIVENESS)
-    assert lab.is_live()
+    process = lab.start_live()
     process.kill()
     process.wait()
     wait_until(lambda: not lab.is_live())
-    lab.start("--liveness", LIVENESS)  # takes the place of the dead one, its socket too
-    assert lab.is_live()
+    lab.start_live()  # takes the place of the dead one, its socket too
 
 
 @pytest.mark.parametrize("lost", ["app", "far"])
@@ -274,8 +271,7 @@ def test_it_outlives_a_link_that_is_down_for_a_while(lab: ShimLab) -> None:
 
 
 def test_it_dies_with_its_parent(lab: ShimLab) -> None:
-    parent = lab.start("--die-with-parent", "--liveness", LIVENESS, under=("sh", "-c", '"$@" & wait', "sh"))
-    assert lab.is_live()
+    parent = lab.start_live("--die-with-parent", under=("sh", "-c", '"$@" & wait', "sh"))
     parent.kill()
     assert parent.stdout is not None
     assert parent.stdout.read() == "", "the shim, which has the same output, has closed it"

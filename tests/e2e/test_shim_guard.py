@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 from support.frames import channel_of, labelled
-from support.shim_lab import LIVENESS, PATIENCE_S, ShimLab
+from support.shim_lab import LIVENESS, PATIENCE_S, ShimClient, ShimLab
 from support.waiting import wait_until
+
+SETTLED_S = 0.2
+"""Many of the guard's periods."""
 
 GIVEN_UP_S = 1.5
 """A shim that hangs would have been killed by then."""
@@ -30,8 +33,35 @@ def guard_of(pid: int) -> int:
     return int(child)
 
 
-def test_the_tap_is_down_while_the_shim_is_stopped(lab: ShimLab) -> None:
+def test_the_tap_is_down_until_the_shim_has_its_settings(lab: ShimLab) -> None:
+    lab.start("--liveness", LIVENESS)
+    with ShimClient(lab.socket_path) as client:
+        for op in ("configure", "channels", "statistics"):
+            assert client.ask(op)["ok"]
+        time.sleep(SETTLED_S)
+        assert (lab.is_live(), lab.times_live()) == (False, 0), "not even for a moment"
+        assert client.ask("ready")["ok"]
+        wait_until(lab.is_live)
+    time.sleep(SETTLED_S)
+    assert (lab.is_live(), lab.times_live()) == (True, 1), "also when nobody is at its socket any more"
+
+
+def test_a_shim_without_settings_has_no_carrier_after_it_was_stopped_either(lab: ShimLab) -> None:
     process = lab.start("--liveness", LIVENESS)
+    os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(SETTLED_S)
+    os.kill(process.pid, signal.SIGCONT)
+    time.sleep(SETTLED_S)
+    assert lab.times_live() == 0
+
+
+def test_a_shim_that_serves_no_socket_is_live_at_once(lab: ShimLab) -> None:
+    lab.spawn("--liveness", LIVENESS)
+    wait_until(lab.is_live)
+
+
+def test_the_tap_is_down_while_the_shim_is_stopped(lab: ShimLab) -> None:
+    process = lab.start_live()
     for _ in range(3):
         os.kill(process.pid, signal.SIGSTOP)
         wait_until(lambda: not lab.is_live())
@@ -43,21 +73,21 @@ def test_the_tap_is_down_while_the_shim_is_stopped(lab: ShimLab) -> None:
 
 
 def test_a_shim_that_hangs_for_long_is_killed(lab: ShimLab) -> None:
-    process = lab.start("--liveness", LIVENESS)
+    process = lab.start_live()
     os.kill(process.pid, signal.SIGSTOP)
     assert process.wait(timeout=PATIENCE_S) == -signal.SIGKILL
     wait_until(lambda: not lab.is_live())
 
 
 def test_an_idle_shim_is_left_in_peace(lab: ShimLab) -> None:
-    process = lab.start("--liveness", LIVENESS)
+    process = lab.start_live()
     time.sleep(GIVEN_UP_S)
     assert process.poll() is None
     wait_until(lab.is_live)
 
 
 def test_a_shim_without_its_guard_ends(lab: ShimLab) -> None:
-    process = lab.start("--liveness", LIVENESS)
+    process = lab.start_live()
     os.kill(guard_of(process.pid), signal.SIGKILL)
     _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
@@ -66,6 +96,6 @@ def test_a_shim_without_its_guard_ends(lab: ShimLab) -> None:
 
 
 def test_the_guard_has_nothing_of_the_shim_but_what_it_needs(lab: ShimLab) -> None:
-    process = lab.start("--liveness", LIVENESS)
+    process = lab.start_live()
     descriptors = {os.readlink(entry) for entry in Path(f"/proc/{guard_of(process.pid)}/fd").iterdir()}
     assert descriptors == {"/dev/net/tun", "anon_inode:[eventfd]"}

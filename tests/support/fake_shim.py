@@ -17,11 +17,12 @@ Json = dict[str, Any]
 
 
 class Table:
-    """What the requests are for. `room` is for how many channels."""
+    """What the requests are for. `room` is for how many channels; `labels_when_ready` is None until `ready`."""
 
     def __init__(self, room: int = 1000) -> None:
         self.rate_bps, self.be_slack_ns = 0, 0
         self.labels: set[int] = set()
+        self.labels_when_ready: set[int] | None = None
         self.room = room
         self.parts: Json = {"egress": {"packets": 1}, "ingress": {"packets": 2}, "classes": {"5": {"packets": 3}}}
 
@@ -36,6 +37,9 @@ class Table:
 
     def remove_channels(self, labels: Iterable[int]) -> None:
         self.labels -= set(labels)
+
+    def ready(self) -> None:
+        self.labels_when_ready = set(self.labels)
 
     def statistics(self, labels: Iterable[int]) -> Json:
         return self.parts | {"channels": {str(label): {"missed": 0} for label in sorted(labels)}}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pyroute2 import netns
+from support.waiting import wait_until
 
 ETH_P_ALL = 3
 SOL_PACKET = 263
@@ -72,6 +73,14 @@ class ShimLab:
         assert process.stdout.readline() == "ready\n"
         return process
 
+    def start_live(self, *options: str, under: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """A shim that has its settings: its liveness TAP is up."""
+        process = self.start("--liveness", LIVENESS, *options, under=under)
+        with ShimClient(self.socket_path) as client:
+            assert client.ask("ready")["ok"]
+        wait_until(self.is_live)
+        return process
+
     @contextlib.contextmanager
     def tap(self, interface: str) -> Iterator[socket.socket]:
         """A raw socket on an interface: what is sent leaves by it, what it receives came in by it."""
@@ -88,6 +97,10 @@ class ShimLab:
 
     def is_live(self) -> bool:
         return "LOWER_UP" in self.run(f"ip link show {LIVENESS}")
+
+    def times_live(self) -> int:
+        """How often the liveness TAP has got a carrier so far."""
+        return int(self.run(f"cat /sys/class/net/{LIVENESS}/carrier_up_count"))
 
 
 class ShimClient:

@@ -14,6 +14,7 @@ from dataplane.errors import ShimError
 from dataplane.protocol import LINE_BYTES_MAX, Session
 from dataplane.terms import Late, Terms
 
+OPERATIONS = "configure, channels, statistics, subscribe, ready"
 CHANNEL = {"label": 4711, "rate_bps": 2_000_000, "burst_bytes": 3000, "downstream_ns": 400_000}
 
 
@@ -23,6 +24,7 @@ class Table:
     def __init__(self) -> None:
         self.rate_bps, self.be_slack_ns = 10**8, 2_000_000
         self.terms: dict[int, Terms] = {}
+        self.is_ready = False
         self.padding = ""
 
     @property
@@ -40,6 +42,9 @@ class Table:
     def remove_channels(self, labels: Iterable[int]) -> None:
         for label in labels:
             self.terms.pop(label, None)
+
+    def ready(self) -> None:
+        self.is_ready = True
 
     def statistics(self, labels: Iterable[int]) -> dict[str, Any]:
         return {"channels": dict.fromkeys(map(str, labels), self.padding)}
@@ -95,11 +100,18 @@ def test_who_subscribes_wants_misses(session: Session) -> None:
     assert session.wants_misses
 
 
+def test_the_shim_is_ready_when_it_is_told(session: Session, table: Table) -> None:
+    ask(session, op="channels", set=[CHANNEL])
+    assert not table.is_ready
+    assert ask(session, op="ready") == {"ok": True}
+    assert table.is_ready
+
+
 @pytest.mark.parametrize(
     ("request_", "error"),
     [
-        ({}, "op: None is unknown; allowed: configure, channels, statistics, subscribe"),
-        ({"op": ["statistics"]}, "op: ['statistics'] is unknown; allowed: configure, channels, statistics, subscribe"),
+        ({}, f"op: None is unknown; allowed: {OPERATIONS}"),
+        ({"op": ["statistics"]}, f"op: ['statistics'] is unknown; allowed: {OPERATIONS}"),
         ({"op": "configure", "rate_bps": -1}, "rate_bps: -1 is not an integer of 0 to 999999999999"),
         ({"op": "configure", "rate_bps": 1e6}, "rate_bps: 1000000.0 is not an integer of 0 to 999999999999"),
         ({"op": "configure", "rate_bps": False}, "rate_bps: False is not an integer of 0 to 999999999999"),
@@ -160,7 +172,7 @@ json_values = st.recursive(
 field_names = st.sampled_from(["id", "rate_bps", "be_slack_ns", "set", "remove", "labels", "to"])
 
 
-@given(st.sampled_from(["configure", "channels", "statistics", "subscribe"]), st.dictionaries(field_names, json_values))
+@given(st.sampled_from(OPERATIONS.split(", ")), st.dictionaries(field_names, json_values))
 def test_any_fields_lead_to_an_answer(op: str, fields: dict[str, Any]) -> None:
     answer = json.loads(Session(Table()).answer(json.dumps({"op": op} | fields).encode()))
     assert answer["ok"] in (True, False)
