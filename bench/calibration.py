@@ -1,9 +1,14 @@
-"""What a machine itself takes of a deadline: how late it wakes a real-time thread, and how long a packet is in a shim.
+"""What a machine itself takes of a deadline: how late it wakes a real-time thread, and how long a packet is in Open
+vSwitch and in a shim.
 
-    source ── in ═ shim ═ out ── far
+    source ── in ═ bridge or shim ═ out ── far
 
-The shim is unpaced, in a network of its own, and gets a small packet every millisecond. A packet's time is from the
-kernel's stamp at `in` to that at `far`.
+Each gets a small packet every millisecond. A packet's time is from the kernel's stamp at `in` to that at `far`. The
+bridge pushes both labels, as for a talker; the shim is unpaced, in a network of its own.
+
+A packet goes through Open vSwitch and then through the shim, and may be held up in both: so the allowance is a sum, of
+what each needs for all but one packet in 10,000. For the shim that is the longer of its own time, which begins with its
+wake-up, and of any wake-up on this machine. The listener's Open vSwitch is not in it: the deadline ends before that.
 """
 
 from __future__ import annotations
@@ -19,12 +24,13 @@ from itertools import count
 
 from bench import forwarders
 from bench.arrivals import percentile
+from bench.bridge import bridged_lane
 from bench.forwarders import Lane
 from bench.network import private_network
 from bench.stalls import StallWatch
 from bench.traffic import PS_PER_S, RECEIVE_BUFFER_BYTES, SO_RCVBUFFORCE, Sink, Source
 from controller.errors import CannotRun
-from controller.model import LEAST_FRAME_BYTES
+from controller.model import LABEL_STACK_BYTES, LEAST_FRAME_BYTES
 from controller.units import NS_PER_MS, NS_PER_S, NS_PER_US
 from dataplane.errors import ShimError
 from dataplane.shim import AHEAD_NS, Shim, ShimConfig
@@ -35,8 +41,11 @@ PRIORITY = 50
 """The shim's. The source has less, as what hands a packet to the shim has."""
 
 SOURCE_PRIORITY = 40
-STAMP_OFFSET = 22
+LABELLED_STAMP_OFFSET = 22
 """After the Ethernet header and both labels."""
+
+PLAIN_STAMP_OFFSET = 34
+"""After the Ethernet header and IPv4's."""
 
 ETHERTYPE_ALL = 3
 PACKET_IGNORE_OUTGOING = 23
@@ -60,23 +69,26 @@ class Times:
 
 @dataclass(frozen=True)
 class Calibration:
-    """`noise` by processor."""
+    """`noise` by processor; `bridge` is the time in Open vSwitch, `path` that in a shim."""
 
     noise: Mapping[int, Times]
+    bridge: Times
     path: Times
 
     @property
     def allowance_ns(self) -> int:
-        """What all but one packet in 10,000 needs at most, rounded up to three digits.
+        """What the machine takes of a deadline, rounded up to three digits.
 
         With what may have been handed over before a packet comes, which a shim without a rate does not show.
         """
-        longest_ns = AHEAD_NS + max(self.path.p9999, *(times.p9999 for times in self.noise.values()))
+        shim_ns = max(self.path.p9999, *(times.p9999 for times in self.noise.values()))
+        longest_ns = AHEAD_NS + self.bridge.p9999 + shim_ns
         return rounded_up(-(-longest_ns // NS_PER_US)) * NS_PER_US
 
     def as_json(self) -> dict[str, object]:
         noise = {str(cpu): asdict(times) for cpu, times in self.noise.items()}
-        return {"noise_ns": noise, "path_ns": asdict(self.path), "allowance_ns": self.allowance_ns}
+        times = {"bridge_ns": asdict(self.bridge), "path_ns": asdict(self.path)}
+        return {"noise_ns": noise, **times, "allowance_ns": self.allowance_ns}
 
 
 def rounded_up(number: int) -> int:
@@ -106,16 +118,31 @@ def measure_noise(duration_ns: int, note: Note) -> dict[int, Times]:
     }
 
 
+def measure_bridge(duration_ns: int, note: Note) -> Times:
+    """How long packets take through Open vSwitch. Raises CannotRun, also if a run is up."""
+    offsets = PLAIN_STAMP_OFFSET, PLAIN_STAMP_OFFSET + LABEL_STACK_BYTES
+    with bridged_lane() as lane:
+        return times_of(_times_in(lane, forwarders.BEST_EFFORT, offsets, duration_ns, note), "Open vSwitch")
+
+
 def measure_path(duration_ns: int, note: Note) -> Times:
     """How long packets take through a shim. Raises CannotRun."""
-    packets = duration_ns * PACKETS_PER_S // NS_PER_S
+    offsets = LABELLED_STAMP_OFFSET, LABELLED_STAMP_OFFSET
     with private_network() as links:
         lane = forwarders.make_lane(links, "lane")
-        with _shim(lane), _sink(lane.inner, packets) as before, _sink(lane.far, packets) as behind:
-            _send(lane.source, packets, note)
-            time.sleep(SETTLE_S)
+        with _shim(lane):
+            return times_of(_times_in(lane, forwarders.LABELLED, offsets, duration_ns, note), "the shim")
+
+
+def _times_in(lane: Lane, kind: str, offsets: tuple[int, int], duration_ns: int, note: Note) -> list[int]:
+    """Each packet's time, in ns, on its way along `lane`; `offsets` are where its stamp is before and behind."""
+    packets = duration_ns * PACKETS_PER_S // NS_PER_S
+    frame = forwarders.frames(kind, LEAST_FRAME_BYTES)[0]
+    with _sink(lane.inner, packets, offsets[0]) as before, _sink(lane.far, packets, offsets[1]) as behind:
+        _send(lane.source, frame, offsets[0], packets, note)
+        time.sleep(SETTLE_S)
     entered, left = (dict(zip(sink.sequences(), sink.delays_ns(), strict=True)) for sink in (before, behind))
-    return times_of([delay_ns - entered[number] for number, delay_ns in left.items() if number in entered], "the shim")
+    return [delay_ns - entered[number] for number, delay_ns in left.items() if number in entered]
 
 
 @contextmanager
@@ -130,13 +157,13 @@ def _shim(lane: Lane) -> Iterator[None]:
 
 
 @contextmanager
-def _sink(interface: str, packets: int) -> Iterator[Sink]:
+def _sink(interface: str, packets: int, stamp_offset: int) -> Iterator[Sink]:
     """Notes what arrives at `interface` inside the with block."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as channel, ThreadPoolExecutor(1) as thread:
         channel.setsockopt(forwarders.SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
         channel.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
         channel.bind((interface, ETHERTYPE_ALL))
-        sink = Sink(channel, capacity=packets, stamp_offset=STAMP_OFFSET)
+        sink = Sink(channel, capacity=packets, stamp_offset=stamp_offset)
         done = thread.submit(sink.run)
         try:
             yield sink
@@ -145,13 +172,12 @@ def _sink(interface: str, packets: int) -> Iterator[Sink]:
         done.result()
 
 
-def _send(interface: str, packets: int, note: Note) -> None:
-    """`packets` packets by a thread with real-time priority."""
-    frame = forwarders.frames(forwarders.LABELLED, LEAST_FRAME_BYTES)[0]
+def _send(interface: str, frame: bytes, stamp_offset: int, packets: int, note: Note) -> None:
+    """`frame`, `packets` times, by a thread with real-time priority."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as channel, ThreadPoolExecutor(1) as thread:
         channel.bind((interface, 0))
         interval_ps = PS_PER_S // PACKETS_PER_S
-        source = Source(channel, [frame], interval_ps=interval_ps, count=packets, stamp_offset=STAMP_OFFSET)
+        source = Source(channel, [frame], interval_ps=interval_ps, count=packets, stamp_offset=stamp_offset)
         try:
             _await(thread.submit(_run_urgently, source), note)
         finally:

@@ -50,6 +50,10 @@ class OpenVSwitch:
         """What makes ovs-vsctl, ovs-ofctl and ovs-appctl talk to this instance."""
         return {**os.environ, "OVS_RUNDIR": str(self.directory)}
 
+    def run(self, program: str, *arguments: str) -> str:
+        """What `program`, one of Open vSwitch's own, prints of this instance. Raises CannotRun."""
+        return _output(program, *arguments, rundir=self.directory)
+
     def stop(self) -> None:
         """End it if it is private; the system's own stays as it is."""
         if self.private:

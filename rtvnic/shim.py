@@ -39,6 +39,7 @@ Exit code: 0 when stopped by SIGINT or SIGTERM, 2 when it could not run or an in
 """
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PRIORITY = 50
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,8 +54,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--liveness", default="", metavar="TAP",
         help="a TAP interface to hold up while the shim works; with --socket, from the request `ready` on")  # fmt: skip
     add("--socket", type=Path, metavar="PATH", help="serve configuration, statistics and misses at this Unix socket")
-    add("--priority", type=int, default=50, choices=range(100), metavar="N",
-        help="real-time priority (SCHED_FIFO), 1 to 99, or 0 for none (default: 50)")  # fmt: skip
+    add("--priority", type=int, default=PRIORITY, choices=range(100), metavar="N",
+        help=f"real-time priority (SCHED_FIFO), 1 to 99, or 0 for none (default: {PRIORITY})")  # fmt: skip
     add("--cpus", type=processors, metavar="N,N", help="the processors that it runs on (default: all)")
     add(
         "--queue",

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import astuple, dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from textwrap import shorten
 
@@ -26,15 +26,21 @@ from controller.runtime import RUN_DIR
 from ovs_config.openvswitch import of_system
 from ovs_config.plan import LABELLED_MTU
 from ovs_config.realtime import data_plane_cpus
+from rtvnic.arguments import processors
+from rtvnic.shim import PRIORITY
 from rtvnic.table import aligned
 
 FORMER = "tuned.json"
 HEADERS = ("setting", "was", "is", "why")
 WIDEST = 80
 """Characters of a value in a table; JSON has it whole."""
+HIGHEST_PRIORITY = 99
 PROC = Path("/proc")
 SYS = Path("/sys")
 RECEIVE_BUFFER_BYTES = 4 * 2**20
+
+SHIM_THREADS = {"edf-egress": 0, "edf-check": -1, "edf-guard": 1}
+"""The names of a shim's own threads, with what each has beyond the shim's priority. Its guard is a process."""
 
 _GONE = {errno.ENOENT, errno.ESRCH, errno.ENODEV}
 _SEGMENTS = re.compile(r"rx-(.*-)?(gro|lro)(-.*)?|tx-.*segmentation|tx-gso-.*")
@@ -166,7 +172,20 @@ class Scheduling(OfThreads):
         os.sched_setscheduler(thread, int(name) if policy is None else policy, os.sched_param(int(priority)))
 
 
-KINDS: Mapping[str, Callable[..., Setting]] = {kind.__name__: kind for kind in (File, Offloads, Processors, Scheduling)}
+class ThreadScheduling(Scheduling):
+    """That of one thread alone; `pid` is its id."""
+
+    def __str__(self) -> str:
+        return f"scheduling of thread {self.pid}"
+
+    def write(self, value: str) -> None:
+        self.read()
+        self.give(self.pid, value)
+
+
+KINDS: Mapping[str, Callable[..., Setting]] = {
+    kind.__name__: kind for kind in (File, Offloads, Processors, Scheduling, ThreadScheduling)
+}
 
 
 @dataclass(frozen=True)
@@ -227,11 +246,57 @@ def vswitchd(cpus: tuple[int, ...]) -> Iterator[Change]:
 
     with suppress(FileNotFoundError, ProcessLookupError):
         process = system.vswitchd_pid, started(system.vswitchd_pid)
-        processors, scheduling = Processors(*process), Scheduling(*process)
-        why = f"ovs-vswitchd runs on the data plane's processors, {span(cpus)}"
-        yield Change(processors, processors.read(), f"{_mask(cpus):x}", why)
+        scheduling = Scheduling(*process)
+        yield _pinned("ovs-vswitchd", Processors(*process), cpus)
         why = "ovs-vswitchd runs before all that has no deadline"
         yield Change(scheduling, scheduling.read(), f"fifo {VSWITCHD_PRIORITY}", why)
+
+
+def shims(cpus: tuple[int, ...]) -> Iterator[Change]:
+    """Gives the running shims `cpus`, if there are any, and the real-time priority that they could not take themselves.
+
+    One that was started with `--cpus`, or without a priority, stays so.
+    """
+    for directory in PROC.glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            yield from _shim(int(directory.name), cpus)
+
+
+def _shim(pid: int, cpus: tuple[int, ...]) -> Iterator[Change]:
+    """The changes to a shim or its guard; none to any other process, such as the `sudo` that started it."""
+    threads = _shim_threads(pid)
+    options = _shim_options(pid) if threads else None
+    if options is None:
+        return
+    if cpus and not options.cpus:
+        yield _pinned("the shim", Processors(pid, started(pid)), cpus)
+    for thread, name in threads.items() if options.priority else ():
+        scheduling = ThreadScheduling(thread, started(thread))
+        priority = min(options.priority + SHIM_THREADS[name], HIGHEST_PRIORITY)
+        wanted = f"fifo {priority}" if priority else "other 0"
+        yield Change(scheduling, scheduling.read(), wanted, f"{name} of a shim runs before all that is less urgent")
+
+
+def _shim_options(pid: int) -> argparse.Namespace | None:
+    """What a process was started with; None if it is no `rtvnic shim` but, say, a benchmark with a shim in it."""
+    words = (PROC / str(pid) / "cmdline").read_text().split("\0")
+    if not any(Path(program).name == "rtvnic" and verb == "shim" for program, verb in pairwise(words)):
+        return None
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--priority", type=int, default=PRIORITY)
+    parser.add_argument("--cpus", type=processors)
+    return parser.parse_known_args(words)[0]
+
+
+def _shim_threads(pid: int) -> dict[int, str]:
+    """The names of those of a process's threads that are a shim's, by thread id."""
+    names = {int(comm.parent.name): comm.read_text().strip() for comm in (PROC / str(pid) / "task").glob("*/comm")}
+    return {thread: name for thread, name in names.items() if name in SHIM_THREADS}
+
+
+def _pinned(what: str, setting: Processors, cpus: tuple[int, ...]) -> Change:
+    why = f"{what} runs on the data plane's processors, {span(cpus)}"
+    return Change(setting, setting.read(), f"{_mask(cpus):x}", why)
 
 
 def uplink(interface: str) -> Iterator[Change]:
@@ -281,7 +346,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _wanted(cpus: tuple[int, ...], uplinks: Iterable[str]) -> Iterator[Change]:
     """All that this machine has, due or not."""
-    yield from chain(throttling(), governors(), receive_buffers(), memory(), interrupts(cpus), vswitchd(cpus))
+    yield from chain(throttling(), governors(), receive_buffers(), memory(), interrupts(cpus))
+    yield from chain(vswitchd(cpus), shims(cpus))
     yield from chain.from_iterable(map(uplink, uplinks))
 
 

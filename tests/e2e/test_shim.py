@@ -29,6 +29,7 @@ from support.shim_lab import LIVENESS, PATIENCE_S, ShimClient, ShimLab, stop
 from support.waiting import wait_until
 
 from controller.labels import absolute_deadline_label, lateness_ns, relative_deadline_label
+from rtvnic import tune
 
 MS = 1_000_000
 CHANNEL: dict[str, Any] = {"label": 4711, "rate_bps": 0, "burst_bytes": 0, "downstream_ns": 0}
@@ -314,6 +315,20 @@ def test_without_privileges_it_warns_and_goes_on(lab: ShimLab) -> None:
     process = lab.start(under=("setpriv", "--bounding-set", "-sys_nice,-ipc_lock", "--inh-caps", "-sys_nice,-ipc_lock"))
     _, _, errors = stop(process)
     assert [line.partition(":")[0] for line in errors.splitlines()] == ["no real-time priority", "memory is not locked"]
+
+
+def test_tuning_gives_it_the_priority_that_it_was_refused(lab: ShimLab) -> None:
+    process = lab.start_live(under=("setpriv", "--bounding-set", "-sys_nice", "--inh-caps", "-sys_nice"))
+    guard = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+    own = {guard, *(int(task.name) for task in Path(f"/proc/{process.pid}/task").iterdir())}
+    changes = [change for change in tune.shims(()) if getattr(change.setting, "pid", None) in own]
+    assert {change.was for change in changes} == {"other 0"}
+    for change in changes:
+        change.setting.write(change.wanted)
+    urgent = [thread for thread in own if os.sched_getscheduler(thread) == os.SCHED_FIFO]
+    names = {thread: Path(f"/proc/{thread}/comm").read_text().strip() for thread in urgent}
+    priorities = {name: os.sched_getparam(thread).sched_priority for thread, name in names.items()}
+    assert priorities == {"edf-egress": 50, "edf-check": 49, "edf-guard": 51}
 
 
 def test_what_it_cannot_do_is_one_line(lab: ShimLab) -> None:

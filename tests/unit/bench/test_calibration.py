@@ -22,13 +22,18 @@ def test_three_digits(number: int, wanted: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("noise_ns", "path_ns", "wanted"),
-    [(500_000, 739_100, "840us"), (1_231_000, 739_000, "1.34ms"), (0, 200_000, "300us")],
+    ("noise_ns", "bridge_ns", "path_ns", "wanted"),
+    [
+        (500_000, 0, 739_100, "840us"),
+        (500_000, 160_000, 739_100, "1ms"),
+        (1_231_000, 500_000, 739_000, "1.84ms"),
+        (0, 200_000, 200_000, "500us"),
+    ],
 )
-def test_the_allowance_is_the_worse_of_both_and_what_may_have_been_handed_over(
-    noise_ns: int, path_ns: int, wanted: str
+def test_the_allowance_is_open_vswitch_then_the_worse_of_shim_and_noise_and_what_may_have_been_handed_over(
+    noise_ns: int, bridge_ns: int, path_ns: int, wanted: str
 ) -> None:
-    found = Calibration({0: upto(noise_ns), 1: upto(noise_ns // 2)}, upto(path_ns))
+    found = Calibration({0: upto(noise_ns), 1: upto(noise_ns // 2)}, upto(bridge_ns), upto(path_ns))
     assert DURATION.format(found.allowance_ns) == wanted
     assert DURATION.parse(wanted) == found.allowance_ns, "a topology file reads it back"
     assert calibrate.text(found).endswith(f"    allowance: {wanted}")

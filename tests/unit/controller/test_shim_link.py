@@ -50,7 +50,7 @@ def link(path: Path, mailbox: Mailbox) -> ShimLink:
 
 
 def test_a_shim_is_told_its_uplink_its_channels_and_that_misses_are_wanted() -> None:
-    configure, channels, subscribe = settings(NETWORK, "left")
+    configure, channels, subscribe, ready = settings(NETWORK, "left")
     assert configure == {"op": "configure", "rate_bps": 100_000_000, "be_slack_ns": 2_000_000}
     assert [contract["label"] for contract in channels["set"]] == [17, 18]
     lenient = tolerant(NETWORK)
@@ -64,6 +64,7 @@ def test_a_shim_is_told_its_uplink_its_channels_and_that_misses_are_wanted() -> 
         "strips_labels": False,
     }
     assert subscribe == {"op": "subscribe", "to": ["misses"]}
+    assert ready == {"op": "ready"}
     assert settings(NETWORK, "right")[1] == channels
 
 
@@ -72,7 +73,7 @@ def test_a_channel_that_crosses_no_uplink_or_another_is_none_of_its() -> None:
     near = replace(vm2, name="vm3", hypervisor="left")
     network = replace(NETWORK, vms={"vm1": vm1, "vm3": near}, channels={"near": channel("near", vm1, near, 19, FAST)})
     for name in ("left", "right"):
-        assert [request["op"] for request in settings(network, name)] == ["configure", "subscribe"]
+        assert [request["op"] for request in settings(network, name)] == ["configure", "subscribe", "ready"]
 
 
 def test_many_channels_are_told_in_lines_that_a_shim_takes() -> None:
@@ -97,6 +98,7 @@ def test_a_shim_is_ready_when_it_has_taken_its_settings(link: ShimLink, path: Pa
         assert mailbox.next() == ShimReady()
         assert (shim.table.rate_bps, shim.table.be_slack_ns, shim.table.labels) == (10**8, 2_000_000, {17, 18})
         assert shim.wants_misses
+        assert shim.table.labels_when_ready == {17, 18}, "packets come when all channels are in the table"
 
 
 def test_it_reports_its_statistics_when_it_is_asked(link: ShimLink, path: Path, mailbox: Mailbox) -> None:

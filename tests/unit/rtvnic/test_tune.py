@@ -6,9 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from pyroute2.ethtool.ioctl import NotSupportedError
@@ -16,7 +17,7 @@ from pyroute2.ethtool.ioctl import NotSupportedError
 from ovs_config.realtime import data_plane_cpus
 from rtvnic import tune
 from rtvnic.__main__ import main
-from rtvnic.tune import File, Offloads, Processors, Scheduling, span, started
+from rtvnic.tune import File, Offloads, OfThreads, Processors, Scheduling, ThreadScheduling, span, started
 
 RUNTIME = "proc/sys/kernel/sched_rt_runtime_us"
 BUFFER = "proc/sys/net/core/rmem_default"
@@ -33,6 +34,19 @@ alike.start(), apart.start()
 while os.sched_getscheduler(apart.native_id) != os.SCHED_IDLE:
     time.sleep(0.01)
 print(alike.native_id, apart.native_id, flush=True)
+"""
+
+SHIM = """
+import os, threading, time
+def named(name):
+    open("/proc/thread-self/comm", "w").write(name)
+    time.sleep(60)
+threads = [threading.Thread(target=named, args=(name,)) for name in ("edf-egress", "edf-check")]
+for thread in threads:
+    thread.start()
+    while open(f"/proc/self/task/{thread.native_id}/comm").read() == open("/proc/self/comm").read():
+        time.sleep(0.01)
+print(*(thread.native_id for thread in threads), flush=True)
 """
 
 
@@ -65,6 +79,25 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int, int]]:
         alike, apart = map(int, child.stdout.readline().split())
         yield child.pid, alike, apart
         child.kill()
+
+
+@pytest.fixture
+def start_shim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[int, int, int]]]:
+    """Starts what looks like a shim that has no priority; returns its pid, its egress thread, its check."""
+    monkeypatch.setattr(tune, "PROC", Path("/proc"))
+    children = []
+
+    def start(*options: str, program: str = "rtvnic") -> tuple[int, int, int]:
+        words = [sys.executable, "-c", SHIM, program, "shim", "app", "wire", *options]
+        children.append(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
+        assert children[-1].stdout
+        egress, check = map(int, children[-1].stdout.readline().split())
+        return children[-1].pid, egress, check
+
+    yield start
+    for child in children:
+        child.kill()
+        child.communicate()
 
 
 class Ethtool:
@@ -329,6 +362,44 @@ def test_open_vswitch_gets_the_processors_of_the_data_plane(
     processors, scheduling = tune.vswitchd((2, 3))
     assert processors.wanted == "c" and "2-3" in processors.why
     assert (scheduling.was, scheduling.wanted) == ("other 0", "fifo 40")
+
+
+def wanted(cpus: tuple[int, ...], *of: int) -> dict[str, str]:
+    """What is wanted of the processes and threads `of`, by setting."""
+    changes = [change for change in tune.shims(cpus) if cast("OfThreads", change.setting).pid in of]
+    return {str(change.setting): change.wanted for change in changes}
+
+
+def test_a_shim_gets_the_processors_of_the_data_plane_and_the_priority_that_it_lacks(
+    start_shim: Callable[..., tuple[int, int, int]],
+) -> None:
+    pid, egress, check = start_shim("--priority", "30")
+    priorities = {f"scheduling of thread {egress}": "fifo 30", f"scheduling of thread {check}": "fifo 29"}
+    assert wanted((), pid, egress, check) == priorities
+    assert wanted((2, 3), pid, egress, check) == {f"processors of process {pid}": "c"} | priorities
+
+
+def test_what_a_shim_was_started_with_counts(start_shim: Callable[..., tuple[int, int, int]]) -> None:
+    default, unhurried, pinned = start_shim(), start_shim("--priority=0"), start_shim("--cpus", "0", "--priority", "1")
+    assert list(wanted((), *default).values()) == ["fifo 50", "fifo 49"]
+    assert list(wanted((2, 3), *unhurried).values()) == ["c"]
+    assert list(wanted((2, 3), *pinned).values()) == ["fifo 1", "other 0"]
+
+
+def test_what_only_has_a_shim_in_it_is_left_alone(start_shim: Callable[..., tuple[int, int, int]]) -> None:
+    assert wanted((2, 3), *start_shim(program="bench")) == {}
+
+
+def test_a_thread_of_a_shim_changes_alone_and_back(
+    machine: Path, start_shim: Callable[..., tuple[int, int, int]]
+) -> None:
+    pid, egress, check = start_shim()
+    scheduling = ThreadScheduling(egress, started(egress))
+    scheduling.write("batch 0")
+    assert [scheduling.of(thread) for thread in (pid, egress, check)] == ["other 0", "batch 0", "other 0"]
+    put(machine, "run/tuned.json", json.dumps([["ThreadScheduling", [egress, started(egress)], "other 0"]]))
+    assert main(["tune", "--undo"]) == 0
+    assert scheduling.read() == "other 0"
 
 
 def test_an_open_vswitch_that_ends_just_now_is_none(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
