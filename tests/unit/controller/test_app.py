@@ -21,7 +21,8 @@ from controller.events import (
     AskMeters,
     AskQueues,
     Confirmed,
-    FlowsReported,
+    Contents,
+    ContentsReported,
     MetersReported,
     PortReported,
     QueueCount,
@@ -181,7 +182,9 @@ def test_flows_are_told_as_a_whole(server: Server) -> None:
     with OpenFlowSwitch(server.port, LEFT, flows=[[(one, 1, 60), (7, 9, 9)], [(two, 2, 120)]]):
         assert server.mailbox.next() == SwitchConnected("left")
         server.switches.order(AskContents("left"))
-        assert server.mailbox.next() == FlowsReported("left", {one: Traffic(1, 60), two: Traffic(2, 120)})
+        assert server.mailbox.next() == ContentsReported(
+            "left", Contents(flows={one: Traffic(1, 60), two: Traffic(2, 120)})
+        )
 
 
 def test_queues_are_told(server: Server) -> None:

@@ -386,12 +386,11 @@ def test_a_channel_whose_excess_is_dropped_has_a_meter_of_its_own() -> None:
     small = selecting("small", 21, excess=Excess.DROP, dst_port=80, rate_bps=18_000, packet_bytes=18)
     network = with_channels(full, selecting("free", 22), small)
     meters = {name: talker_entries(network, network.channels[name]) for name in network.channels}
-    assert meters["full"][0] == Meter(1, rate_kbps=1514, burst_kbits=32)
-    assert meters["small"][0] == Meter(2, rate_kbps=60, burst_kbits=24)
-    assert [getattr(entry, "meter_id", None) for entry in meters["full"]] == [1, 1]
-    assert [getattr(entry, "meter_id", None) for entry in meters["small"]] == [2, 2, 2]
+    assert meters["full"][0] == Meter(20, rate_kbps=1514, burst_kbits=32)
+    assert meters["small"][0] == Meter(21, rate_kbps=60, burst_kbits=24)
+    assert [getattr(entry, "meter_id", None) for entry in meters["full"]] == [20, 20]
+    assert [getattr(entry, "meter_id", None) for entry in meters["small"]] == [21, 21, 21]
     assert [getattr(entry, "meter_id", None) for entry in meters["free"]] == [None]
-    assert network.meter_ids == {"full": 1, "small": 2}
     switch_of(network, "left")
 
 

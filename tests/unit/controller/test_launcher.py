@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,9 +25,9 @@ from support.waiting import PATIENCE_S, wait_until
 from controller import launcher, runtime
 from controller.domain import Domain
 from controller.errors import CannotRun
-from controller.events import AskShim
+from controller.events import AskShim, ChannelsTold
 from controller.launcher import Controller
-from controller.model import Endpoint, Scheduler
+from controller.model import Channel, Endpoint, Scheduler
 from controller.topology_file.load import load
 
 # isort: split
@@ -68,12 +68,28 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+class FakeQueues:
+    """Follows the channels in name only."""
+
+    def __init__(self) -> None:
+        self.channels: Mapping[str, Channel] | None = None
+
+    def start(self) -> None:
+        self.is_started = True
+
+    def set_channels(self, channels: Mapping[str, Channel]) -> None:
+        assert self.is_started
+        self.channels = channels
+
+
 def started(scheduler: Scheduler = Scheduler.EDF) -> Controller:
     """The controller of `left`, whose peer `right` is nowhere."""
     network = two_hypervisors(scheduler)
     nowhere = replace(network.hypervisors["right"], controller=Endpoint("127.0.0.1", 6654, unused_port()))
-    controller = Controller(Domain(replace(network, hypervisors={**network.hypervisors, "right": nowhere}), "left"))
+    network = replace(network, hypervisors={**network.hypervisors, "right": nowhere})
+    controller = Controller(Domain(network, "left"), lambda _: FakeQueues())
     controller.start()
+    controller.loop.post(ChannelsTold(network.channels))
     return controller
 
 
@@ -81,7 +97,7 @@ def test_a_controller_passes_orders_to_its_switches(run_dir: Path) -> None:
     controller = started()
     datapath = FakeDatapath(1)
     controller.switches.connect(datapath)
-    assert isinstance(datapath.next(), parser.OFPFlowStatsRequest)
+    assert isinstance(datapath.next(), parser.OFPGroupDescStatsRequest)
     wait_until(lambda: controller.loop.ask(lambda domain: domain.bridges["left"].is_connected))
     controller.switches.disconnect(datapath)
     wait_until(lambda: not controller.loop.ask(lambda domain: domain.bridges["left"].is_connected))

@@ -15,8 +15,9 @@ from controller.events import (
     AskContents,
     AskQueues,
     Command,
+    Contents,
+    ContentsReported,
     Event,
-    FlowsReported,
     QueuesReported,
     Send,
     ShimReady,
@@ -46,13 +47,13 @@ def loop(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> DomainLoop:
 
 def test_events_are_handled_in_their_order_and_commands_passed_on(loop: DomainLoop, mailbox: Mailbox) -> None:
     loop.post(SwitchConnected("left"))
-    loop.post(FlowsReported("left", {}))
+    loop.post(ContentsReported("left", Contents()))
     assert mailbox.next() == AskContents("left")
     assert isinstance(mailbox.next(), Send)
 
 
 def test_a_question_is_answered_after_the_events_before_it(loop: DomainLoop) -> None:
-    loop.post(ShimReady())
+    loop.post(ShimReady(1))
     assert loop.ask(lambda domain: (domain.shim.is_ready, threading.current_thread().name)) == (True, "domain")
 
 

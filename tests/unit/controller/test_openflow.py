@@ -29,7 +29,9 @@ from controller.pipeline import (
     Entry,
     FailoverGroup,
     FlowEntry,
+    Group,
     Meter,
+    MeterWithdrawal,
     Output,
     Purpose,
     ReparseGroup,
@@ -205,7 +207,7 @@ def test_a_flow_goes_through_its_meter_first(datapath: FakeDatapath) -> None:
     strict = replace(network.channels["control"], excess=Excess.DROP)
     *_, flow = talker_entries(replace(network, channels={"control": strict}), strict)
     meter, actions = written_and_read(datapath, flow).instructions
-    assert (meter.meter_id, meter.type, actions.type) == (1, ofp.OFPIT_METER, ofp.OFPIT_APPLY_ACTIONS)
+    assert (meter.meter_id, meter.type, actions.type) == (strict.label, ofp.OFPIT_METER, ofp.OFPIT_APPLY_ACTIONS)
 
 
 def test_what_the_meters_dropped() -> None:
@@ -241,13 +243,69 @@ def test_a_withdrawal_takes_exactly_one_cookie_from_every_table(datapath: FakeDa
 
 
 def test_questions_can_be_sent(datapath: FakeDatapath) -> None:
-    flows = openflow.flows_question(datapath)
+    groups, meters, flows = openflow.contents_questions(datapath)
+    assert meters.meter_id == ofp.OFPM_ALL
     assert (flows.cookie, flows.cookie_mask, flows.table_id) == (COOKIE_MARK, COOKIE_MARK_MASK, ofp.OFPTT_ALL)
     assert (flows.out_port, flows.out_group) == (ofp.OFPP_ANY, ofp.OFPG_ANY)
     queues = openflow.queues_question(datapath)
     assert (queues.port_no, queues.queue_id) == (ofp.OFPP_ANY, ofp.OFPQ_ALL)
-    for message in (flows, queues, openflow.barrier(datapath)):
+    for message in (groups, meters, flows, queues, openflow.barrier(datapath)):
         assert on_the_wire(message)[0] == openflow.VERSION
+
+
+def group_as_told(datapath: FakeDatapath, entry: Entry) -> Any:
+    """What a switch that has taken a group says of it."""
+    (message,) = openflow.messages(datapath, entry)
+    return parser.OFPGroupDescStats(type_=message.type, group_id=message.group_id, buckets=message.buckets)
+
+
+@pytest.mark.parametrize("name", all_networks(Scheduler.EDF))
+def test_our_groups_are_known_again(datapath: FakeDatapath, name: str) -> None:
+    groups = [entry for entry in base_entries(all_networks(Scheduler.EDF)[name], "left") if isinstance(entry, Group)]
+    assert len(groups) > 2
+    told = openflow.groups_answer([group_as_told(datapath, entry) for entry in groups])
+    assert told == {entry.group_id: entry for entry in groups}
+
+
+@pytest.mark.parametrize(
+    ("kind", "actions"),
+    [
+        (ofp.OFPGT_FF, [parser.OFPActionSetQueue(1)]),
+        (ofp.OFPGT_FF, []),
+        (ofp.OFPGT_SELECT, [parser.OFPActionOutput(1, 0)]),
+        (ofp.OFPGT_ALL, [parser.NXActionResubmitTable(0xFFF8, 3)]),
+        (ofp.OFPGT_SELECT, [parser.NXActionResubmitTable(0xFFF8, 9)]),
+        (ofp.OFPGT_INDIRECT, [parser.OFPActionOutput(1, 0)]),
+    ],
+)
+def test_a_group_that_is_none_of_ours(kind: int, actions: list[Any]) -> None:
+    bucket = parser.OFPBucket(watch_port=3, watch_group=ofp.OFPG_ANY, actions=actions)
+    found = parser.OFPGroupDescStats(type_=kind, group_id=9, buckets=[bucket])
+    assert openflow.groups_answer([found]) == {9: None}
+
+
+def test_meters_are_known_again_and_those_of_others_are_none_of_ours() -> None:
+    ours = ofp.OFPMF_KBPS | ofp.OFPMF_BURST | ofp.OFPMF_STATS
+    drop, remark = parser.OFPMeterBandDrop(600, 32), parser.OFPMeterBandDscpRemark(600, 32, 1)
+    told = [(ours, [drop]), (ofp.OFPMF_PKTPS, [drop]), (ours, [remark]), (ours, [drop, drop]), (ours, [])]
+    found = [
+        parser.OFPMeterConfigStats(flags=flags, meter_id=number, bands=bands)
+        for number, (flags, bands) in enumerate(told, 17)
+    ]
+    assert openflow.meter_settings_answer(found) == {17: Meter(17, 600, 32)} | dict.fromkeys(range(18, 22))
+
+
+def test_a_port_that_nothing_leaves_by(datapath: FakeDatapath) -> None:
+    assert openflow.closed_ports(datapath) == set()
+    datapath.ports[4].config = ofp.OFPPC_NO_FWD
+    assert openflow.closed_ports(datapath) == {4}
+
+
+def test_a_meter_is_withdrawn_by_its_number(datapath: FakeDatapath) -> None:
+    command, _, meter_id = struct.unpack_from(
+        METER_MOD, on_the_wire(openflow.messages(datapath, MeterWithdrawal(17))[-1]), HEADER
+    )
+    assert (command, meter_id) == (ofp.OFPMC_DELETE, 17)
 
 
 def test_flows_of_one_cookie_are_added_up_and_those_of_others_left_out() -> None:

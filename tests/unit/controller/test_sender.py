@@ -13,7 +13,17 @@ from support.fake_datapath import FakeDatapath, flow_stats, multipart
 from support.waiting import Mailbox, wait_until
 
 from controller import sender as sender_module
-from controller.events import AskContents, AskQueues, Confirmed, FlowsReported, QueuesReported, Refused, Send, Traffic
+from controller.events import (
+    AskContents,
+    AskQueues,
+    Confirmed,
+    Contents,
+    ContentsReported,
+    QueuesReported,
+    Refused,
+    Send,
+    Traffic,
+)
 from controller.pipeline import COOKIE_MARK, FORWARD, ClosedPort, Entry, FlowEntry, Meter, Purpose
 from controller.sender import Sender
 
@@ -177,8 +187,13 @@ def test_an_answer_that_comes_too_late_does_not_confirm_the_next_batch(
 def test_questions(sender: Sender, datapath: FakeDatapath) -> None:
     sender.order(AskContents("left"))
     sender.order(AskQueues("left"))
-    assert isinstance(datapath.next(), parser.OFPFlowStatsRequest)
-    assert isinstance(datapath.next(), parser.OFPQueueStatsRequest)
+    kinds = [type(datapath.next()) for _ in range(4)]
+    assert kinds == [
+        parser.OFPGroupDescStatsRequest,
+        parser.OFPMeterConfigStatsRequest,
+        parser.OFPFlowStatsRequest,
+        parser.OFPQueueStatsRequest,
+    ]
 
 
 def test_a_question_waits_for_the_batch_before_it(sender: Sender, datapath: FakeDatapath) -> None:
@@ -187,7 +202,7 @@ def test_a_question_waits_for_the_batch_before_it(sender: Sender, datapath: Fake
     barrier = datapath.until_barrier()[-1]
     assert datapath.messages.empty()
     sender.on_barrier(barrier.xid)
-    assert isinstance(datapath.next(), parser.OFPFlowStatsRequest)
+    assert isinstance(datapath.next(), parser.OFPGroupDescStatsRequest)
 
 
 def test_an_answer_in_parts_is_told_once_it_is_whole(sender: Sender, mailbox: Mailbox) -> None:
@@ -196,9 +211,9 @@ def test_an_answer_in_parts_is_told_once_it_is_whole(sender: Sender, mailbox: Ma
     sender.on_flows(multipart(flow_stats((two, 2, 120), (one, 1, 60)), has_more=True))
     assert mailbox.is_empty
     sender.on_flows(multipart([]))
-    assert mailbox.next() == FlowsReported("left", {one: Traffic(2, 120), two: Traffic(2, 120)})
+    assert mailbox.next() == ContentsReported("left", Contents(flows={one: Traffic(2, 120), two: Traffic(2, 120)}))
     sender.on_flows(multipart(flow_stats((two, 5, 300))))
-    assert mailbox.next() == FlowsReported("left", {two: Traffic(5, 300)})
+    assert mailbox.next() == ContentsReported("left", Contents(flows={two: Traffic(5, 300)}))
 
 
 def test_queues_are_told(sender: Sender, mailbox: Mailbox) -> None:

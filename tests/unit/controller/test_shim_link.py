@@ -10,18 +10,19 @@ from typing import Any
 
 import pytest
 from support.fake_shim import FakeShim, Table, operation
-from support.networks import FAST, channel, two_hypervisors
-from support.waiting import Mailbox, wait_until
+from support.networks import two_hypervisors
+from support.waiting import Mailbox
 
 from controller import shim_link
 from controller.events import Missed, ShimGone, ShimReady, ShimReported
 from controller.guarantee import Guarantees
-from controller.shim_link import ShimLink, settings
-from controller.tolerance import tolerant
+from controller.shim_link import ShimLink
+from controller.shim_terms import Settings, settings
 from dataplane.protocol import Session, encode
 
 NETWORK = two_hypervisors()
-OK = encode({"ok": True})
+SETTINGS = settings(Guarantees(NETWORK), "left")
+OK = encode({"ok": True, "labels": []})
 
 
 @pytest.fixture(autouse=True)
@@ -43,50 +44,9 @@ def mailbox() -> Iterator[Mailbox]:
 
 @pytest.fixture
 def link(path: Path, mailbox: Mailbox) -> ShimLink:
-    return ShimLink(path, settings(NETWORK, "left"), mailbox.post)
-
-
-# What a shim is told
-
-
-def test_a_shim_is_told_its_uplink_its_channels_and_that_misses_are_wanted() -> None:
-    configure, channels, subscribe, ready = settings(NETWORK, "left")
-    assert configure == {"op": "configure", "rate_bps": 100_000_000, "be_slack_ns": 2_000_000}
-    assert [contract["label"] for contract in channels["set"]] == [17, 18]
-    lenient = tolerant(NETWORK)
-    video = lenient.channels["video"]
-    assert channels["set"][0] == {
-        "label": 17,
-        "rate_bps": video.wire_rate_bps,
-        "burst_bytes": video.wire_burst_bytes,
-        "downstream_ns": Guarantees(lenient).downstream_ns(video),
-        "late": "demote",
-        "strips_labels": False,
-    }
-    assert subscribe == {"op": "subscribe", "to": ["misses"]}
-    assert ready == {"op": "ready"}
-    assert settings(NETWORK, "right")[1] == channels
-
-
-def test_a_channel_that_crosses_no_uplink_or_another_is_none_of_its() -> None:
-    vm1, vm2 = NETWORK.vms.values()
-    near = replace(vm2, name="vm3", hypervisor="left")
-    network = replace(NETWORK, vms={"vm1": vm1, "vm3": near}, channels={"near": channel("near", vm1, near, 19, FAST)})
-    for name in ("left", "right"):
-        assert [request["op"] for request in settings(network, name)] == ["configure", "subscribe", "ready"]
-
-
-def test_many_channels_are_told_in_lines_that_a_shim_takes() -> None:
-    vm1, vm2 = NETWORK.vms.values()
-    many = [replace(channel(f"c{n}", vm1, vm2, 16 + n, FAST), rate_bps=10**11) for n in range(2500)]
-    requests = settings(replace(NETWORK, channels={each.name: each for each in many}), "left")
-    table = Table(room=2500)
-    session = Session(table)
-    for request in requests:
-        line = encode(request)
-        assert len(line) < shim_link.LINE_BYTES_MAX
-        assert json.loads(session.answer(line))["ok"]
-    assert len(table.labels) == 2500
+    made = ShimLink(path, mailbox.post)
+    made.set(1, SETTINGS)
+    return made
 
 
 # A shim that does as it should
@@ -95,7 +55,7 @@ def test_many_channels_are_told_in_lines_that_a_shim_takes() -> None:
 def test_a_shim_is_ready_when_it_has_taken_its_settings(link: ShimLink, path: Path, mailbox: Mailbox) -> None:
     with FakeShim(path) as shim:
         link.start()
-        assert mailbox.next() == ShimReady()
+        assert mailbox.next() == ShimReady(1)
         assert (shim.table.rate_bps, shim.table.be_slack_ns, shim.table.labels) == (10**8, 2_000_000, {17, 18})
         assert shim.wants_misses
         assert shim.table.labels_when_ready == {17, 18}, "packets come when all channels are in the table"
@@ -133,6 +93,72 @@ def test_events_among_answers_and_lines_in_pieces(link: ShimLink, path: Path, ma
         assert isinstance(mailbox.next(), ShimReported)
 
 
+def test_before_it_is_told_anything_it_does_not_connect(path: Path, mailbox: Mailbox) -> None:
+    link = ShimLink(path, mailbox.post)
+    with FakeShim(path) as shim:
+        link.start()
+        assert mailbox.is_empty and not shim.wants_misses
+        link.set(1, SETTINGS)
+        assert mailbox.next() == ShimReady(1)
+
+
+def changed(**terms: Any) -> Settings:
+    return replace(SETTINGS, channels={**SETTINGS.channels, 17: {**SETTINGS.channels[17], **terms}})
+
+
+def test_only_the_difference_is_sent(link: ShimLink, path: Path, mailbox: Mailbox) -> None:
+    session, lines = Session(Table()), []
+
+    def answer(line: bytes) -> bytes:
+        lines.append(json.loads(line))
+        return session.answer(line)
+
+    with FakeShim(path, answer=answer):
+        link.start()
+        mailbox.next_of(ShimReady)
+        assert [line["op"] for line in lines] == ["labels", "configure", "channels", "subscribe", "ready"]
+        lines.clear()
+        link.set(2, changed(burst_bytes=9000))
+        assert mailbox.next() == ShimReady(2)
+        assert lines == [{"op": "channels", "set": [changed(burst_bytes=9000).channels[17]]}, {"op": "ready"}]
+        lines.clear()
+        link.set(3, replace(SETTINGS, channels={18: SETTINGS.channels[18]}))
+        assert mailbox.next() == ShimReady(3)
+        assert lines == [{"op": "channels", "remove": [17]}, {"op": "ready"}]
+
+
+def test_channels_that_a_shim_has_from_an_earlier_controller_go(link: ShimLink, path: Path, mailbox: Mailbox) -> None:
+    table = Table()
+    table.labels = {18, 4711}
+    with FakeShim(path, table):
+        link.start()
+        mailbox.next_of(ShimReady)
+        assert table.labels == {17, 18}
+
+
+def test_many_channels_are_told_and_asked_in_lines_that_a_shim_takes(path: Path, mailbox: Mailbox) -> None:
+    many = Settings(SETTINGS.link, {label: {**SETTINGS.channels[17], "label": label} for label in range(16, 2516)})
+    link = ShimLink(path, mailbox.post)
+    link.set(1, many)
+    longest = 0
+
+    def answer(line: bytes) -> bytes:
+        nonlocal longest
+        found = session.answer(line)
+        longest = max(longest, len(line), len(found))
+        return found
+
+    table = Table(room=2500)
+    session = Session(table)
+    with FakeShim(path, answer=answer):
+        link.start()
+        mailbox.next_of(ShimReady)
+        assert len(table.labels) == 2500
+        link.ask()
+        assert len(mailbox.next_of(ShimReported).statistics["channels"]) == 2500
+    assert longest < shim_link.LINE_BYTES_MAX
+
+
 # A shim that comes and goes
 
 
@@ -164,7 +190,9 @@ def test_a_socket_that_nobody_serves(link: ShimLink, path: Path, mailbox: Mailbo
 
 
 def test_a_path_that_no_socket_can_have(mailbox: Mailbox) -> None:
-    ShimLink(Path("/" + "x" * 200), [], mailbox.post).start()
+    link = ShimLink(Path("/" + "x" * 200), mailbox.post)
+    link.set(1, SETTINGS)
+    link.start()
     assert mailbox.next() == ShimGone("is not reachable: AF_UNIX path too long")
 
 
@@ -198,12 +226,15 @@ def test_a_shim_that_falls_silent(
     link: ShimLink, path: Path, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shim_link, "ANSWER_TIMEOUT_S", 0.5)
-    silent = gone(link, path, mailbox, lambda line: b"" if operation(line) == "statistics" else OK)
-    assert silent == "does not answer"
+    with FakeShim(path, answer=lambda line: b"" if operation(line) == "statistics" else OK):
+        link.start()
+        mailbox.next_of(ShimReady)
+        link.ask()
+        assert mailbox.next_of(ShimGone).why == "does not answer"
 
 
 def test_a_shim_that_hangs_up_in_the_middle_of_its_settings(link: ShimLink, path: Path, mailbox: Mailbox) -> None:
-    why = gone(link, path, mailbox, lambda line: OK if operation(line) == "configure" else None)
+    why = gone(link, path, mailbox, lambda line: OK if operation(line) in ("labels", "configure") else None)
     assert why == "has closed the connection"
 
 
@@ -219,7 +250,7 @@ def test_a_shim_that_leaves_something_out(link: ShimLink, path: Path, mailbox: M
         mailbox.next_of(ShimReady)
         shim.tell(encode(event))
         assert mailbox.next().why.startswith("speaks badly: ")
-        assert mailbox.next() == ShimReady()
+        assert mailbox.next() == ShimReady(1)
 
 
 def test_a_line_without_an_end(link: ShimLink, path: Path, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,14 +265,3 @@ def test_statistics_that_are_refused(link: ShimLink, path: Path, mailbox: Mailbo
         mailbox.next_of(ShimReady)
         link.ask()
         assert mailbox.next().why == "refuses to tell its statistics: the answer has 2000000 bytes"
-
-
-def test_a_shim_that_is_gone_in_the_moment_it_is_asked(link: ShimLink, path: Path, mailbox: Mailbox) -> None:
-    with FakeShim(path):
-        link.start()
-        mailbox.next_of(ShimReady)
-        connection = link._connection
-        assert connection is not None
-    wait_until(lambda: link._connection is None)
-    link._connection = connection
-    link.ask()

@@ -9,7 +9,7 @@ from support.examples import example
 from support.fake_datapath import FakeDatapath
 from support.waiting import Mailbox, wait_until
 
-from controller.events import AskContents, Confirmed, FlowsReported, Send, SwitchConnected, SwitchGone
+from controller.events import AskContents, Confirmed, Contents, ContentsReported, Send, SwitchConnected, SwitchGone
 from controller.switches import Switches
 
 # isort: split
@@ -45,7 +45,7 @@ def test_an_order_goes_to_the_switch_that_it_names(switches: Switches) -> None:
     switches.connect(left)
     switches.connect(east)
     switches.order(AskContents("east"))
-    assert isinstance(east.next(), parser.OFPFlowStatsRequest)
+    assert isinstance(east.next(), parser.OFPGroupDescStatsRequest)
     assert left.messages.empty()
 
 
@@ -111,6 +111,6 @@ def test_the_end_of_the_first_connection_is_not_the_end_of_the_second(switches: 
     switches.disconnect(first)
     sender = switches.sender_of(second)
     assert sender is not None
-    sender._post(FlowsReported("left", {}))
-    assert [mailbox.next() for _ in range(3)][2] == FlowsReported("left", {})
+    sender._post(ContentsReported("left", Contents()))
+    assert [mailbox.next() for _ in range(3)][2] == ContentsReported("left", Contents())
     assert mailbox.is_empty

@@ -11,7 +11,7 @@ from support.networks import two_hypervisors
 
 from controller.guarantee import Guarantees
 from controller.model import Network, SwitchKind
-from controller.tolerance import JITTERS_NS, enlarged, tolerant
+from controller.tolerance import JITTERS_NS, enlarged, leniency_ns, lenient
 from controller.units import NS_PER_MS
 
 NETWORK = two_hypervisors(kind=SwitchKind.PLAIN)
@@ -23,6 +23,10 @@ def with_slack(network: Network, slack_ns: int) -> Network:
         for name, each in network.hypervisors.items()
     }
     return replace(network, hypervisors=hypervisors)
+
+
+def tolerant(network: Network) -> Network:
+    return lenient(network, leniency_ns(network))
 
 
 def test_a_contract_is_larger_by_a_twentieth_and_by_what_comes_in_the_jitter() -> None:

@@ -12,7 +12,8 @@ from support.networks import FAST, channel, two_hypervisors
 from controller import view
 from controller.events import (
     Confirmed,
-    FlowsReported,
+    Contents,
+    ContentsReported,
     MetersReported,
     Missed,
     PeerGone,
@@ -140,7 +141,7 @@ def test_a_refused_channel_says_why() -> None:
     driver = Driver(NETWORK, "right")
     domain = driver.domain
     domain.handle(SwitchConnected("right"), S)
-    (batch,) = domain.handle(FlowsReported("right", {}), S)
+    (batch,) = domain.handle(ContentsReported("right", Contents()), S)
     assert isinstance(batch, Send)
     domain.handle(Refused("right", batch.batch, None, "no answer within 5 s"), S)
     domain.handle(Confirmed("right", batch.batch), S)
@@ -267,7 +268,7 @@ def test_what_exceeds_the_contract_is_counted_at_the_talker_whoever_dropped_it()
     driver.hear(peer_tells(NETWORK, "right", Role.LISTENER))
     excess = {"postponed": 3, "excess_dropped": 2, "demoted": 1, "late_dropped": 4}
     driver.hear(ShimReported(statistics({17: books(**excess)}, {5: class_books(**excess)})))
-    driver.hear(MetersReported("left", {1: 10}))
+    driver.hear(MetersReported("left", {17: 10}))
     video = channel_of(driver, "video")
     assert (video.postponed, video.excess_dropped, video.demoted, video.late_dropped) == (3, 12, 1, 4)
     driver.count("left", Purpose.TALKER, 17, Traffic(100, 6000))
@@ -316,13 +317,14 @@ def test_a_switch_counts_what_it_dropped_by_cause(talker: Driver) -> None:
         "unknown_channel": 2,
     }
     assert set(left.dropped) == {purpose.name.lower() for purpose in Purpose if purpose.is_drop}
-    assert left.flows == len(talker.flows["left"])
+    assert left.flows == len(talker.contents["left"].flows)
 
 
 def test_the_flows_of_strangers_do_not_count(talker: Driver) -> None:
     (before,) = view.switches(talker.domain)
     stranger = 0x5254 << 48 | Purpose.SPOOFED << 40 | 4711
-    talker.domain.bridges["left"].flows = talker.flows["left"] | {stranger: Traffic(9, 9)}
+    held = talker.contents["left"]
+    talker.domain.bridges["left"].contents = replace(held, flows={**held.flows, stranger: Traffic(9, 9)})
     (after,) = view.switches(talker.domain)
     assert after.dropped == before.dropped
 
@@ -394,5 +396,5 @@ def test_an_installed_end_without_its_shim_is_degraded(talker: Driver) -> None:
     video = channel_of(talker, "video")
     assert (video.state, video.why) == (State.DEGRADED, "the shim of left is not running")
     assert view.ends(talker.domain).ends["video"].state is State.DEGRADED
-    talker.hear(ShimReady())
+    talker.hear(ShimReady(1))
     assert channel_of(talker, "video").state is State.INSTALLED

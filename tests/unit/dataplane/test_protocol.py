@@ -14,7 +14,7 @@ from dataplane.errors import ShimError
 from dataplane.protocol import LINE_BYTES_MAX, Session
 from dataplane.terms import Late, Terms
 
-OPERATIONS = "configure, channels, statistics, subscribe, ready"
+OPERATIONS = "configure, channels, labels, statistics, subscribe, ready"
 CHANNEL = {"label": 4711, "rate_bps": 2_000_000, "burst_bytes": 3000, "downstream_ns": 400_000}
 
 
@@ -80,6 +80,11 @@ def test_channels_are_set_and_removed(session: Session, table: Table) -> None:
     assert ask(session, op="channels", set=[CHANNEL | {"label": 17}], remove=[4711]) == {"ok": True, "count": 2}
     assert table.labels == {16, 17}
     assert ask(session, op="channels", set=[CHANNEL]) == {"ok": False, "error": "no room; remove others"}
+
+
+def test_the_labels_in_the_table_are_told(session: Session, table: Table) -> None:
+    table.terms = {17: Terms(), 16: Terms()}
+    assert ask(session, op="labels") == {"ok": True, "labels": [16, 17]}
 
 
 def test_statistics_are_of_all_channels_or_of_those_named(session: Session, table: Table) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 from pyroute2.netlink.exceptions import NetlinkError
@@ -29,6 +30,9 @@ class FakeKernel:
         self.refusal = 0
         self.filters: set[QueueFilter] = set()
         self.probed = 0
+        self.changes: list[str] = []
+        self.rebuilt: list[str] = []
+        self.can_rebuild = False
 
     def index_of(self, _: object, interface: str) -> int | None:
         return 7 if self.has_interface else None
@@ -46,6 +50,16 @@ class FakeKernel:
         self.filters |= missing
         return [f"{each}: added" for each in sorted(missing)]
 
+    def apply_queues(self, ovsdb: object, plan: BridgePlan) -> list[str]:
+        assert ovsdb is self and plan.name == "left"
+        changes, self.changes = self.changes, []
+        return changes
+
+    def rebuild_queues(self, ovsdb: object, plan: BridgePlan, interface: str) -> None:
+        assert ovsdb is self
+        self.rebuilt.append(interface)
+        self.has_queues = self.can_rebuild
+
     def probe_port(self, ip: object, interface: str, qos: QosPlan) -> dict[int, Proof]:
         self.probed += 1
         whole = Proof.NOT_PROVED if self.missing_filters(ip, PLAN) else Proof.PROVED
@@ -57,7 +71,10 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     fake = FakeKernel()
     monkeypatch.setattr(keeper, "IPRoute", nullcontext)
     monkeypatch.setattr(keeper, "is_of_another_run", lambda *_: fake.is_of_another_run)
-    for name in ("index_of", "classes_of", "missing_filters", "add_possible_filters", "probe_port"):
+    for name in (
+        *("index_of", "classes_of", "missing_filters", "add_possible_filters", "probe_port"),
+        *("apply_queues", "rebuild_queues"),
+    ):
         monkeypatch.setattr(keeper, name, getattr(fake, name))
     return fake
 
@@ -69,7 +86,9 @@ def told() -> list[QueuesProbed]:
 
 @pytest.fixture
 def look(kernel: FakeKernel, told: list[QueuesProbed]) -> Callable[[], None]:
-    return Keeper(PLAN, told.append).look
+    made = Keeper("left", told.append)
+    made.plan = PLAN
+    return partial(made.look, kernel)
 
 
 def all_are(proof: Proof) -> QueuesProbed:
@@ -129,6 +148,32 @@ def test_a_port_without_queues_is_not_supported_once_that_lasts(
     assert told[1:] == [all_are(Proof.PROVED)]
 
 
+def test_queues_that_somebody_removed_are_built_anew(
+    kernel: FakeKernel, look: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    look()
+    kernel.has_queues, kernel.can_rebuild, kernel.filters = False, True, set()
+    look()
+    assert kernel.rebuilt == [], "Open vSwitch may be about to build them"
+    look()
+    assert kernel.rebuilt == ["left-up"]
+    assert "the queues of left-up are gone and are built anew" in caplog.text
+    look()
+    assert kernel.rebuilt == ["left-up"] and kernel.filters == planned_filters(PLAN)
+
+
+def test_changed_queues_are_told_to_the_log(
+    kernel: FakeKernel, look: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    kernel.changes = ["queue 5 of left-up: other_config corrected"]
+    look()
+    look()
+    assert [record.message for record in caplog.records if "corrected" in record.message] == [
+        "queue 5 of left-up: other_config corrected"
+    ]
+
+
 def test_filters_that_the_kernel_refuses_are_said_so_once_and_the_queues_are_not_proved(
     kernel: FakeKernel, look: Callable[[], None], told: list[QueuesProbed], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -138,7 +183,7 @@ def test_filters_that_the_kernel_refuses_are_said_so_once_and_the_queues_are_not
     for _ in range(3):
         look()
     (record,) = caplog.records
-    assert record.levelno == logging.WARNING and "the queue filters of left cannot be kept" in record.message
+    assert record.levelno == logging.WARNING and "the queues of left cannot be kept" in record.message
     assert told == [all_are(Proof.NOT_PROVED)]
 
 
