@@ -190,6 +190,8 @@ class Store:
         return True
 
     def _start(self) -> None:
+        if self._connection.thread is not None:
+            return
         try:
             self._connection.start()
         except Exception as error:  # ovsdbapp raises it bare

@@ -213,6 +213,7 @@ def _bounds(column: Mapping[str, int]) -> dict[str, int | None]:
 def effective(change: Change, before: Snapshot) -> Change | None:
     """What of `change` is new to `before`; None if nothing is. New and changed records get the next revision."""
     revision = before.revision + 1
+    kept = {record.channel.name for record in change.put}
     put = tuple(
         replace(record, version=revision)
         for record in change.put
@@ -220,7 +221,7 @@ def effective(change: Change, before: Snapshot) -> Change | None:
     )
     reduced = Change(
         put=put,
-        remove=tuple(name for name in change.remove if name in before.records),
+        remove=tuple(name for name in change.remove if name in before.records and name not in kept),
         bounds=None if change.bounds == before.bounds else change.bounds,
         jitter_ns=None if change.jitter_ns == before.jitter_ns else change.jitter_ns,
         topology=None if change.topology == before.topology else change.topology,

@@ -52,6 +52,8 @@ LEVELS = {
     "controller.shim_link": 3,
     "controller.store.client": 3,
     "controller.store.database": 3,
+    "controller.store.keeper": 3,
+    "controller.store.server": 3,
     "controller.switches": 3,
     "ovs_config.apply": 3,
     "ovs_config.filters": 3,
