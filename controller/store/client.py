@@ -162,8 +162,8 @@ class Store:
         except exceptions.TimeoutException:
             raise self._silent("; whether the change was made is not known") from None
         except RuntimeError as error:
-            if "constraint violation" in str(error) and before.revision == 0:
-                return False  # somebody else has made the first change of all
+            if "Global" in str(error):
+                return False  # it takes one row: somebody else has made the first change of all
             raise CannotRun(f"the store at {self._remotes} refuses the change: {error}", "its log says more") from None
         return True
 

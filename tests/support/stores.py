@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
 from support.networks import FAST, SLOW
 from support.waiting import wait_until
 
+from controller.errors import AnswerIsNo
 from controller.labels import free_label
 from controller.model import Channel, DeadlineClass
-from controller.store.database import SCHEMA
+from controller.store import server
 from controller.store.records import Change, Owner, Record, Snapshot
+from controller.store.remotes import Remote
 
 CLASSES: tuple[DeadlineClass, ...] = (FAST, SLOW)
 
@@ -25,26 +28,18 @@ class StoreServer:
 
     def __init__(self, directory: Path) -> None:
         self.file = directory / "store.db"
-        self.socket = directory / "store.sock"
-        self.remote = f"unix:{self.socket}"
+        self.socket = Remote("unix", str(directory / "store.sock"))
+        self.remote = str(self.socket)
         self._process: subprocess.Popen[bytes] | None = None
 
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
     def start(self) -> None:
-        if not self.file.exists():
-            subprocess.run(["ovsdb-tool", "create", self.file, SCHEMA], check=True)
-        self._process = subprocess.Popen(
-            ["ovsdb-server", self.file, f"--remote=p{self.remote}", "--unixctl=none", "--verbose=console:err"]
-        )
-        wait_until(self.answers, "the store does not answer")
+        server.prepare(self.file)
+        self._process = subprocess.Popen(server.command(self.file, self.socket))
+        wait_until(lambda: server.answers(self.socket), "the store does not answer")
 
-    def answers(self) -> bool:
-        done = subprocess.run(["ovsdb-client", "-t", "1", "list-dbs", self.remote], capture_output=True, check=False)
-        return b"RTvNIC" in done.stdout
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         if self._process is not None:
@@ -54,12 +49,12 @@ class StoreServer:
 
 @contextmanager
 def running(directory: Path) -> Iterator[StoreServer]:
-    server = StoreServer(directory)
-    server.start()
+    store_server = StoreServer(directory)
+    store_server.start()
     try:
-        yield server
+        yield store_server
     finally:
-        server.kill()
+        store_server.kill()
 
 
 def record(
@@ -86,15 +81,19 @@ def record(
     return Record(channel, Owner.FILE, 0, domains)
 
 
-def adding(*records: Record) -> Callable[[Snapshot], Change]:
-    """What decides to put `records`."""
+def putting(*records: Record) -> Callable[[Snapshot], Change]:
+    """What decides to have `records`."""
+    return lambda _: Change(put=records)
 
-    def decide(_: Snapshot) -> Change:
-        return Change(put=records)
+
+def creating(name: str) -> Callable[[Snapshot], Change]:
+    """What decides to make a channel with a free label, and refuses if there is one of that name."""
+
+    def decide(before: Snapshot) -> Change:
+        if name in before.records:
+            raise AnswerIsNo(f"there is a channel '{name}'")
+        new = record(name)
+        label = free_label(name, {each.channel.label for each in before.records.values()})
+        return Change(put=(replace(new, channel=replace(new.channel, label=label)),))
 
     return decide
-
-
-def pause() -> None:
-    """Long enough for what should not happen to happen."""
-    time.sleep(0.3)
