@@ -235,8 +235,7 @@ class _Write(command.BaseCommand):  # type: ignore[misc]
             whole.topology = self._change.topology
 
     def _write_channels(self, txn: Any) -> None:
-        table = self.api.tables["Channel"]
-        rows = {row.name: row for row in table.rows.values()}
+        table, rows = self.api.tables["Channel"], self.api.idl.channels()
         for name in self._change.remove:
             rows[name].delete()
         for record in self._change.put:
@@ -390,7 +389,7 @@ class Watch:
 
     def _has_news(self) -> bool:
         with self._lock:
-            return self._idl.is_current and (bool(self._standings) or self._is_unannounced())
+            return self._idl.is_current and not self._trouble and (bool(self._standings) or self._is_unannounced())
 
     def _is_unannounced(self) -> bool:
         """Whether the domain's row does not say what it should."""
@@ -411,7 +410,7 @@ class Watch:
             self._finish_writing()
 
     def _compose(self, txn: Any, wanted: Mapping[tuple[str, Role], _Standing]) -> None:
-        channels = {row.name: row for row in self._idl.tables["Channel"].rows.values()}
+        channels = self._idl.channels()
         for (name, role), standing in wanted.items():
             row = channels.get(name)
             if row is not None and standing.version in (None, row.version):

@@ -36,6 +36,7 @@ class Database(connection.OvsdbIdl):  # type: ignore[misc]
         self._session.reconnect.set_backoff(RECONNECT_MS, RECONNECT_MS)
         self._classes = classes
         self._records: dict[Any, Record] = {}
+        self._unread: set[Any] = set()
         self.is_stale = True
 
     @property
@@ -44,7 +45,9 @@ class Database(connection.OvsdbIdl):  # type: ignore[misc]
         return bool(self.state == self.IDL_S_MONITORING and self._session.is_connected())
 
     def notify(self, event: str, row: Any, updates: Any = None) -> None:
-        self._records.pop(row.uuid, None)
+        if row._table.name == "Channel":
+            self._records.pop(row.uuid, None)
+            self._unread.add(row.uuid)
         if event != idl.ROW_UPDATE or not updates._data.keys() <= STANDING_COLUMNS:
             self.is_stale = True
 
@@ -54,10 +57,25 @@ class Database(connection.OvsdbIdl):  # type: ignore[misc]
 
     def snapshot(self) -> Snapshot:
         """What there is at this moment. Raises UnreadableRowError."""
-        rows = self.tables["Channel"].rows
-        self._records = {uuid: self._records.get(uuid) or self._record(row) for uuid, row in rows.items()}
+        self._read()
         whole = next(iter(self.rows("Global")), None)
         return snapshot_of(whole, self._records.values(), self.rows("Port"))
+
+    def channels(self) -> dict[str, Any]:
+        """The rows of channels by name. Raises UnreadableRowError."""
+        self._read()
+        rows = self.tables["Channel"].rows
+        return {record.channel.name: rows[uuid] for uuid, record in self._records.items()}
+
+    def _read(self) -> None:
+        """Have a record of each row."""
+        rows = self.tables["Channel"].rows
+        for uuid in list(self._unread):
+            if uuid in rows:
+                self._records[uuid] = self._record(rows[uuid])
+            self._unread.remove(uuid)
+        if len(self._records) > len(rows):  # a new server was read from the beginning: nobody tells what went meanwhile
+            self._records = {uuid: record for uuid, record in self._records.items() if uuid in rows}
 
     def _record(self, row: Any) -> Record:
         return record_of(self._columns(row), self._classes)
