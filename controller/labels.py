@@ -7,11 +7,14 @@ C data plane has the same definitions in `dataplane/core/labels.h`; a test holds
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 TICK_NS = 10_000
 FIRST_LABEL = 16
 LABEL_COUNT = (1 << 20) - FIRST_LABEL
+CHANNEL_LABEL_COUNT = (1 << 16) - FIRST_LABEL
+"""Channel labels end at 65535, so that they can be meter numbers too; deadline labels have the whole range."""
+
 TTL_RELATIVE = 255
 TTL_STAMPED = 254
 TTL_CHANNEL = 64
@@ -43,9 +46,16 @@ def assign_channel_labels(names: Iterable[str]) -> dict[str, int]:
     labels: dict[str, int] = {}
     taken: set[int] = set()
     for name in sorted(names):
-        offset = zlib.crc32(name.encode()) % LABEL_COUNT
-        while FIRST_LABEL + offset in taken:
-            offset = (offset + 1) % LABEL_COUNT
-        labels[name] = FIRST_LABEL + offset
+        labels[name] = free_label(name, taken)
         taken.add(labels[name])
     return labels
+
+
+def free_label(name: str, taken: Container[int]) -> int:
+    """The channel label for `name`: that of its hash, or the next that is not `taken`. Raises ValueError if all are."""
+    start = zlib.crc32(name.encode()) % CHANNEL_LABEL_COUNT
+    for step in range(CHANNEL_LABEL_COUNT):
+        label = FIRST_LABEL + (start + step) % CHANNEL_LABEL_COUNT
+        if label not in taken:
+            return label
+    raise ValueError(f"all {CHANNEL_LABEL_COUNT} channel labels are taken")

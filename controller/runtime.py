@@ -8,6 +8,12 @@ from pathlib import Path
 RUN_DIR = Path(os.environ.get("RTVNIC_RUN_DIR", "/run/rtvnic"))
 """Sockets, process ids and a private Open vSwitch live here; root's own (mode 0700)."""
 
+STATE_DIR = Path(os.environ.get("RTVNIC_STATE_DIR", "/var/lib/rtvnic"))
+"""What outlives a run: the channel store's file."""
+
+STORE_SOCKET = RUN_DIR / "store.sock"
+"""Where the channel store of this machine answers."""
+
 
 def shim_socket(hypervisor: str) -> Path:
     """The Unix socket on which the shim of `hypervisor` serves its controller."""

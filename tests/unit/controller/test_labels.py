@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.labels import (
+    CHANNEL_LABEL_COUNT,
     FIRST_LABEL,
     LABEL_COUNT,
     MAX_DEADLINE_NS,
@@ -14,6 +15,7 @@ from controller.labels import (
     TICK_NS,
     absolute_deadline_label,
     assign_channel_labels,
+    free_label,
     lateness_ns,
     relative_deadline_label,
 )
@@ -60,7 +62,7 @@ def test_each_channel_has_its_own_label(channels: list[str]) -> None:
     labels = assign_channel_labels(channels)
     assert set(labels) == set(channels)
     assert len(set(labels.values())) == len(channels)
-    assert all(FIRST_LABEL <= label < 1 << 20 for label in labels.values())
+    assert all(FIRST_LABEL <= label < 1 << 16 for label in labels.values())
 
 
 @given(names)
@@ -77,3 +79,19 @@ def test_a_channel_keeps_its_label_when_others_come() -> None:
 def test_names_with_the_same_hash_get_different_labels() -> None:
     many = [f"c{index}" for index in range(5_000)]
     assert len(set(assign_channel_labels(many).values())) == 5_000
+
+
+def test_the_label_after_a_taken_one() -> None:
+    label = free_label("video", ())
+    assert free_label("video", {label, label + 1}) == label + 2
+
+
+def test_the_search_goes_round() -> None:
+    last = FIRST_LABEL + CHANNEL_LABEL_COUNT - 1
+    assert last == (1 << 16) - 1
+    assert free_label("video", range(FIRST_LABEL + 5, last + 1)) == FIRST_LABEL
+
+
+def test_no_label_is_left() -> None:
+    with pytest.raises(ValueError, match="all 65520 channel labels are taken"):
+        free_label("video", range(FIRST_LABEL, 1 << 16))

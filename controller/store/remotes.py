@@ -1,0 +1,79 @@
+"""Where a store is reached, as text: `unix:/path`, `tcp:127.0.0.1:6640`, or `ssl:host:port,ssl:host:port,...`.
+
+Pure. Beyond this machine only with TLS: `tcp` is refused for all but loopback addresses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+from controller.errors import CannotRun
+
+FORMS = "write unix:/path, tcp:127.0.0.1:6640 or ssl:host:port, several with commas"
+_REMOTE = re.compile(r"unix:(?P<path>/[^,]+)|(?P<kind>tcp|ssl):(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]+):(?P<port>\d{1,5})")
+
+
+@dataclass(frozen=True)
+class Tls:
+    """The files with which one of two ends proves who it is, and the CA that must have signed for the other."""
+
+    key: Path
+    certificate: Path
+    ca: Path
+
+    @classmethod
+    def of(cls, directory: Path, name: str) -> Tls:
+        """Those of `name` in `directory`, as `rtvnic pki` makes them. Raises CannotRun if one is missing."""
+        tls = cls(directory / f"{name}-key.pem", directory / f"{name}-cert.pem", directory / "ca.pem")
+        for file in (tls.key, tls.certificate, tls.ca):
+            if not file.is_file():
+                raise CannotRun(f"{file} does not exist", f"make it: rtvnic pki {directory}")
+        return tls
+
+
+@dataclass(frozen=True)
+class Remote:
+    """One address: `kind` is `unix`, `tcp` or `ssl`, and `place` a path, or host and port."""
+
+    kind: str
+    place: str
+    host: str = ""
+    port: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.place}"
+
+    @property
+    def listening(self) -> str:
+        """The same as ovsdb-server wants it, to listen there."""
+        return f"p{self}" if self.kind == "unix" else f"p{self.kind}:{self.port}:{self.host}"
+
+
+def parse(text: str, tls: Tls | None) -> Sequence[Remote]:
+    """The addresses in `text`. Raises CannotRun: malformed, `tcp` beyond loopback, or `ssl` without `tls`."""
+    remotes = [_remote(part) for part in text.split(",")]
+    if tls is None and any(remote.kind == "ssl" for remote in remotes):
+        raise CannotRun(f"'{text}' needs certificates", "give their directory: --tls DIR")
+    return remotes
+
+
+def _remote(text: str) -> Remote:
+    found = _REMOTE.fullmatch(text)
+    if found is None or not 0 <= int(found["port"] or 0) < 1 << 16:
+        raise CannotRun(f"'{text}' is no address of a store", FORMS)
+    if found["path"]:
+        return Remote("unix", found["path"])
+    if found["kind"] == "tcp" and not _is_loopback(found["host"]):
+        raise CannotRun(f"'{text}' would send the store's content in the clear", f"write ssl:{text[4:]} with --tls DIR")
+    return Remote(found["kind"], f"{found['host']}:{found['port']}", found["host"], int(found["port"]))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

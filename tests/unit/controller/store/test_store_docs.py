@@ -1,0 +1,32 @@
+"""docs/store.md names every column of the schema."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from support.stores import record
+
+from controller.store.database import SCHEMA
+from controller.store.records import STANDING_COLUMNS, row_of
+
+TABLES = json.loads(SCHEMA.read_text())["tables"]
+PAGE = (Path(__file__).parents[4] / "docs" / "store.md").read_text()
+
+
+def documented(table: str) -> set[str]:
+    """The columns in the page's table below the heading of that name."""
+    section = re.search(rf"^### {table}$(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    rows = re.findall(r"^\| ([^|]*)\|", section.group(1), re.MULTILINE) if section else []
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_column_is_documented_and_no_other(table: str) -> None:
+    assert documented(table) == set(TABLES[table]["columns"])
+
+
+def test_a_record_fills_every_column_of_its_table() -> None:
+    assert set(row_of(record("video"))) | STANDING_COLUMNS == set(TABLES["Channel"]["columns"])
