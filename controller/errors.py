@@ -2,7 +2,10 @@
 
 RtvnicError                 base: one message for a person, no traceback
 ├── AnswerIsNo     exit 1   the question was understood; the answer is no
-│   └── InvalidFile         a topology file with one or more problems, all of them listed
+│   ├── InvalidFile         a topology file with one or more problems, all of them listed
+│   ├── NotAdmitted         the links cannot keep what is asked for; every reason is listed
+│   ├── Conflict            what is there already does not go together with what is asked for
+│   └── Outdated            what is there is not what the asker has seen
 └── CannotRun      exit 2   this machine lacks something; `cure` names the command that helps
 """
 
@@ -54,3 +57,19 @@ class InvalidFile(AnswerIsNo):
         self.file = file
         self.problems = tuple(sorted(problems))
         super().__init__("\n".join(problem.text(file) for problem in self.problems))
+
+
+class NotAdmitted(AnswerIsNo):
+    """Channels whose deadlines the links cannot keep. `reasons` say which link, and what would be accepted."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        self.reasons = tuple(reasons)
+        super().__init__("\n".join(self.reasons))
+
+
+class Conflict(AnswerIsNo):
+    """A name that is taken, a channel of another owner, or packets that two channels would take."""
+
+
+class Outdated(AnswerIsNo):
+    """A channel that has been changed since the asker has read it, or is there though it should not be."""

@@ -6,7 +6,7 @@ much as can be known. The network rules need the whole network.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from controller.advice import refusal_text
 from controller.guarantee import Guarantees, Port
 from controller.model import UDP_BYTES, VM_MTU, IpInterface, Network, SwitchKind
 from controller.routing import loops_of_plain_switches, unreachable_ends
+from controller.selectors import Selector, clashes
 from controller.topology_file.build import common_addresses, deadline_classes, endpoint, host_mac, vm_mac
 from controller.topology_file.fields import suggestion
 from controller.topology_file.schema import ChannelForm, File, HostForm, VmForm
@@ -198,25 +199,14 @@ def channel_packets(draft: Draft) -> Findings:
 
 
 def channel_selectors(draft: Draft) -> Findings:
-    """Where a packet could belong to two channels, one of them is the more specific one.
-
-    Only a channel by source port and one by destination port can meet without that: all else is equal or nested.
-    """
-    alike: dict[Hashable, str] = {}
-    by_one_port: dict[Hashable, str] = {}
-    for name, channel in draft.form.channels.items():
-        if (addresses := draft.addresses(channel)) is None or channel.talker == channel.listener:
-            continue
-        pair, ports = (*addresses, channel.protocol), (channel.src_port, channel.dst_port)
-        if (first := alike.setdefault((pair, ports), name)) != name:
-            message = f"selects the same packets as '{first}'; tell them apart by protocol, src_port and dst_port"
-            yield Finding(("channels", name), message)
-        given = tuple(port is not None for port in ports)
-        if sum(given) == 1:
-            by_one_port.setdefault((pair, given), name)
-            if other := by_one_port.get((pair, given[::-1])):
-                message = f"a packet may belong to this channel and to '{other}'; give both ports in one of the two"
-                yield Finding(("channels", name), message)
+    """Where a packet could belong to two channels, one of them is the more specific one."""
+    found = [
+        (name, Selector(*addresses, channel.protocol, channel.src_port, channel.dst_port))
+        for name, channel in draft.form.channels.items()
+        if channel.talker != channel.listener and (addresses := draft.addresses(channel))
+    ]
+    for clash in clashes(found):
+        yield Finding(("channels", clash.name), str(clash))
 
 
 def interface_names(network: Network) -> Findings:

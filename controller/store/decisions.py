@@ -1,0 +1,175 @@
+"""What a writer may make of the store: the channels that admission takes, with labels for new ones, by their owners.
+
+Pure. Each method of a Clerk is something to be done; it returns what `Store.change` asks of the present state, again and
+again if others are faster: the change, or a refusal that is raised. All of it is decided over all channels at once, so
+two that ask for the last room cannot both have it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from controller.advice import refusal_text, with_slacks
+from controller.errors import Conflict, NotAdmitted, Outdated
+from controller.guarantee import Guarantees
+from controller.labels import free_label
+from controller.model import AUTO_SLACK_NS, Channel, Network
+from controller.paths import Way
+from controller.selectors import clashes, selector
+from controller.store.records import NO_JITTER_NS, Change, Owner, Record, Snapshot
+from controller.tolerance import leniency_ns, lenient
+
+Decision = Callable[[Snapshot], Change | None]
+
+ANY_VERSION = None
+"""For a writer that does not mind what was there before."""
+
+
+class Clerk:
+    """Decides for one network, of which it knows all but the channels. Not thread-safe: one change at a time.
+
+    Where admission is not asked, what the links cannot keep is taken too.
+    """
+
+    def __init__(self, network: Network, is_admission_asked: bool = True) -> None:
+        self._network = network
+        self._topology = digest(network)
+        self._is_admission_asked = is_admission_asked
+        self._known: dict[int | None, Guarantees] = {}
+
+    def apply(self, channels: Mapping[str, Channel]) -> Decision:
+        """The file's channels are to be exactly `channels`. Those of other owners stay."""
+
+        def decide(before: Snapshot) -> Change:
+            kept = {name: record for name, record in before.records.items() if record.owner is not Owner.FILE}
+            for name in channels.keys() & kept.keys():
+                raise Conflict(f"channel '{name}' is there already, made by {kept[name].owner}; give another name")
+            return self._change(before, {**kept, **{name: _record(each, Owner.FILE) for name, each in channels.items()}})
+
+        return decide
+
+    def put(self, channel: Channel, owner: Owner, version: int | None = ANY_VERSION) -> Decision:
+        """There is to be this channel, in place of one of its name, which is to have `version` (0: there is none)."""
+
+        def decide(before: Snapshot) -> Change:
+            _require_version(before, channel.name, version)
+            _require_owner(before, channel.name, owner)
+            return self._change(before, {**before.records, channel.name: _record(channel, owner)})
+
+        return decide
+
+    def remove(self, name: str, owner: Owner, version: int | None = ANY_VERSION) -> Decision:
+        """There is to be no channel `name`; where there is one it is to have `version`."""
+
+        def decide(before: Snapshot) -> Change | None:
+            _require_version(before, name, version)
+            _require_owner(before, name, owner)
+            rest = {other: record for other, record in before.records.items() if other != name}
+            return self._change(before, rest) if name in before.records else None
+
+        return decide
+
+    def _change(self, before: Snapshot, wanted: Mapping[str, Record]) -> Change:
+        """From `before` to `wanted`, if that is admitted."""
+        self._require_topology(before)
+        labelled = _labelled(before, wanted)
+        _refuse_double_meanings(record.channel for record in labelled.values())
+        network = self._whole(labelled)
+        guarantees = self._guarantees(None, network)
+        if self._is_admission_asked and guarantees.refusals:
+            raise NotAdmitted([refusal_text(network, refusal) for refusal in guarantees.refusals])
+        jitter_ns = leniency_ns(network, self._guarantees)
+        held = self._guarantees(jitter_ns, lenient(network, jitter_ns))
+        return Change(
+            put=tuple(replace(each, domains=domains_of(network, held.ways, each.channel)) for each in labelled.values()),
+            remove=tuple(before.records.keys() - wanted.keys()),
+            bounds={(port.node, port.peer): bounds for port, bounds in held.bounds.items()},
+            jitter_ns=NO_JITTER_NS if jitter_ns is None else jitter_ns,
+            slacks=slacks_of(network),
+            topology=self._topology,
+        )
+
+    def _require_topology(self, before: Snapshot) -> None:
+        if before.topology not in ("", self._topology):
+            raise Conflict(
+                "the store belongs to another topology: hypervisors, switches, VMs or classes differ; start the "
+                "controllers with this file and an empty store, or apply the file that they were started with"
+            )
+
+    def _whole(self, records: Mapping[str, Record]) -> Network:
+        """The network with all channels, and each `be_slack: auto` as these need it."""
+        channels = {name: records[name].channel for name in sorted(records)}
+        return with_slacks(replace(self._network, channels=channels))
+
+    def _guarantees(self, jitter_ns: int | None, network: Network) -> Guarantees:
+        """Those of `network`, whose contracts forgive `jitter_ns`. Quick, for they differ little from the last ones."""
+        found = Guarantees(network, self._known.get(jitter_ns))
+        self._known[jitter_ns] = found
+        return found
+
+
+def digest(network: Network) -> str:
+    """Names what a network is without its channels, and without what follows from them."""
+    hypervisors = {
+        name: replace(each, uplink=replace(each.uplink, be_slack_ns=AUTO_SLACK_NS)) if each.uplink.is_slack_auto else each
+        for name, each in network.hypervisors.items()
+    }
+    bare = replace(network, file=Path(), channels={}, hypervisors=hypervisors)
+    return hashlib.sha256(repr(bare).encode()).hexdigest()
+
+
+def slacks_of(network: Network) -> dict[str, int]:
+    """By hypervisor, the best-effort slack that admission counts on."""
+    return {name: hypervisor.uplink.be_slack_ns for name, hypervisor in network.hypervisors.items()}
+
+
+def domains_of(network: Network, ways: Mapping[str, Way], channel: Channel) -> tuple[str, ...]:
+    """Whose controllers have to do with `channel`: those of its ends, and of Open vSwitch switches on its way."""
+    nodes = [port.node for port in ways.get(channel.name, ()) if port.node in network.switches]
+    crossed = {network.switches[node].domain for node in nodes} - {""}
+    return tuple(sorted({*network.domains(channel), *crossed}))
+
+
+def _record(channel: Channel, owner: Owner) -> Record:
+    return Record(channel, owner, version=0, domains=())
+
+
+def _labelled(before: Snapshot, wanted: Mapping[str, Record]) -> dict[str, Record]:
+    """`wanted` with labels: a channel has its own for as long as it takes the same packets to the same listener."""
+    taken = {record.channel.label for record in before.records.values()}
+    labelled = {}
+    for name, record in wanted.items():
+        label = _label_of(record.channel, before.records.get(name))
+        if label is None:
+            label = free_label(name, taken)
+            taken.add(label)
+        labelled[name] = replace(record, channel=replace(record.channel, label=label))
+    return labelled
+
+
+def _label_of(channel: Channel, former: Record | None) -> int | None:
+    if former is None or selector(former.channel) != selector(channel):
+        return None
+    is_same_way = (former.channel.talker, former.channel.listener) == (channel.talker, channel.listener)
+    return former.channel.label if is_same_way else None
+
+
+def _refuse_double_meanings(channels: Iterable[Channel]) -> None:
+    for clash in clashes((channel.name, selector(channel)) for channel in channels):
+        raise Conflict(f"channel '{clash.name}': {clash}")
+
+
+def _require_version(before: Snapshot, name: str, version: int | None) -> None:
+    found = before.records[name].version if name in before.records else 0
+    if version is not None and version != found:
+        what = f"has version {found}" if found else "is not there"
+        raise Outdated(f"channel '{name}' {what}; read it again, and ask again")
+
+
+def _require_owner(before: Snapshot, name: str, owner: Owner) -> None:
+    if name in before.records and (found := before.records[name].owner) is not owner:
+        cure = "change the topology file and apply it" if found is Owner.FILE else f"only {found} may change it"
+        raise Conflict(f"channel '{name}' belongs to {found}; {cure}")
