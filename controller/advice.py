@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from controller.admission import first, smallest_slack_ns
-from controller.guarantee import Guarantees, Port, Refusal
+from controller.guarantee import Guarantees, Refusal
 from controller.labels import MAX_DEADLINE_NS
 from controller.model import AUTO_SLACK_NS, SHORTEST_DEADLINE_NS, Channel, Network
+from controller.paths import Port
 from controller.tolerance import enlarged
 from controller.units import DURATION, NS_PER_MS, RATE
 
@@ -57,7 +58,7 @@ def largest_rate_bps(network: Network, name: str, passes: Passes = keeps_all) ->
 
 def slack_ns(found: Guarantees, port: Port) -> int | None:
     """The smallest slack, of three digits, with which the shim at `port` keeps all deadlines; None: none does."""
-    smallest_ns = smallest_slack_ns(found.edf_link(port), found.demands(port))
+    smallest_ns = smallest_slack_ns(found.paths.edf_link(port), found.demands(port))
     return None if smallest_ns is None else rounded_up(smallest_ns)
 
 

@@ -8,45 +8,30 @@ kept at the uplink is kept at the end, and the shim, which alone can choose, has
 
 At the uplink a channel is as its contract says. Further on it may come in a larger burst, for its packets may have
 waited up to its deadline: by its rate times that.
+
+One channel more or less changes the bounds at the ports on its way, and with them what shims before these ports have
+left. All else stays as it was, and is taken over from the guarantees before.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
+from heapq import nsmallest
+from itertools import chain
+from operator import attrgetter, itemgetter
 
-from controller.admission import Demand, EdfLink, Shortage, delay_bounds_ns, shortage
-from controller.model import FULL_FRAME_BYTES, FULL_LABELLED_FRAME_BYTES, Channel, Network, Scheduler, SwitchKind
-from controller.queues import class_bounds_ns
-from controller.routing import link_rate_bps, ways
+from controller.admission import Demand, Shortage, are_kept, delay_bounds_ns, shortage
+from controller.bundle import Bundle, demand
+from controller.model import FULL_FRAME_BYTES, FULL_LABELLED_FRAME_BYTES, Channel, Network
+from controller.paths import Ends, Paths, Port, Server, Way
+from controller.queues import Asked, class_bounds_ns
 from controller.units import DURATION, NS_PER_S, RATE
 
 _HEAVIEST_TOLD = 3
-
-
-class Server(StrEnum):
-    """What orders packets at a port."""
-
-    EDF = "edf"
-    QUEUES = "queues"
-    PLAIN = "plain"
-
-
-@dataclass(frozen=True, order=True)
-class Port:
-    """A link in one direction: where `node` sends to `peer`."""
-
-    node: str
-    peer: str
-    is_uplink: bool
-
-    def __str__(self) -> str:
-        return f"the uplink of {self.node}" if self.is_uplink else f"the port of {self.node} to {self.peer}"
 
 
 @dataclass(frozen=True)
@@ -86,28 +71,56 @@ class Refusal:
     heaviest: tuple[str, ...]
 
 
-class Guarantees:
-    """All that `network` can assure. Computed when it is asked for, once."""
+Line = tuple[Ends, str]
+"""Names a bundle: its ends, and its class."""
 
-    def __init__(self, network: Network) -> None:
+Bundles = Mapping[Port, Mapping[Line, Bundle]]
+"""By port, the bundles that leave by it."""
+
+Bounds = Mapping[str, int | None]
+"""By class, the longest that a packet takes at a port that no shim schedules; None: nothing limits it."""
+
+
+class Guarantees:
+    """All that `network` can assure.
+
+    With `before`, the guarantees of a network that differs by some channels, it takes little more than what the
+    difference touches. The result is the same, and `before` stays as it is.
+    """
+
+    def __init__(self, network: Network, before: Guarantees | None = None) -> None:
+        known = before if before and before.paths.are_of(network) else None
         self.network = network
-        self.ways = _ways(network)
-        self._downstream: dict[tuple[tuple[str, ...], str], int] = {}
+        self.paths: Paths = known.paths if known else Paths(network)
+        changed = self._changed(known)
+        touched = {port for bundle in changed.values() for port in bundle.way}
+        self._bundles: Bundles = _with_bundles(known._bundles if known else {}, changed, touched)
+        self._bounds: dict[Port, Bounds] = dict(known._bounds) if known else {}
+        self._verdicts: dict[Port, tuple[Refusal, ...]] = dict(known._verdicts) if known else {}
+        for port in touched | self._first_ports(self._rebound(touched)):
+            self._verdicts.pop(port, None)
 
     @cached_property
     def by_channel(self) -> dict[str, Guarantee]:
         """The channels that cross an uplink and are scheduled, in the order of the file."""
-        at_shims = {port: delay_bounds_ns(self.edf_link(port), self.demands(port)) for port in self.shims}
+        at_shims = {port: delay_bounds_ns(self.paths.edf_link(port), self.demands(port)) for port in self.shims}
         return {name: self._guarantee(self.network.channels[name], at_shims) for name in self.ways}
 
     @cached_property
     def refusals(self) -> list[Refusal]:
-        """What the network cannot keep; nothing if it keeps all."""
-        return [*self._over_limits(), *self._overloaded(), *self._used_up(), *self._short()]
+        """What the network cannot keep, port by port; nothing if it keeps all."""
+        for port in self._bundles.keys() - self._verdicts.keys():
+            self._verdicts[port] = tuple(self._refusals_at(port))
+        return [*chain.from_iterable(self._verdicts.get(port, ()) for port in self.paths.ports)]
+
+    @cached_property
+    def ways(self) -> dict[str, Way]:
+        """By the channels that cross an uplink and are scheduled: the ports that they leave by."""
+        return {name: way for name, each in self.network.channels.items() if (way := self.paths.way(each))}
 
     @cached_property
     def ports(self) -> dict[Port, list[Channel]]:
-        """The ports that channels leave by, and which."""
+        """The ports that channels leave by, and which, both in the order of the file."""
         ports: dict[Port, list[Channel]] = defaultdict(list)
         for name, way in self.ways.items():
             for port in way:
@@ -117,123 +130,158 @@ class Guarantees:
     @cached_property
     def shims(self) -> list[Port]:
         """The ports that a shim schedules."""
-        return [port for port in self.ports if self.server(port) is Server.EDF]
-
-    def server(self, port: Port) -> Server:
-        if port.is_uplink:
-            is_edf = self.network.hypervisors[port.node].uplink.scheduler is Scheduler.EDF
-            return Server.EDF if is_edf else Server.QUEUES
-        return Server.QUEUES if self.network.switches[port.node].kind is SwitchKind.OVS else Server.PLAIN
-
-    def rate_bps(self, port: Port) -> int:
-        return link_rate_bps(self.network, port.node, port.peer)
-
-    def edf_link(self, port: Port) -> EdfLink:
-        """The uplink `port`, which a shim schedules."""
-        uplink = self.network.hypervisors[port.node].uplink
-        return EdfLink(str(port), uplink.rate_bps, uplink.be_slack_ns)
+        return [port for port in self.ports if self.paths.server(port) is Server.EDF]
 
     def demands(self, port: Port) -> list[Demand]:
         """What the channels that leave by `port` ask of its shim, save those that have no time left there."""
         asked = [demand(channel, self.downstream_ns(channel)) for channel in self.ports[port]]
         return [each for each in asked if each.deadline_ns > 0]
 
+    def asked(self, port: Port) -> dict[str, Asked]:
+        """By class that has channels there, what they ask of `port`."""
+        by_class: dict[str, list[Bundle]] = defaultdict(list)
+        for bundle in self._at(port):
+            by_class[bundle.class_name].append(bundle)
+        return {name: _asked(bundles, port.is_uplink) for name, bundles in by_class.items()}
+
     def downstream_ns(self, channel: Channel) -> int:
         """What of the channel's deadline is not for a shim to use: the same for all of a class between two ends."""
-        key = self.network.domains(channel), channel.deadline_class.name
-        if channel.listener in self.network.hosts:
-            key = (*key[0], channel.listener), key[1]
-        if key not in self._downstream:
-            bounds = (bound_ns or 0 for _, bound_ns in self._without_shims(channel))
-            self._downstream[key] = self._allowance_ns(channel) + sum(bounds)
-        return self._downstream[key]
+        return self._downstream_ns(self.paths.way(channel), channel.deadline_class.name)
+
+    def _changed(self, known: Guarantees | None) -> dict[Line, Bundle]:
+        """The bundles that are not as in `known`."""
+        before = known.network.channels if known else {}
+        gone = self._by_line(_missing(before, self.network.channels))
+        come = self._by_line(_missing(self.network.channels, before))
+        bundles = {}
+        for line in gone.keys() | come.keys():
+            way = self.paths.way((come.get(line) or gone[line])[0])
+            bundle = known._bundles.get(way[0], {}).get(line) if known else None
+            bundles[line] = (bundle or Bundle(way, line[1])).changed(gone.get(line, ()), come.get(line, ()))
+        return bundles
+
+    def _by_line(self, channels: Iterable[Channel]) -> dict[Line, list[Channel]]:
+        lines: dict[Line, list[Channel]] = defaultdict(list)
+        for channel in channels:
+            if self.paths.way(channel):
+                lines[self.paths.ends(channel), channel.deadline_class.name].append(channel)
+        return lines
+
+    def _rebound(self, touched: Iterable[Port]) -> list[Port]:
+        """Those of `touched` at which bounds are other ones than before, which are then known."""
+        rebound = []
+        for port in touched:
+            bounds = self._bounds_at(port)
+            if self._bounds.pop(port, {}) != bounds:
+                rebound.append(port)
+            if bounds:
+                self._bounds[port] = bounds
+        return rebound
+
+    def _first_ports(self, ports: Iterable[Port]) -> set[Port]:
+        """Where the channels that cross `ports` come from."""
+        return {bundle.way[0] for port in ports for bundle in self._at(port)}
+
+    def _at(self, port: Port) -> Iterable[Bundle]:
+        return self._bundles.get(port, {}).values()
 
     def _guarantee(self, channel: Channel, at_shims: Mapping[Port, Mapping[str, int]]) -> Guarantee:
-        bounds = dict(self._without_shims(channel))
-        bounds |= {port: found.get(channel.name) for port, found in at_shims.items() if port in self.ways[channel.name]}
-        hops = tuple(Hop(port, self.server(port), bounds[port]) for port in self.ways[channel.name])
-        return Guarantee(channel, self._allowance_ns(channel), hops)
+        way = self.ways[channel.name]
+        bounds = dict(self._without_shims(way, channel.deadline_class.name))
+        bounds |= {port: found.get(channel.name) for port, found in at_shims.items() if port in way}
+        hops = tuple(Hop(port, self.paths.server(port), bounds[port]) for port in way)
+        return Guarantee(channel, self.paths.allowance_ns(way), hops)
 
-    def _allowance_ns(self, channel: Channel) -> int:
-        return self.network.hypervisors[self.network.talker_domain(channel)].allowance_ns
+    def _downstream_ns(self, way: Way, class_name: str) -> int:
+        bounds_ns = (bound_ns or 0 for _, bound_ns in self._without_shims(way, class_name))
+        return self.paths.allowance_ns(way) + sum(bounds_ns)
 
-    def _without_shims(self, channel: Channel) -> Iterator[tuple[Port, int | None]]:
-        """Along the channel's way, the ports that no shim schedules, with their bounds."""
-        for port in self.ways[channel.name]:
-            if port in self._class_bounds:
-                yield port, self._class_bounds[port][channel.deadline_class.name]
+    def _without_shims(self, way: Way, class_name: str) -> Iterator[tuple[Port, int | None]]:
+        """Along `way`, the ports that no shim schedules, with their bounds."""
+        for port in way:
+            if port in self._bounds:
+                yield port, self._bounds[port][class_name]
 
-    @cached_property
-    def _class_bounds(self) -> dict[Port, dict[str, int | None]]:
-        """Of each port that no shim schedules, the bound of each class that has channels there."""
-        return {port: self._bounds_at(port) for port in self.ports if self.server(port) is not Server.EDF}
+    def _bounds_at(self, port: Port) -> Bounds:
+        """Of the classes that have channels there; none where a shim schedules."""
+        server, rate_bps = self.paths.server(port), self.paths.rate_bps(port)
+        if server is Server.EDF:
+            return {}
+        if server is Server.QUEUES:
+            return class_bounds_ns(rate_bps, self.network.classes, self.asked(port))
+        bound_ns = plain_bound_ns(rate_bps, self._sources(port))
+        return {bundle.class_name: bound_ns for bundle in self._at(port)}
 
-    def _bounds_at(self, port: Port) -> dict[str, int | None]:
-        channels, rate_bps = self.ports[port], self.rate_bps(port)
-        bursts = {channel.name: _arriving_bytes(channel, is_first=port.is_uplink) for channel in channels}
-        if self.server(port) is Server.QUEUES:
-            return class_bounds_ns(rate_bps, self.network.classes, channels, bursts)
-        bound_ns = plain_bound_ns(rate_bps, self._sources(port, bursts))
-        return {channel.deadline_class.name: bound_ns for channel in channels}
-
-    def _sources(self, port: Port, bursts: Mapping[str, int]) -> list[Source]:
+    def _sources(self, port: Port) -> list[Source]:
         """What arrives for `port`, by the port that sends it there."""
-        sources: dict[Port, list[Channel]] = defaultdict(list)
-        for channel in self.ports[port]:
-            way = self.ways[channel.name]
-            sources[way[way.index(port) - 1]].append(channel)
+        sources: dict[Port, list[Bundle]] = defaultdict(list)
+        for bundle in self._at(port):
+            sources[bundle.way[bundle.way.index(port) - 1]].append(bundle)
         return [
             Source(
-                link_bps=self.rate_bps(before),
-                rate_bps=sum(channel.wire_rate_bps for channel in channels),
-                burst_bytes=sum(bursts[channel.name] for channel in channels),
+                link_bps=self.paths.rate_bps(before),
+                rate_bps=sum(bundle.rate_bps for bundle in bundles),
+                burst_bytes=sum(bundle.arriving_bytes for bundle in bundles),
             )
-            for before, channels in sources.items()
+            for before, bundles in sources.items()
         ]
 
-    def _over_limits(self) -> Iterator[Refusal]:
-        for port, channels in self.ports.items():
-            for what, limit_bps, members in self._limits(port, channels):
-                asked_bps = sum(channel.wire_rate_bps for channel in members)
-                if limit_bps is not None and asked_bps > limit_bps:
-                    asked, allowed = RATE.format(asked_bps), RATE.format(limit_bps)
-                    yield Refusal(
-                        port, f"{what} ask for {asked} on the wire; their limit is {allowed}", _by_rate(members)
-                    )
-
-    def _limits(self, port: Port, channels: list[Channel]) -> Iterator[tuple[str, int | None, list[Channel]]]:
+    def _refusals_at(self, port: Port) -> Iterator[Refusal]:
+        """What `port` cannot keep, and which of the channels that begin there the way cannot."""
+        yield from self._over_limits(port)
+        yield from self._overloaded(port)
         if port.is_uplink:
-            yield "all channels together", self.network.hypervisors[port.node].uplink.limit_bps, channels
+            yield from self._used_up(port)
+        if self.paths.server(port) is Server.EDF:
+            yield from self._short(port)
+
+    def _over_limits(self, port: Port) -> Iterator[Refusal]:
+        for what, limit_bps, bundles in self._limits(port):
+            asked_bps = sum(bundle.rate_bps for bundle in bundles)
+            if limit_bps is not None and asked_bps > limit_bps:
+                asked, allowed = RATE.format(asked_bps), RATE.format(limit_bps)
+                yield Refusal(port, f"{what} ask for {asked} on the wire; their limit is {allowed}", _by_rate(bundles))
+
+    def _limits(self, port: Port) -> Iterator[tuple[str, int | None, list[Bundle]]]:
+        bundles = [*self._at(port)]
+        if port.is_uplink:
+            yield "all channels together", self.network.hypervisors[port.node].uplink.limit_bps, bundles
         for each in self.network.classes:
             if each.limit_bps is not None:
-                members = [channel for channel in channels if channel.deadline_class == each]
+                members = [bundle for bundle in bundles if bundle.class_name == each.name]
                 yield f"the channels of class '{each.name}'", each.limit_bps, members
 
-    def _overloaded(self) -> Iterator[Refusal]:
-        """Ports without a shim at which nothing limits the delay."""
-        for port, bounds in self._class_bounds.items():
-            if None in bounds.values():
-                channels = self.ports[port]
-                asked = RATE.format(sum(channel.wire_rate_bps for channel in channels))
-                what = f"channels ask for {asked} on the wire of the {RATE.format(self.rate_bps(port))} that it carries"
-                yield Refusal(port, what, _by_rate(channels))
+    def _overloaded(self, port: Port) -> Iterator[Refusal]:
+        """Where no shim schedules and nothing limits the delay."""
+        if None in self._bounds.get(port, {}).values():
+            bundles = [*self._at(port)]
+            asked, carried = RATE.format(sum(each.rate_bps for each in bundles)), RATE.format(self.paths.rate_bps(port))
+            what = f"channels ask for {asked} on the wire of the {carried} that it carries"
+            yield Refusal(port, what, _by_rate(bundles))
 
-    def _used_up(self) -> Iterator[Refusal]:
-        """Channels that lose their deadline where no shim can help."""
-        for name, way in self.ways.items():
-            channel = self.network.channels[name]
-            is_at_shim = self.server(way[0]) is Server.EDF
-            if self.downstream_ns(channel) + is_at_shim > channel.deadline_ns:
-                spent = [f"{DURATION.format(self._allowance_ns(channel))} for the host"]
-                spent += [f"{DURATION.format(bound or 0)} at {port}" for port, bound in self._without_shims(channel)]
-                when = " before its shim has any" if is_at_shim else ""
-                yield Refusal(name, f"its deadline is used up{when}: {', '.join(spent)}", (name,))
+    def _used_up(self, port: Port) -> Iterator[Refusal]:
+        """Channels that lose their deadline where no shim can help, by name."""
+        is_at_shim = self.paths.server(port) is Server.EDF
+        when = " before its shim has any" if is_at_shim else ""
+        lost: dict[str, Bundle] = {}
+        for bundle in self._at(port):
+            least_ns = self._downstream_ns(bundle.way, bundle.class_name) + is_at_shim
+            lost |= {each.name: bundle for each in bundle.until(least_ns - 1)}
+        for name, bundle in sorted(lost.items(), key=itemgetter(0)):
+            yield Refusal(name, f"its deadline is used up{when}: {self._spent(bundle)}", (name,))
 
-    def _short(self) -> Iterator[Refusal]:
-        """Uplinks whose shim cannot keep all deadlines."""
-        for port in self.shims:
-            if found := shortage(self.edf_link(port), self.demands(port)):
-                yield Refusal(port, _lack(found), found.heaviest)
+    def _spent(self, bundle: Bundle) -> str:
+        spent = [f"{DURATION.format(self.paths.allowance_ns(bundle.way))} for the host"]
+        for port, bound_ns in self._without_shims(bundle.way, bundle.class_name):
+            spent.append(f"{DURATION.format(bound_ns or 0)} at {port}")
+        return ", ".join(spent)
+
+    def _short(self, port: Port) -> Iterator[Refusal]:
+        """Where a shim cannot keep all deadlines."""
+        link = self.paths.edf_link(port)
+        due = (each.due(self._downstream_ns(each.way, each.class_name), link.be_slack_ns) for each in self._at(port))
+        if not are_kept(link, chain.from_iterable(due)) and (found := shortage(link, self.demands(port))):
+            yield Refusal(port, _lack(found), found.heaviest)
 
 
 @dataclass(frozen=True)
@@ -244,59 +292,67 @@ class Source:
     rate_bps: int
     burst_bytes: int
 
-    def bits(self, t_ns: Fraction) -> Fraction:
-        """At most in any `t_ns`, with a frame that has just come in whole."""
-        fast = 8 * FULL_LABELLED_FRAME_BYTES + self.link_bps * t_ns / NS_PER_S
-        return min(fast, 8 * self.burst_bytes + self.rate_bps * t_ns / NS_PER_S)
+    @property
+    def begins_bits(self) -> int:
+        """What of it may be there at once: a frame that has just come in whole."""
+        return 8 * min(FULL_LABELLED_FRAME_BYTES, self.burst_bytes)
 
     @property
     def bend_ns(self) -> Fraction:
         """Until when it may come as fast as the link can."""
-        queued_bits = 8 * max(0, self.burst_bytes - FULL_LABELLED_FRAME_BYTES)
+        queued_bits = 8 * self.burst_bytes - self.begins_bits
         return Fraction(queued_bits * NS_PER_S, max(1, self.link_bps - self.rate_bps))
 
 
 def plain_bound_ns(rate_bps: int, sources: Sequence[Source]) -> int | None:
     """The longest that a packet takes through a port with one queue for all real-time traffic, which goes first.
 
-    Best effort can only have begun a frame. None: nothing limits it.
+    Best effort can only have begun a frame. What is queued grows as long as more comes than is sent, so it is largest
+    where a source bends. None: nothing limits it.
     """
     if sum(source.rate_bps for source in sources) >= rate_bps:
         return None
-    worst_ns = Fraction(0)
-    for t_ns in [Fraction(0), *(source.bend_ns for source in sources)]:
-        bits = 8 * FULL_FRAME_BYTES + sum((source.bits(t_ns) for source in sources), Fraction(0))
-        worst_ns = max(worst_ns, bits * NS_PER_S / rate_bps - t_ns)
-    return -(-worst_ns.numerator // worst_ns.denominator)
+    queued_bits = Fraction(8 * FULL_FRAME_BYTES + sum(source.begins_bits for source in sources))
+    coming_bps = sum(source.link_bps for source in sources)
+    last_ns = Fraction(0)
+    for source in sorted(sources, key=attrgetter("bend_ns")):
+        if coming_bps <= rate_bps:
+            break
+        queued_bits += (coming_bps - rate_bps) * (source.bend_ns - last_ns) / NS_PER_S
+        coming_bps -= max(0, source.link_bps - source.rate_bps)
+        last_ns = source.bend_ns
+    return -(-queued_bits.numerator * NS_PER_S // (queued_bits.denominator * rate_bps))
 
 
-def demand(channel: Channel, downstream_ns: int = 0) -> Demand:
-    """What `channel` asks of a shim that has its deadline less `downstream_ns`."""
-    deadline_ns = channel.deadline_ns - downstream_ns
-    return Demand(channel.name, deadline_ns, channel.wire_rate_bps, channel.wire_burst_bytes)
+def _missing(channels: Mapping[str, Channel], there: Mapping[str, Channel]) -> list[Channel]:
+    """Those of `channels` that are not `there`, or not the same."""
+    return [each for name, each in channels.items() if (other := there.get(name)) is not each and other != each]
 
 
-def _ways(network: Network) -> dict[str, tuple[Port, ...]]:
-    """By the channels that cross an uplink and are scheduled: the ports that they leave by."""
-    by_ends = {
-        ends: tuple(Port(node, peer, node in network.hypervisors) for node, peer in pairwise(nodes))
-        for ends, nodes in ways(network).items()
-    }
-    return {
-        channel.name: by_ends[network.talker_domain(channel), network.listener_domain(channel) or channel.listener]
-        for channel in network.channels.values()
-        if not network.is_local(channel) and network.is_scheduled(channel)
-    }
+def _with_bundles(known: Bundles, changed: Mapping[Line, Bundle], touched: Iterable[Port]) -> Bundles:
+    """`known` bundles by port, with the `changed` ones in place; without ports and bundles that have no channels."""
+    at = {port: dict(known.get(port, {})) for port in touched}
+    for line, bundle in changed.items():
+        for port in bundle.way:
+            at[port][line] = bundle
+    kept = {port: {line: each for line, each in bundles.items() if each.demands} for port, bundles in at.items()}
+    return {port: bundles for port, bundles in {**known, **kept}.items() if bundles}
 
 
-def _arriving_bytes(channel: Channel, is_first: bool) -> int:
-    """With how large a burst the channel arrives at a port, the first one on its way or a later one."""
-    waited_bits = channel.wire_rate_bps * channel.deadline_ns // NS_PER_S
-    return channel.wire_burst_bytes + (0 if is_first else -(-waited_bits // 8))
+def _asked(bundles: Sequence[Bundle], is_first: bool) -> Asked:
+    """What `bundles` ask of a port, the first one on their way or a later one."""
+    burst_bytes = sum(bundle.burst_bytes for bundle in bundles)
+    return Asked(
+        rate_bps=sum(bundle.rate_bps for bundle in bundles),
+        burst_bytes=burst_bytes,
+        arriving_bytes=burst_bytes if is_first else sum(bundle.arriving_bytes for bundle in bundles),
+        shortest_ns=min(bundle.shortest_ns for bundle in bundles),
+    )
 
 
-def _by_rate(channels: Sequence[Channel]) -> tuple[str, ...]:
-    return tuple(each.name for each in sorted(channels, key=lambda each: -each.wire_rate_bps)[:_HEAVIEST_TOLD])
+def _by_rate(bundles: Iterable[Bundle]) -> tuple[str, ...]:
+    demands = chain.from_iterable(bundle.demands for bundle in bundles)
+    return tuple(each.name for each in nsmallest(_HEAVIEST_TOLD, demands, key=lambda each: (-each.rate_bps, each.name)))
 
 
 def _lack(found: Shortage) -> str:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from controller.admission import asked_bits
 from controller.advice import largest_rate_bps, refusal_text, slack_ns, smallest_deadline_ns
-from controller.guarantee import Guarantee, Guarantees, Port, Server
+from controller.guarantee import Guarantee, Guarantees
 from controller.model import Network
+from controller.paths import Port, Server
 from controller.topology_file.load import load
 from controller.units import DURATION, NS_PER_MS, NS_PER_S, RATE
 from rtvnic.drawing import save_plot
@@ -59,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _link(guarantees: Guarantees, port: Port) -> Json:
-    channels, rate_bps, server = guarantees.ports[port], guarantees.rate_bps(port), guarantees.server(port)
+    channels, paths = guarantees.ports[port], guarantees.paths
+    rate_bps, server = paths.rate_bps(port), paths.server(port)
     is_edf = server is Server.EDF
     return {
         "link": str(port),
@@ -67,7 +69,7 @@ def _link(guarantees: Guarantees, port: Port) -> Json:
         "rate_bps": rate_bps,
         "asked_bps": sum(channel.wire_rate_bps for channel in channels),
         "channels": len(channels),
-        "be_slack_ns": guarantees.edf_link(port).be_slack_ns if is_edf else None,
+        "be_slack_ns": paths.edf_link(port).be_slack_ns if is_edf else None,
         "smallest_be_slack_ns": slack_ns(guarantees, port) if is_edf else None,
         "is_admitted": all(refusal.at != port for refusal in guarantees.refusals),
         "utilisation": _utilisation(guarantees, port) if is_edf else [],
@@ -76,7 +78,7 @@ def _link(guarantees: Guarantees, port: Port) -> Json:
 
 def _utilisation(guarantees: Guarantees, port: Port) -> list[Json]:
     """What may have to be sent within t of the worst moment, beside what can be; up to twice the longest deadline."""
-    link, demands = guarantees.edf_link(port), guarantees.demands(port)
+    link, demands = guarantees.paths.edf_link(port), guarantees.demands(port)
     due = sorted({min(demand.deadline_ns, link.be_slack_ns) for demand in demands})
     last_ns = 2 * max(due, default=0)
     times = sorted({*due, *(last_ns * number // POINTS for number in range(1, POINTS + 1))})

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.advice import refusal_text
-from controller.guarantee import Guarantees, Port
+from controller.guarantee import Guarantees
 from controller.model import UDP_BYTES, VM_MTU, IpInterface, Network, SwitchKind
+from controller.paths import Port
 from controller.routing import loops_of_plain_switches, unreachable_ends
 from controller.topology_file.build import common_addresses, deadline_classes, endpoint, host_mac, vm_mac
 from controller.topology_file.fields import suggestion

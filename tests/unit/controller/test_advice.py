@@ -22,9 +22,10 @@ from controller.advice import (
     smallest_deadline_ns,
     with_slacks,
 )
-from controller.guarantee import Guarantees, Port, Refusal
+from controller.guarantee import Guarantees, Refusal
 from controller.labels import MAX_DEADLINE_NS
 from controller.model import AUTO_SLACK_NS, Network
+from controller.paths import Port
 from controller.tolerance import JITTERS_NS, enlarged
 from controller.topology_file.load import parse
 from controller.units import DURATION, NS_PER_MS, RATE
@@ -195,7 +196,7 @@ def test_an_automatic_slack_that_cannot_be_is_the_usual_one() -> None:
 def test_the_smallest_slack_gives_best_effort_the_most() -> None:
     found = Guarantees(with_slack(network(), 618_000))
     assert slack_ns(found, UPLINK) == 618_000
-    assert delay_bounds_ns(found.edf_link(UPLINK), found.demands(UPLINK)).keys() == {"c", "d"}
+    assert delay_bounds_ns(found.paths.edf_link(UPLINK), found.demands(UPLINK)).keys() == {"c", "d"}
 
 
 # Remedies

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from support.fifo_simulator import Bucket, longest_delay
 
 from controller.admission import Demand, delay_bounds_ns
-from controller.guarantee import Guarantees, Port, Refusal, Server, Source, demand, plain_bound_ns
+from controller.bundle import demand
+from controller.guarantee import Guarantees, Refusal, Source, plain_bound_ns
 from controller.model import Channel, Network, Scheduler, SwitchKind
-from controller.queues import class_bounds_ns
+from controller.paths import Port, Server
+from controller.queues import Asked, class_bounds_ns
 from controller.topology_file.load import parse
 from controller.units import NS_PER_MS, NS_PER_S
 
@@ -77,8 +79,8 @@ def verdicts(of: Network) -> set[tuple[Port | str, str]]:
 def test_a_way_leads_by_the_uplink_and_a_port_of_each_switch() -> None:
     found = Guarantees(network("plain", "ovs"))
     assert found.ways == {"c": (UPLINK, TRUNK, LAST)}
-    assert [found.server(port) for port in (UPLINK, TRUNK, LAST)] == [Server.EDF, Server.PLAIN, Server.QUEUES]
-    assert [found.rate_bps(port) // MBPS for port in (UPLINK, TRUNK, LAST)] == [100, 50, 100]
+    assert [found.paths.server(port) for port in (UPLINK, TRUNK, LAST)] == [Server.EDF, Server.PLAIN, Server.QUEUES]
+    assert [found.paths.rate_bps(port) // MBPS for port in (UPLINK, TRUNK, LAST)] == [100, 50, 100]
     assert found.shims == [UPLINK]
 
 
@@ -110,7 +112,7 @@ def test_a_channel_with_a_fifo_uplink_at_an_end_has_no_way(end: str) -> None:
 
 def test_an_uplink_without_a_shim_is_served_by_class_queues() -> None:
     found = Guarantees(with_uplink(network(), "left", scheduler=Scheduler.QUEUES))
-    assert found.server(UPLINK) is Server.QUEUES
+    assert found.paths.server(UPLINK) is Server.QUEUES
     assert found.shims == []
 
 
@@ -219,8 +221,9 @@ def test_the_shim_gets_what_the_host_and_later_hops_leave() -> None:
 def test_class_queues_on_the_way_take_what_their_share_takes() -> None:
     base = network("ovs", "ovs")
     channel = base.channels["c"]
-    arriving = {"c": 1546 + -(-channel.wire_rate_bps * 5 // 8000)}
-    later = [class_bounds_ns(rate * MBPS, base.classes, [channel], arriving)["8ms"] for rate in (50, 100)]
+    arriving_bytes = 1546 + -(-channel.wire_rate_bps * 5 // 8000)
+    asked = {"8ms": Asked(channel.wire_rate_bps, 1546, arriving_bytes, 5 * NS_PER_MS)}
+    later = [class_bounds_ns(rate * MBPS, base.classes, asked)["8ms"] for rate in (50, 100)]
     guarantee = Guarantees(base).by_channel["c"]
     assert [hop.bound_ns for hop in guarantee.hops][1:] == later
     assert Guarantees(base).downstream_ns(channel) == 200_000 + sum(bound or 0 for bound in later)
@@ -228,7 +231,8 @@ def test_class_queues_on_the_way_take_what_their_share_takes() -> None:
 
 def test_at_an_uplink_of_class_queues_the_burst_is_the_contract_s_own() -> None:
     base = with_uplink(network(), "left", scheduler=Scheduler.QUEUES)
-    first = class_bounds_ns(100 * MBPS, base.classes, [base.channels["c"]], {"c": 1546})["8ms"]
+    asked = {"8ms": Asked(base.channels["c"].wire_rate_bps, 1546, 1546, 5 * NS_PER_MS)}
+    first = class_bounds_ns(100 * MBPS, base.classes, asked)["8ms"]
     assert Guarantees(base).by_channel["c"].hops[0].bound_ns == first
 
 
@@ -236,7 +240,7 @@ def test_the_bound_is_the_sum_and_the_margin_what_is_left() -> None:
     base = network("ovs", "plain")
     found = Guarantees(base)
     guarantee = found.by_channel["c"]
-    at_shim = delay_bounds_ns(found.edf_link(UPLINK), found.demands(UPLINK))["c"]
+    at_shim = delay_bounds_ns(found.paths.edf_link(UPLINK), found.demands(UPLINK))["c"]
     assert guarantee.allowance_ns == 200_000
     assert guarantee.hops[0].bound_ns == at_shim
     assert guarantee.bound_ns == found.downstream_ns(guarantee.channel) + at_shim
