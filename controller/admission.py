@@ -15,13 +15,16 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
+from itertools import chain
+from operator import attrgetter, itemgetter
 
 from controller.labels import MAX_DEADLINE_NS
 from controller.model import FULL_FRAME_BYTES, FULL_LABELLED_FRAME_BYTES
 from controller.units import NS_PER_S
 
 _HEAVIEST_TOLD = 3
+_BYTE = 8 * NS_PER_S
+"""As a volume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +71,22 @@ burst and their largest frame."""
 
 def shortage(link: EdfLink, demands: Sequence[Demand]) -> Shortage | None:
     """Where the link falls short most; None if it keeps every deadline. O(n log n)."""
+    due = _due(link, demands)
+    if are_kept(link, due):
+        return None
     total_bps = sum(demand.rate_bps for demand in demands)
     if total_bps >= link.rate_bps:
         return Shortage(link.name, None, total_bps - link.rate_bps + 1, _heaviest(link, demands, NS_PER_S))
-    worst, t_ns = max(_lacks(link, _due(link, demands)), default=(0, 0))
-    if worst <= 0:
-        return None
+    worst, t_ns = max(_lacks(link, due))
     return Shortage(link.name, t_ns, -(-worst // NS_PER_S), _heaviest(link, demands, t_ns))
 
 
 def are_kept(link: EdfLink, due: Iterable[Due]) -> bool:
     """Whether the link keeps every deadline of `due`, in whichever order they are given."""
     by_deadline = sorted(due)
-    total_bps = sum(rate_bps for _, rate_bps, _, _ in by_deadline)
-    return total_bps < link.rate_bps and all(lack <= 0 for lack, _ in _lacks(link, by_deadline))
+    if sum(map(itemgetter(1), by_deadline)) >= link.rate_bps:
+        return False
+    return _is_roomy(link, by_deadline) or all(lack <= 0 for lack, _ in _lacks(link, by_deadline))
 
 
 def is_admitted(link: EdfLink, demands: Sequence[Demand]) -> bool:
@@ -119,7 +124,7 @@ def asked_bits(link: EdfLink, demands: Sequence[Demand], t_ns: int) -> int:
 
 
 def _volume(size_bytes: int) -> int:
-    return 8 * size_bytes * NS_PER_S
+    return _BYTE * size_bytes
 
 
 def _due(link: EdfLink, demands: Iterable[Demand]) -> list[Due]:
@@ -130,6 +135,19 @@ def _due(link: EdfLink, demands: Iterable[Demand]) -> list[Due]:
 def _deadline_ns(link: EdfLink, demand: Demand) -> int:
     """What a packet may find itself with, once best effort has taken the slack that it has."""
     return min(demand.deadline_ns, link.be_slack_ns)
+
+
+def _is_roomy(link: EdfLink, due: Sequence[Due]) -> bool:
+    """Whether there is room even if the largest frame of all may have begun before each deadline: quickly found."""
+    room = -_volume(max(chain([link.be_frame_bytes], map(itemgetter(3), due))))
+    left_bps, last_ns = link.rate_bps, 0
+    for t_ns, rate_bps, burst_bytes, _ in due:
+        room += left_bps * (t_ns - last_ns) - _BYTE * burst_bytes
+        if room < 0:
+            return False
+        left_bps -= rate_bps
+        last_ns = t_ns
+    return True
 
 
 def _lacks(link: EdfLink, due: Sequence[Due]) -> Iterator[tuple[int, int]]:

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from heapq import nsmallest
-from itertools import chain
-from operator import attrgetter, itemgetter
+from itertools import chain, compress
+from operator import attrgetter, is_not, itemgetter
 
 from controller.admission import Demand, Shortage, are_kept, delay_bounds_ns, shortage
 from controller.bundle import Bundle, demand
@@ -231,9 +231,9 @@ class Guarantees:
         yield from self._over_limits(port)
         yield from self._overloaded(port)
         if port.is_uplink:
-            yield from self._used_up(port)
-        if self.paths.server(port) is Server.EDF:
-            yield from self._short(port)
+            begun = [(bundle, self._downstream_ns(bundle.way, bundle.class_name)) for bundle in self._at(port)]
+            yield from self._used_up(port, begun)
+            yield from self._short(port, begun)
 
     def _over_limits(self, port: Port) -> Iterator[Refusal]:
         for what, limit_bps, bundles in self._limits(port):
@@ -259,14 +259,16 @@ class Guarantees:
             what = f"channels ask for {asked} on the wire of the {carried} that it carries"
             yield Refusal(port, what, _by_rate(bundles))
 
-    def _used_up(self, port: Port) -> Iterator[Refusal]:
-        """Channels that lose their deadline where no shim can help, by name."""
+    def _used_up(self, port: Port, begun: Iterable[tuple[Bundle, int]]) -> Iterator[Refusal]:
+        """Channels that lose their deadline where no shim can help, by name.
+
+        `begun` is what begins its way there, with what of its deadlines is not for a shim to use.
+        """
         is_at_shim = self.paths.server(port) is Server.EDF
         when = " before its shim has any" if is_at_shim else ""
         lost: dict[str, Bundle] = {}
-        for bundle in self._at(port):
-            least_ns = self._downstream_ns(bundle.way, bundle.class_name) + is_at_shim
-            lost |= {each.name: bundle for each in bundle.until(least_ns - 1)}
+        for bundle, downstream_ns in begun:
+            lost |= {each.name: bundle for each in bundle.until(downstream_ns + is_at_shim - 1)}
         for name, bundle in sorted(lost.items(), key=itemgetter(0)):
             yield Refusal(name, f"its deadline is used up{when}: {self._spent(bundle)}", (name,))
 
@@ -276,10 +278,12 @@ class Guarantees:
             spent.append(f"{DURATION.format(bound_ns or 0)} at {port}")
         return ", ".join(spent)
 
-    def _short(self, port: Port) -> Iterator[Refusal]:
+    def _short(self, port: Port, begun: Iterable[tuple[Bundle, int]]) -> Iterator[Refusal]:
         """Where a shim cannot keep all deadlines."""
+        if self.paths.server(port) is not Server.EDF:
+            return
         link = self.paths.edf_link(port)
-        due = (each.due(self._downstream_ns(each.way, each.class_name), link.be_slack_ns) for each in self._at(port))
+        due = (bundle.due(downstream_ns, link.be_slack_ns) for bundle, downstream_ns in begun)
         if not are_kept(link, chain.from_iterable(due)) and (found := shortage(link, self.demands(port))):
             yield Refusal(port, _lack(found), found.heaviest)
 
@@ -325,8 +329,9 @@ def plain_bound_ns(rate_bps: int, sources: Sequence[Source]) -> int | None:
 
 
 def _missing(channels: Mapping[str, Channel], there: Mapping[str, Channel]) -> list[Channel]:
-    """Those of `channels` that are not `there`, or not the same."""
-    return [each for name, each in channels.items() if (other := there.get(name)) is not each and other != each]
+    """Those of `channels` that are not `there`, or not the same. Most are, and then the very same object."""
+    others = compress(channels.values(), map(is_not, channels.values(), map(there.get, channels)))
+    return [each for each in others if there.get(each.name) != each]
 
 
 def _with_bundles(known: Bundles, changed: Mapping[Line, Bundle], touched: Iterable[Port]) -> Bundles:

@@ -34,6 +34,7 @@ hypervisors:
   right: {{uplink: {{rate: 100Mbps, switch: far}}, allowance: 300us}}
 switches: {{near: {near}, far: {far}}}
 links: [[near, far, 50Mbps]]
+hosts: {{h: {{switch: far, ip: 10.0.0.5}}}}
 vms:
   a: {{hypervisor: left, ip: 10.0.0.1}}
   a2: {{hypervisor: left, ip: 10.0.0.2}}
@@ -358,7 +359,7 @@ def test_rates_that_fill_an_uplink() -> None:
 
 # What must be so of any network
 
-ENDS = [("a", "b"), ("a2", "b"), ("o", "b"), ("b", "a"), ("b", "o"), ("a", "o"), ("a", "a2")]
+ENDS = [("a", "b"), ("a2", "b"), ("o", "b"), ("b", "a"), ("b", "o"), ("a", "o"), ("a", "a2"), ("o", "h")]
 
 
 @st.composite
@@ -371,14 +372,16 @@ def networks(draw: st.DrawFn, kinds: Sequence[str] = ("plain", "ovs"), most_rate
         be_slack_ns=draw(st.sampled_from([500_000, 2 * NS_PER_MS, 10 * NS_PER_MS])),
         limit_bps=draw(st.sampled_from([None, 20 * MBPS])),
     )
-    channels = []
-    for number in range(draw(st.integers(0, 8))):
-        talker, listener = draw(st.sampled_from(ENDS))
-        deadline_ns = draw(st.integers(2, 200)) * NS_PER_MS // 2
-        rate_bps, burst_bytes = draw(st.integers(1000, most_rate_bps)), draw(st.integers(64, 8000))
-        ends = {"talker": talker, "listener": listener}
-        channels.append(like(base, f"c{number}", deadline_ns, rate_bps, burst_bytes=burst_bytes, **ends))
-    return with_channels(base, channels)
+    count = draw(st.integers(0, 8))
+    return with_channels(base, [draw(channels(base, f"c{number}", most_rate_bps)) for number in range(count)])
+
+
+@st.composite
+def channels(draw: st.DrawFn, base: Network, name: str, most_rate_bps: int = 12 * MBPS) -> Channel:
+    talker, listener = draw(st.sampled_from(ENDS))
+    deadline_ns = draw(st.integers(2, 200)) * NS_PER_MS // 2
+    rate_bps, burst_bytes = draw(st.integers(1000, most_rate_bps)), draw(st.integers(64, 8000))
+    return like(base, name, deadline_ns, rate_bps, burst_bytes=burst_bytes, talker=talker, listener=listener)
 
 
 def bounds(of: Network) -> dict[str, list[int | None]]:
@@ -422,3 +425,49 @@ def test_what_is_not_refused_has_a_bound_within_its_deadline(base: Network) -> N
         for each in Guarantees(base).by_channel.values():
             assert each.margin_ns is not None
             assert each.margin_ns >= 0
+
+
+# From the guarantees before
+
+
+@st.composite
+def later(draw: st.DrawFn, before: Network) -> Network:
+    """A network in which one to three channels of `before` went, came or became others."""
+    kept = dict(before.channels)
+    for _ in range(draw(st.integers(1, 3))):
+        name = f"c{draw(st.integers(0, 9))}"
+        if name in kept and draw(st.booleans()):
+            del kept[name]
+        else:
+            kept[name] = draw(channels(network(), name))
+    return replace(before, channels=kept)
+
+
+def seen(found: Guarantees) -> list[object]:
+    """All that there is to see, with its order."""
+    ports = {port: (members, found.asked(port)) for port, members in found.ports.items()}
+    shims = {port: found.demands(port) for port in found.shims}
+    return [found.refusals, found.ways, *(list(each.items()) for each in (found.by_channel, ports, shims))]
+
+
+@settings(max_examples=200)
+@given(networks(), st.data())
+def test_however_a_network_came_to_be_its_guarantees_are_the_same(base: Network, data: st.DataObject) -> None:
+    for name in ("other", "right"):
+        base = with_uplink(base, name, scheduler=data.draw(st.sampled_from(Scheduler)))
+    found = Guarantees(base)
+    for _ in range(data.draw(st.integers(1, 5))):
+        if data.draw(st.booleans()):
+            assert seen(found) == seen(Guarantees(found.network))
+        after = Guarantees(data.draw(later(found.network)), found)
+        assert seen(after) == seen(Guarantees(after.network))
+        assert seen(found) == seen(Guarantees(found.network)), "what was before is as it was"
+        found = after
+
+
+def test_what_is_the_same_network_but_for_its_channels_keeps_its_paths() -> None:
+    base = network()
+    found = Guarantees(base)
+    assert Guarantees(with_channels(base, []), found).paths is found.paths
+    slower = with_uplink(base, "left", be_slack_ns=200_000)
+    assert verdicts(slower) == {(each.at, each.what) for each in Guarantees(slower, found).refusals}
