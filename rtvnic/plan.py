@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from controller.admission import asked_bits
 from controller.advice import largest_rate_bps, refusal_text, slack_ns, smallest_deadline_ns
 from controller.guarantee import Guarantee, Guarantees
-from controller.model import Network
 from controller.paths import Port, Server
 from controller.topology_file.load import load
 from controller.units import DURATION, NS_PER_MS, NS_PER_S, RATE
@@ -46,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
     network = load(args.file, is_admission_asked=False)
     guarantees = Guarantees(network)
     links = [_link(guarantees, port) for port in guarantees.ports]
-    channels = _channels(network, guarantees)
-    refusals = [refusal_text(network, refusal) for refusal in guarantees.refusals]
+    channels = _channels(guarantees)
+    refusals = [refusal_text(guarantees, refusal) for refusal in guarantees.refusals]
     if args.json:
         print(json.dumps({"links": links, "channels": channels, "refusals": refusals}, indent=2))
     else:
@@ -89,7 +88,7 @@ def _utilisation(guarantees: Guarantees, port: Port) -> list[Json]:
     ]
 
 
-def _channels(network: Network, guarantees: Guarantees) -> list[Json]:
+def _channels(guarantees: Guarantees) -> list[Json]:
     found = list(guarantees.by_channel.values())
     is_advised = len(found) <= ADVISED_MOST
     progress = Progress(len(found))
@@ -97,12 +96,12 @@ def _channels(network: Network, guarantees: Guarantees) -> list[Json]:
     for guarantee in found:
         if is_advised:
             progress.step(guarantee.channel.name)
-        channels.append(_channel(network, guarantee, is_advised))
+        channels.append(_channel(guarantees, guarantee, is_advised))
     progress.end()
     return channels
 
 
-def _channel(network: Network, guarantee: Guarantee, is_advised: bool) -> Json:
+def _channel(guarantees: Guarantees, guarantee: Guarantee, is_advised: bool) -> Json:
     channel = guarantee.channel
     return {
         "channel": channel.name,
@@ -111,9 +110,9 @@ def _channel(network: Network, guarantee: Guarantee, is_advised: bool) -> Json:
         "hops": [{"at": str(hop.port), "server": hop.server, "bound_ns": hop.bound_ns} for hop in guarantee.hops],
         "bound_ns": guarantee.bound_ns,
         "margin_ns": guarantee.margin_ns,
-        "smallest_deadline_ns": smallest_deadline_ns(network, channel.name) if is_advised else None,
+        "smallest_deadline_ns": smallest_deadline_ns(guarantees, channel.name) if is_advised else None,
         "min_rate_bps": channel.rate_bps,
-        "largest_min_rate_bps": largest_rate_bps(network, channel.name) if is_advised else None,
+        "largest_min_rate_bps": largest_rate_bps(guarantees, channel.name) if is_advised else None,
         "burst_bytes": channel.burst_bytes,
     }
 

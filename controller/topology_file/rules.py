@@ -253,8 +253,9 @@ def reachability(network: Network) -> Findings:
 
 def admission(network: Network) -> Findings:
     """The network keeps the deadlines of all channels, whatever else is sent."""
-    for refusal in Guarantees(network).refusals:
-        yield Finding(_place(network, refusal.at), refusal_text(network, refusal))
+    found = Guarantees(network)
+    for refusal in found.refusals:
+        yield Finding(_place(network, refusal.at), refusal_text(found, refusal))
 
 
 FORM_RULES = (
