@@ -1,8 +1,8 @@
 """How long does it take to decide about one more channel, for the whole network, beside many that are known?
 
 In two networks: eight hypervisors at two switches, between any two of which channels run, and one uplink that all
-channels leave by. All deadlines are different and shorter than the slack, so that none can be left out or added up; each
-further channel moves bounds. Nothing is sent.
+channels leave by. All deadlines differ and are shorter than the slack, so that none can be left out or added up, and
+each further channel moves bounds. Nothing is sent.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from heapq import nsmallest
 from itertools import chain
 from operator import attrgetter, itemgetter
 
@@ -170,12 +171,12 @@ def _lacks(link: EdfLink, due: Sequence[Due]) -> Iterator[tuple[int, int]]:
 
 def _heaviest(link: EdfLink, demands: Sequence[Demand], t_ns: int) -> tuple[str, ...]:
     """The demands of which most may have to be sent within `t_ns`."""
-    volumes = [
+    volumes = (
         (-_volume(demand.burst_bytes) - demand.rate_bps * (t_ns - _deadline_ns(link, demand)), demand.name)
         for demand in demands
         if _deadline_ns(link, demand) <= t_ns
-    ]
-    return tuple(name for _, name in sorted(volumes)[:_HEAVIEST_TOLD])
+    )
+    return tuple(name for _, name in nsmallest(_HEAVIEST_TOLD, volumes))
 
 
 def first(allowed: range, passes: Callable[[int], bool]) -> int | None:

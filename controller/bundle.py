@@ -38,7 +38,7 @@ class Bundle:
         """The same without the channels that are `gone`, with those that `come`."""
         names = {channel.name for channel in gone}
         stay = [each for each in self.demands if each.name not in names] if names else self.demands
-        less, more = [demand(channel) for channel in gone], [demand(channel) for channel in come]
+        less, more = [_demand(channel) for channel in gone], [_demand(channel) for channel in come]
         return replace(
             self,
             demands=sorted([*stay, *more], key=_by_deadline),
@@ -55,11 +55,16 @@ class Bundle:
         """Those with a deadline of `deadline_ns` or less."""
         return self.demands[: bisect_right(self.demands, deadline_ns, key=_by_deadline)]
 
-    def due(self, downstream_ns: int, slack_ns: int) -> Iterator[Due]:
-        """What is asked of a shim that has the deadlines less `downstream_ns`, save by those that have no time left.
+    def left(self, downstream_ns: int) -> list[Demand]:
+        """What is asked of a shim that has the deadlines less `downstream_ns`, save by those that have no time left."""
+        first = bisect_right(self.demands, downstream_ns, key=_by_deadline)
+        return [
+            Demand(each.name, each.deadline_ns - downstream_ns, each.rate_bps, each.burst_bytes, each.frame_bytes)
+            for each in self.demands[first:]
+        ]
 
-        What has more time than `slack_ns` counts as due then, all at once.
-        """
+    def due(self, downstream_ns: int, slack_ns: int) -> Iterator[Due]:
+        """What is `left`, added up where it has more time than `slack_ns`, for it counts as due then."""
         first = bisect_right(self.demands, downstream_ns, key=_by_deadline)
         cut = bisect_left(self.demands, downstream_ns + slack_ns, lo=first, key=_by_deadline)
         for each in self.demands[first:cut]:
@@ -69,10 +74,8 @@ class Bundle:
             yield slack_ns, sum(each.rate_bps for each in rest), sum(each.burst_bytes for each in rest), frame_bytes
 
 
-def demand(channel: Channel, downstream_ns: int = 0) -> Demand:
-    """What `channel` asks of a shim that has its deadline less `downstream_ns`."""
-    deadline_ns = channel.deadline_ns - downstream_ns
-    return Demand(channel.name, deadline_ns, channel.wire_rate_bps, channel.wire_burst_bytes)
+def _demand(channel: Channel) -> Demand:
+    return Demand(channel.name, channel.deadline_ns, channel.wire_rate_bps, channel.wire_burst_bytes)
 
 
 def _difference(more: Iterable[Demand], less: Iterable[Demand], of: Callable[[Demand], int]) -> int:

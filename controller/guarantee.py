@@ -22,10 +22,10 @@ from fractions import Fraction
 from functools import cached_property
 from heapq import nsmallest
 from itertools import chain, compress
-from operator import attrgetter, is_not, itemgetter
+from operator import attrgetter, is_not
 
 from controller.admission import Demand, Shortage, are_kept, delay_bounds_ns, shortage
-from controller.bundle import Bundle, demand
+from controller.bundle import Bundle
 from controller.model import FULL_FRAME_BYTES, FULL_LABELLED_FRAME_BYTES, Channel, Network
 from controller.paths import Ends, Paths, Port, Server, Way
 from controller.queues import Asked, class_bounds_ns
@@ -133,9 +133,9 @@ class Guarantees:
         return [port for port in self.ports if self.paths.server(port) is Server.EDF]
 
     def demands(self, port: Port) -> list[Demand]:
-        """What the channels that leave by `port` ask of its shim, save those that have no time left there."""
-        asked = [demand(channel, self.downstream_ns(channel)) for channel in self.ports[port]]
-        return [each for each in asked if each.deadline_ns > 0]
+        """What the channels that leave by `port` ask of its shim, save those that have no time left there; by name."""
+        left = chain.from_iterable(bundle.left(downstream_ns) for bundle, downstream_ns in self._begun(port))
+        return sorted(left, key=attrgetter("name"))
 
     def asked(self, port: Port) -> dict[str, Asked]:
         """By class that has channels there, what they ask of `port`."""
@@ -185,6 +185,10 @@ class Guarantees:
     def _at(self, port: Port) -> Iterable[Bundle]:
         return self._bundles.get(port, {}).values()
 
+    def _begun(self, uplink: Port) -> list[tuple[Bundle, int]]:
+        """What begins its way at `uplink`, with what of its deadlines is not for a shim to use."""
+        return [(each, self._downstream_ns(each.way, each.class_name)) for each in self._at(uplink)]
+
     def _guarantee(self, channel: Channel, at_shims: Mapping[Port, Mapping[str, int]]) -> Guarantee:
         way = self.ways[channel.name]
         bounds = dict(self._without_shims(way, channel.deadline_class.name))
@@ -231,7 +235,7 @@ class Guarantees:
         yield from self._over_limits(port)
         yield from self._overloaded(port)
         if port.is_uplink:
-            begun = [(bundle, self._downstream_ns(bundle.way, bundle.class_name)) for bundle in self._at(port)]
+            begun = self._begun(port)
             yield from self._used_up(port, begun)
             yield from self._short(port, begun)
 
@@ -260,17 +264,15 @@ class Guarantees:
             yield Refusal(port, what, _by_rate(bundles))
 
     def _used_up(self, port: Port, begun: Iterable[tuple[Bundle, int]]) -> Iterator[Refusal]:
-        """Channels that lose their deadline where no shim can help, by name.
-
-        `begun` is what begins its way there, with what of its deadlines is not for a shim to use.
-        """
+        """Channels that lose their deadline where no shim can help, by name."""
         is_at_shim = self.paths.server(port) is Server.EDF
         when = " before its shim has any" if is_at_shim else ""
-        lost: dict[str, Bundle] = {}
+        lost: dict[str, str] = {}
         for bundle, downstream_ns in begun:
-            lost |= {each.name: bundle for each in bundle.until(downstream_ns + is_at_shim - 1)}
-        for name, bundle in sorted(lost.items(), key=itemgetter(0)):
-            yield Refusal(name, f"its deadline is used up{when}: {self._spent(bundle)}", (name,))
+            if least := bundle.until(downstream_ns + is_at_shim - 1):
+                lost |= dict.fromkeys((each.name for each in least), self._spent(bundle))
+        for name, spent in sorted(lost.items()):
+            yield Refusal(name, f"its deadline is used up{when}: {spent}", (name,))
 
     def _spent(self, bundle: Bundle) -> str:
         spent = [f"{DURATION.format(self.paths.allowance_ns(bundle.way))} for the host"]
@@ -356,8 +358,8 @@ def _asked(bundles: Sequence[Bundle], is_first: bool) -> Asked:
 
 
 def _by_rate(bundles: Iterable[Bundle]) -> tuple[str, ...]:
-    demands = chain.from_iterable(bundle.demands for bundle in bundles)
-    return tuple(each.name for each in nsmallest(_HEAVIEST_TOLD, demands, key=lambda each: (-each.rate_bps, each.name)))
+    rates = ((-each.rate_bps, each.name) for bundle in bundles for each in bundle.demands)
+    return tuple(name for _, name in nsmallest(_HEAVIEST_TOLD, rates))
 
 
 def _lack(found: Shortage) -> str:

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from support.fifo_simulator import Bucket, longest_delay
 
 from controller.admission import Demand, delay_bounds_ns
-from controller.bundle import demand
 from controller.guarantee import Guarantees, Refusal, Source, plain_bound_ns
 from controller.model import Channel, Network, Scheduler, SwitchKind
 from controller.paths import Port, Server
@@ -214,7 +213,6 @@ def test_the_shim_gets_what_the_host_and_later_hops_leave() -> None:
     assert found.downstream_ns(channel) == allowance_ns + trunk_ns + ONE_OF_EACH_NS
     (asked,) = found.demands(UPLINK)
     assert asked == Demand("c", 5 * NS_PER_MS - found.downstream_ns(channel), wire_bps, 1546)
-    assert asked == demand(channel, found.downstream_ns(channel))
     guarantee = found.by_channel["c"]
     assert [hop.bound_ns for hop in guarantee.hops][1:] == [trunk_ns, ONE_OF_EACH_NS]
 
