@@ -16,19 +16,20 @@ left. All else stays as it was, and is taken over from the guarantees before.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from heapq import nsmallest
-from itertools import chain, compress
-from operator import attrgetter, is_not
+from itertools import chain
+from operator import attrgetter
 
 from controller.admission import Demand, Shortage, are_kept, delay_bounds_ns, shortage
 from controller.bundle import Bundle
 from controller.model import FULL_FRAME_BYTES, FULL_LABELLED_FRAME_BYTES, Channel, Network
-from controller.paths import Ends, Paths, Port, Server, Way
-from controller.queues import Asked, class_bounds_ns
+from controller.paths import Paths, Port, Server, Way
+from controller.queues import class_bounds_ns
+from controller.traffic import Traffic
 from controller.units import DURATION, NS_PER_S, RATE
 
 _HEAVIEST_TOLD = 3
@@ -71,12 +72,6 @@ class Refusal:
     heaviest: tuple[str, ...]
 
 
-Line = tuple[Ends, str]
-"""Names a bundle: its ends, and its class."""
-
-Bundles = Mapping[Port, Mapping[Line, Bundle]]
-"""By port, the bundles that leave by it."""
-
 Bounds = Mapping[str, int | None]
 """By class, the longest that a packet takes at a port that no shim schedules; None: nothing limits it."""
 
@@ -92,13 +87,11 @@ class Guarantees:
         known = before if before and before.paths.are_of(network) else None
         self.network = network
         self.paths: Paths = known.paths if known else Paths(network)
-        changed = self._changed(known)
-        touched = {port for bundle in changed.values() for port in bundle.way}
-        self._bundles: Bundles = _with_bundles(known._bundles if known else {}, changed, touched)
+        traffic = known.traffic if known else Traffic(self.paths)
+        self.traffic: Traffic = traffic.changed(network.channels)
         self._bounds: dict[Port, Bounds] = dict(known._bounds) if known else {}
         self._verdicts: dict[Port, tuple[Refusal, ...]] = dict(known._verdicts) if known else {}
-        for port in touched | self._first_ports(self._rebound(touched)):
-            self._verdicts.pop(port, None)
+        self._forget(self.traffic.touched(traffic))
 
     @cached_property
     def by_channel(self) -> dict[str, Guarantee]:
@@ -109,7 +102,7 @@ class Guarantees:
     @cached_property
     def refusals(self) -> list[Refusal]:
         """What the network cannot keep, port by port; nothing if it keeps all."""
-        for port in self._bundles.keys() - self._verdicts.keys():
+        for port in self.traffic.bundles.keys() - self._verdicts.keys():
             self._verdicts[port] = tuple(self._refusals_at(port))
         return [*chain.from_iterable(self._verdicts.get(port, ()) for port in self.paths.ports)]
 
@@ -137,35 +130,15 @@ class Guarantees:
         left = chain.from_iterable(bundle.left(downstream_ns) for bundle, downstream_ns in self._begun(port))
         return sorted(left, key=attrgetter("name"))
 
-    def asked(self, port: Port) -> dict[str, Asked]:
-        """By class that has channels there, what they ask of `port`."""
-        by_class: dict[str, list[Bundle]] = defaultdict(list)
-        for bundle in self._at(port):
-            by_class[bundle.class_name].append(bundle)
-        return {name: _asked(bundles, port.is_uplink) for name, bundles in by_class.items()}
-
     def downstream_ns(self, channel: Channel) -> int:
         """What of the channel's deadline is not for a shim to use: the same for all of a class between two ends."""
         return self._downstream_ns(self.paths.way(channel), channel.deadline_class.name)
 
-    def _changed(self, known: Guarantees | None) -> dict[Line, Bundle]:
-        """The bundles that are not as in `known`."""
-        before = known.network.channels if known else {}
-        gone = self._by_line(_missing(before, self.network.channels))
-        come = self._by_line(_missing(self.network.channels, before))
-        bundles = {}
-        for line in gone.keys() | come.keys():
-            way = self.paths.way((come.get(line) or gone[line])[0])
-            bundle = known._bundles.get(way[0], {}).get(line) if known else None
-            bundles[line] = (bundle or Bundle(way, line[1])).changed(gone.get(line, ()), come.get(line, ()))
-        return bundles
-
-    def _by_line(self, channels: Iterable[Channel]) -> dict[Line, list[Channel]]:
-        lines: dict[Line, list[Channel]] = defaultdict(list)
-        for channel in channels:
-            if self.paths.way(channel):
-                lines[self.paths.ends(channel), channel.deadline_class.name].append(channel)
-        return lines
+    def _forget(self, touched: set[Port]) -> None:
+        """The verdicts that may be other ones, now that the traffic at `touched` is."""
+        before_rebound = {bundle.way[0] for port in self._rebound(touched) for bundle in self.traffic.at(port)}
+        for port in touched | before_rebound:
+            self._verdicts.pop(port, None)
 
     def _rebound(self, touched: Iterable[Port]) -> list[Port]:
         """Those of `touched` at which bounds are other ones than before, which are then known."""
@@ -178,16 +151,9 @@ class Guarantees:
                 self._bounds[port] = bounds
         return rebound
 
-    def _first_ports(self, ports: Iterable[Port]) -> set[Port]:
-        """Where the channels that cross `ports` come from."""
-        return {bundle.way[0] for port in ports for bundle in self._at(port)}
-
-    def _at(self, port: Port) -> Iterable[Bundle]:
-        return self._bundles.get(port, {}).values()
-
     def _begun(self, uplink: Port) -> list[tuple[Bundle, int]]:
         """What begins its way at `uplink`, with what of its deadlines is not for a shim to use."""
-        return [(each, self._downstream_ns(each.way, each.class_name)) for each in self._at(uplink)]
+        return [(each, self._downstream_ns(each.way, each.class_name)) for each in self.traffic.at(uplink)]
 
     def _guarantee(self, channel: Channel, at_shims: Mapping[Port, Mapping[str, int]]) -> Guarantee:
         way = self.ways[channel.name]
@@ -212,14 +178,14 @@ class Guarantees:
         if server is Server.EDF:
             return {}
         if server is Server.QUEUES:
-            return class_bounds_ns(rate_bps, self.network.classes, self.asked(port))
+            return class_bounds_ns(rate_bps, self.network.classes, self.traffic.asked(port))
         bound_ns = plain_bound_ns(rate_bps, self._sources(port))
-        return {bundle.class_name: bound_ns for bundle in self._at(port)}
+        return {bundle.class_name: bound_ns for bundle in self.traffic.at(port)}
 
     def _sources(self, port: Port) -> list[Source]:
         """What arrives for `port`, by the port that sends it there."""
         sources: dict[Port, list[Bundle]] = defaultdict(list)
-        for bundle in self._at(port):
+        for bundle in self.traffic.at(port):
             sources[bundle.way[bundle.way.index(port) - 1]].append(bundle)
         return [
             Source(
@@ -246,8 +212,8 @@ class Guarantees:
                 asked, allowed = RATE.format(asked_bps), RATE.format(limit_bps)
                 yield Refusal(port, f"{what} ask for {asked} on the wire; their limit is {allowed}", _by_rate(bundles))
 
-    def _limits(self, port: Port) -> Iterator[tuple[str, int | None, list[Bundle]]]:
-        bundles = [*self._at(port)]
+    def _limits(self, port: Port) -> Iterator[tuple[str, int | None, Collection[Bundle]]]:
+        bundles = self.traffic.at(port)
         if port.is_uplink:
             yield "all channels together", self.network.hypervisors[port.node].uplink.limit_bps, bundles
         for each in self.network.classes:
@@ -258,7 +224,7 @@ class Guarantees:
     def _overloaded(self, port: Port) -> Iterator[Refusal]:
         """Where no shim schedules and nothing limits the delay."""
         if None in self._bounds.get(port, {}).values():
-            bundles = [*self._at(port)]
+            bundles = self.traffic.at(port)
             asked, carried = RATE.format(sum(each.rate_bps for each in bundles)), RATE.format(self.paths.rate_bps(port))
             what = f"channels ask for {asked} on the wire of the {carried} that it carries"
             yield Refusal(port, what, _by_rate(bundles))
@@ -328,33 +294,6 @@ def plain_bound_ns(rate_bps: int, sources: Sequence[Source]) -> int | None:
         coming_bps -= max(0, source.link_bps - source.rate_bps)
         last_ns = source.bend_ns
     return -(-queued_bits.numerator * NS_PER_S // (queued_bits.denominator * rate_bps))
-
-
-def _missing(channels: Mapping[str, Channel], there: Mapping[str, Channel]) -> list[Channel]:
-    """Those of `channels` that are not `there`, or not the same. Most are, and then the very same object."""
-    others = compress(channels.values(), map(is_not, channels.values(), map(there.get, channels)))
-    return [each for each in others if there.get(each.name) != each]
-
-
-def _with_bundles(known: Bundles, changed: Mapping[Line, Bundle], touched: Iterable[Port]) -> Bundles:
-    """`known` bundles by port, with the `changed` ones in place; without ports and bundles that have no channels."""
-    at = {port: dict(known.get(port, {})) for port in touched}
-    for line, bundle in changed.items():
-        for port in bundle.way:
-            at[port][line] = bundle
-    kept = {port: {line: each for line, each in bundles.items() if each.demands} for port, bundles in at.items()}
-    return {port: bundles for port, bundles in {**known, **kept}.items() if bundles}
-
-
-def _asked(bundles: Sequence[Bundle], is_first: bool) -> Asked:
-    """What `bundles` ask of a port, the first one on their way or a later one."""
-    burst_bytes = sum(bundle.burst_bytes for bundle in bundles)
-    return Asked(
-        rate_bps=sum(bundle.rate_bps for bundle in bundles),
-        burst_bytes=burst_bytes,
-        arriving_bytes=burst_bytes if is_first else sum(bundle.arriving_bytes for bundle in bundles),
-        shortest_ns=min(bundle.shortest_ns for bundle in bundles),
-    )
 
 
 def _by_rate(bundles: Iterable[Bundle]) -> tuple[str, ...]:

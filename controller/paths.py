@@ -63,7 +63,10 @@ class Paths:
 
     def way(self, channel: Channel) -> Way:
         """Empty for a channel that crosses no uplink or is not scheduled."""
-        return self._ways.get(self.ends(channel), ())
+        return self.between(self.ends(channel))
+
+    def between(self, ends: Ends) -> Way:
+        return self._ways.get(ends, ())
 
     def server(self, port: Port) -> Server:
         return self._servers[port]

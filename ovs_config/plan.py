@@ -116,7 +116,7 @@ def _port_qos(network: Network, bridge: str, port: Port) -> QosPlan | None:
     if port.role not in (PortRole.UPLINK, PortRole.TRUNK, PortRole.HOST):
         return None
     is_uplink = port.role is PortRole.UPLINK
-    asked = Guarantees(network).asked(paths.Port(bridge, port.peer, is_uplink))
+    asked = Guarantees(network).traffic.asked(paths.Port(bridge, port.peer, is_uplink))
     uplinks = [network.hypervisors[bridge]] if is_uplink else network.hypervisors.values()
     is_fifo = all(each.uplink.scheduler is Scheduler.FIFO for each in uplinks)
     return _qos(link_rate_bps(network, bridge, port.peer), () if is_fifo else network.classes, asked)

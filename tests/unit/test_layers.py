@@ -33,6 +33,7 @@ LEVELS = {
     "controller.routing": 1,
     "controller.tolerance": 1,
     "controller.topology_file": 1,
+    "controller.traffic": 1,
     "controller.wiring": 1,
     "controller.domain": 2,
     "controller.events": 2,

@@ -443,7 +443,7 @@ def later(draw: st.DrawFn, before: Network) -> Network:
 
 def seen(found: Guarantees) -> list[object]:
     """All that there is to see, with its order."""
-    ports = {port: (members, found.asked(port)) for port, members in found.ports.items()}
+    ports = {port: (members, found.traffic.asked(port)) for port, members in found.ports.items()}
     shims = {port: found.demands(port) for port in found.shims}
     return [found.refusals, found.ways, *(list(each.items()) for each in (found.by_channel, ports, shims))]
 
