@@ -13,15 +13,19 @@ times ns, that is in billionths of a bit.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
+from heapq import nsmallest
+from itertools import chain
+from operator import attrgetter, itemgetter
 
 from controller.labels import MAX_DEADLINE_NS
 from controller.model import FULL_FRAME_BYTES, FULL_LABELLED_FRAME_BYTES
 from controller.units import NS_PER_S
 
 _HEAVIEST_TOLD = 3
+_BYTE = 8 * NS_PER_S
+"""As a volume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +65,33 @@ class Shortage:
     heaviest: tuple[str, ...]
 
 
+Due = tuple[int, int, int, int]
+"""What demands with one deadline ask together: the deadline, no longer than the slack of the link, their rate, their
+burst and their largest frame."""
+
+
 def shortage(link: EdfLink, demands: Sequence[Demand]) -> Shortage | None:
     """Where the link falls short most; None if it keeps every deadline. O(n log n)."""
+    due = _due(link, demands)
+    if are_kept(link, due):
+        return None
     total_bps = sum(demand.rate_bps for demand in demands)
     if total_bps >= link.rate_bps:
         return Shortage(link.name, None, total_bps - link.rate_bps + 1, _heaviest(link, demands, NS_PER_S))
-    worst, t_ns = max(_lacks(link, demands), default=(0, 0))
-    if worst <= 0:
-        return None
+    worst, t_ns = max(_lacks(link, due))
     return Shortage(link.name, t_ns, -(-worst // NS_PER_S), _heaviest(link, demands, t_ns))
 
 
+def are_kept(link: EdfLink, due: Iterable[Due]) -> bool:
+    """Whether the link keeps every deadline of `due`, in whichever order they are given."""
+    by_deadline = sorted(due)
+    if sum(map(itemgetter(1), by_deadline)) >= link.rate_bps:
+        return False
+    return _is_roomy(link, by_deadline) or all(lack <= 0 for lack, _ in _lacks(link, by_deadline))
+
+
 def is_admitted(link: EdfLink, demands: Sequence[Demand]) -> bool:
-    return shortage(link, demands) is None
+    return are_kept(link, _due(link, demands))
 
 
 def smallest_slack_ns(link: EdfLink, demands: Sequence[Demand]) -> int | None:
@@ -88,11 +106,11 @@ def delay_bounds_ns(link: EdfLink, demands: Sequence[Demand]) -> dict[str, int]:
     All that is due within t of the worst moment has left before that by what the link has room for at t. A packet is
     counted at its own deadline and at all longer ones, so the least room of these is its own.
     """
-    if shortage(link, demands):
+    if not is_admitted(link, demands):
         return {}
-    due = sorted(((_deadline_ns(link, demand), demand) for demand in demands), key=itemgetter(0))
+    longest_first = sorted(demands, key=attrgetter("deadline_ns"), reverse=True)
     bounds, room_ns = {}, MAX_DEADLINE_NS
-    for (_, demand), (lack, _) in reversed(list(zip(due, _lacks(link, demands), strict=True))):
+    for demand, (lack, _) in zip(longest_first, _lacks(link, _due(link, demands)), strict=True):
         room_ns = min(room_ns, -lack // link.rate_bps)
         bounds[demand.name] = demand.deadline_ns - room_ns
     return bounds
@@ -107,18 +125,12 @@ def asked_bits(link: EdfLink, demands: Sequence[Demand], t_ns: int) -> int:
 
 
 def _volume(size_bytes: int) -> int:
-    return 8 * size_bytes * NS_PER_S
+    return _BYTE * size_bytes
 
 
-def _lacks(link: EdfLink, demands: Sequence[Demand]) -> Iterator[tuple[int, int]]:
-    """At each deadline what the link lacks, negative where it has room, and the deadline."""
-    due = sorted(((_deadline_ns(link, demand), demand) for demand in demands), key=itemgetter(0))
-    blocking = _blocking(link, due)
-    constant, rate_bps = 0, 0
-    for (t_ns, demand), frame_bytes in zip(due, blocking, strict=True):
-        constant += _volume(demand.burst_bytes) - demand.rate_bps * t_ns
-        rate_bps += demand.rate_bps
-        yield constant + _volume(frame_bytes) - (link.rate_bps - rate_bps) * t_ns, t_ns
+def _due(link: EdfLink, demands: Iterable[Demand]) -> list[Due]:
+    """`demands` one by one, the shortest deadline first."""
+    return sorted((_deadline_ns(link, each), each.rate_bps, each.burst_bytes, each.frame_bytes) for each in demands)
 
 
 def _deadline_ns(link: EdfLink, demand: Demand) -> int:
@@ -126,26 +138,45 @@ def _deadline_ns(link: EdfLink, demand: Demand) -> int:
     return min(demand.deadline_ns, link.be_slack_ns)
 
 
-def _blocking(link: EdfLink, due: Sequence[tuple[int, Demand]]) -> list[int]:
-    """For each of `due`, which ascend: the largest frame with a later deadline that may have begun before."""
-    blocking = [link.be_frame_bytes] * len(due)
-    later, largest = link.be_frame_bytes, link.be_frame_bytes
-    for index in range(len(due) - 1, -1, -1):
-        if index + 1 < len(due) and due[index + 1][0] > due[index][0]:
-            later = largest
-        blocking[index] = later
-        largest = max(largest, due[index][1].frame_bytes)
-    return blocking
+def _is_roomy(link: EdfLink, due: Sequence[Due]) -> bool:
+    """Whether there is room even if the largest frame of all may have begun before each deadline: quickly found."""
+    room = -_volume(max(chain([link.be_frame_bytes], map(itemgetter(3), due))))
+    left_bps, last_ns = link.rate_bps, 0
+    for t_ns, rate_bps, burst_bytes, _ in due:
+        room += left_bps * (t_ns - last_ns) - _BYTE * burst_bytes
+        if room < 0:
+            return False
+        left_bps -= rate_bps
+        last_ns = t_ns
+    return True
+
+
+def _lacks(link: EdfLink, due: Sequence[Due]) -> Iterator[tuple[int, int]]:
+    """At each deadline what the link lacks, negative where it has room, and the deadline: from the last of `due`, which
+    ascend, to the first.
+
+    What is asked is constant + rate * t. A frame with a later deadline may have begun before, the largest at worst.
+    """
+    rate_bps = sum(each_bps for _, each_bps, _, _ in due)
+    constant = sum(_volume(burst_bytes) - each_bps * t_ns for t_ns, each_bps, burst_bytes, _ in due)
+    last_ns, begun_bytes, largest_bytes = None, link.be_frame_bytes, link.be_frame_bytes
+    for t_ns, each_bps, burst_bytes, frame_bytes in reversed(due):
+        if t_ns != last_ns:
+            last_ns, begun_bytes = t_ns, largest_bytes
+        yield constant + _volume(begun_bytes) - (link.rate_bps - rate_bps) * t_ns, t_ns
+        constant -= _volume(burst_bytes) - each_bps * t_ns
+        rate_bps -= each_bps
+        largest_bytes = max(largest_bytes, frame_bytes)
 
 
 def _heaviest(link: EdfLink, demands: Sequence[Demand], t_ns: int) -> tuple[str, ...]:
     """The demands of which most may have to be sent within `t_ns`."""
-    volumes = [
-        (_volume(demand.burst_bytes) + demand.rate_bps * (t_ns - _deadline_ns(link, demand)), demand.name)
+    volumes = (
+        (-_volume(demand.burst_bytes) - demand.rate_bps * (t_ns - _deadline_ns(link, demand)), demand.name)
         for demand in demands
         if _deadline_ns(link, demand) <= t_ns
-    ]
-    return tuple(name for _, name in sorted(volumes, key=itemgetter(0), reverse=True)[:_HEAVIEST_TOLD])
+    )
+    return tuple(name for _, name in nsmallest(_HEAVIEST_TOLD, volumes))
 
 
 def first(allowed: range, passes: Callable[[int], bool]) -> int | None:

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from controller.admission import first, smallest_slack_ns
-from controller.guarantee import Guarantees, Port, Refusal
+from controller.guarantee import Guarantees, Refusal
 from controller.labels import MAX_DEADLINE_NS
 from controller.model import AUTO_SLACK_NS, SHORTEST_DEADLINE_NS, Channel, Network
+from controller.paths import Port
 from controller.tolerance import enlarged
 from controller.units import DURATION, NS_PER_MS, RATE
 
@@ -23,19 +24,24 @@ _AUTO_JITTER_NS = 5 * NS_PER_MS
 _STEP = 1.1
 
 
-def keeps_all(network: Network) -> bool:
-    return not Guarantees(network).refusals
+def keeping_all(found: Guarantees) -> Passes:
+    """Passes what keeps all; quickly, if it differs by some channels from the network of `found`."""
+    return lambda network: not Guarantees(network, found).refusals
 
 
-def smallest_deadline_ns(network: Network, name: str, passes: Passes = keeps_all) -> int | None:
+def smallest_deadline_ns(found: Guarantees, name: str, passes: Passes | None = None) -> int | None:
     """The smallest deadline, of three digits, with which the channel `name` passes beside the others; None: none does.
+
+    By default that passes which keeps all.
 
     A longer deadline may ask for more at a later hop, in a larger burst: so it is looked for from below, and only
     deadlines of three digits are tried.
     """
 
+    keeps = passes or keeping_all(found)
+
     def is_enough(deadline_ns: int) -> bool:
-        return passes(_with_deadline(network, name, deadline_ns))
+        return keeps(_with_deadline(found.network, name, deadline_ns))
 
     fails_ns, tried_ns = 0, SHORTEST_DEADLINE_NS
     while tried_ns < MAX_DEADLINE_NS and not is_enough(tried_ns):
@@ -44,20 +50,24 @@ def smallest_deadline_ns(network: Network, name: str, passes: Passes = keeps_all
     return first(range(fails_ns + step_ns if fails_ns else tried_ns, tried_ns + 1, step_ns), is_enough)
 
 
-def largest_rate_bps(network: Network, name: str, passes: Passes = keeps_all) -> int | None:
+def largest_rate_bps(found: Guarantees, name: str, passes: Passes | None = None) -> int | None:
     """The largest `min_rate`, of three digits, with which the channel `name` passes, its burst as it is; None: none."""
-    most_bps = max(each.uplink.rate_bps for each in network.hypervisors.values())
-    less = range(most_bps - _LEAST_RATE_BPS + 1)
-    found = first(less, lambda less_bps: passes(_with_rate(network, name, most_bps - less_bps)))
-    if found is None:
+    keeps = passes or keeping_all(found)
+
+    def is_kept(rate_bps: int) -> bool:
+        return keeps(_with_rate(found.network, name, rate_bps))
+
+    most_bps = max(each.uplink.rate_bps for each in found.network.hypervisors.values())
+    less_bps = first(range(most_bps - _LEAST_RATE_BPS + 1), lambda less_bps: is_kept(most_bps - less_bps))
+    if less_bps is None:
         return None
-    rate_bps = rounded_down(most_bps - found)
-    return rate_bps if passes(_with_rate(network, name, rate_bps)) else None
+    rate_bps = rounded_down(most_bps - less_bps)
+    return rate_bps if is_kept(rate_bps) else None
 
 
 def slack_ns(found: Guarantees, port: Port) -> int | None:
     """The smallest slack, of three digits, with which the shim at `port` keeps all deadlines; None: none does."""
-    smallest_ns = smallest_slack_ns(found.edf_link(port), found.demands(port))
+    smallest_ns = smallest_slack_ns(found.paths.edf_link(port), found.demands(port))
     return None if smallest_ns is None else rounded_up(smallest_ns)
 
 
@@ -77,20 +87,20 @@ def with_slacks(network: Network) -> Network:
     return network
 
 
-def refusal_text(network: Network, refusal: Refusal) -> str:
-    """`refusal` in words, with what would be accepted instead."""
-    others = {_key(each) for each in Guarantees(network).refusals} - {_key(refusal)}
+def refusal_text(found: Guarantees, refusal: Refusal) -> str:
+    """`refusal`, one of those of `found`, in words, with what would be accepted instead."""
+    others = {_key(each) for each in found.refusals} - {_key(refusal)}
     heaviest = refusal.heaviest[0]
 
     def passes(changed: Network) -> bool:
-        return {_key(each) for each in Guarantees(changed).refusals} <= others
+        return {_key(each) for each in Guarantees(changed, found).refusals} <= others
 
     remedies = []
-    if (deadline_ns := smallest_deadline_ns(network, heaviest, passes)) is not None:
+    if (deadline_ns := smallest_deadline_ns(found, heaviest, passes)) is not None:
         remedies.append(f"deadline: {DURATION.format(deadline_ns)} or more for '{heaviest}'")
-    if (rate_bps := largest_rate_bps(network, heaviest, passes)) is not None:
+    if (rate_bps := largest_rate_bps(found, heaviest, passes)) is not None:
         remedies.append(f"min_rate: {RATE.format(rate_bps)} or less for '{heaviest}'")
-    if (larger_ns := _larger_slack_ns(network, refusal, passes)) is not None:
+    if (larger_ns := _larger_slack_ns(found, refusal, passes)) is not None:
         remedies.append(f"be_slack: {DURATION.format(larger_ns)} or more")
     most = f"; most of it from {', '.join(refusal.heaviest)}" if isinstance(refusal.at, Port) else ""
     advice = f"one of these would do: {'; '.join(remedies)}" if remedies else "take channels away, or a faster link"
@@ -120,12 +130,11 @@ def _next_tried(value: int) -> int:
     return min(rounded_up(round(value * _STEP)), power)
 
 
-def _larger_slack_ns(network: Network, refusal: Refusal, passes: Passes) -> int | None:
-    found = Guarantees(network)
+def _larger_slack_ns(found: Guarantees, refusal: Refusal, passes: Passes) -> int | None:
     if not isinstance(refusal.at, Port) or refusal.at not in found.shims:
         return None
     smallest_ns = slack_ns(found, refusal.at)
-    is_enough = smallest_ns is not None and passes(_with_slack(network, refusal.at.node, smallest_ns))
+    is_enough = smallest_ns is not None and passes(_with_slack(found.network, refusal.at.node, smallest_ns))
     return smallest_ns if is_enough else None
 
 

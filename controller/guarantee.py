@@ -8,45 +8,31 @@ kept at the uplink is kept at the end, and the shim, which alone can choose, has
 
 At the uplink a channel is as its contract says. Further on it may come in a larger burst, for its packets may have
 waited up to its deadline: by its rate times that.
+
+One channel more or less changes the bounds at the ports on its way, and with them what shims before these ports have
+left. All else stays as it was, and is taken over from the guarantees before.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
+from heapq import nsmallest
+from itertools import chain
+from operator import attrgetter
 
-from controller.admission import Demand, EdfLink, Shortage, delay_bounds_ns, shortage
-from controller.model import FULL_FRAME_BYTES, FULL_LABELLED_FRAME_BYTES, Channel, Network, Scheduler, SwitchKind
+from controller.admission import Demand, Shortage, are_kept, delay_bounds_ns, shortage
+from controller.bundle import Bundle
+from controller.model import FULL_FRAME_BYTES, FULL_LABELLED_FRAME_BYTES, Channel, Network
+from controller.paths import Paths, Port, Server, Way
 from controller.queues import class_bounds_ns
-from controller.routing import link_rate_bps, ways
+from controller.traffic import Traffic
 from controller.units import DURATION, NS_PER_S, RATE
 
 _HEAVIEST_TOLD = 3
-
-
-class Server(StrEnum):
-    """What orders packets at a port."""
-
-    EDF = "edf"
-    QUEUES = "queues"
-    PLAIN = "plain"
-
-
-@dataclass(frozen=True, order=True)
-class Port:
-    """A link in one direction: where `node` sends to `peer`."""
-
-    node: str
-    peer: str
-    is_uplink: bool
-
-    def __str__(self) -> str:
-        return f"the uplink of {self.node}" if self.is_uplink else f"the port of {self.node} to {self.peer}"
 
 
 @dataclass(frozen=True)
@@ -86,28 +72,48 @@ class Refusal:
     heaviest: tuple[str, ...]
 
 
-class Guarantees:
-    """All that `network` can assure. Computed when it is asked for, once."""
+Bounds = Mapping[str, int | None]
+"""By class, the longest that a packet takes at a port that no shim schedules; None: nothing limits it."""
 
-    def __init__(self, network: Network) -> None:
+
+class Guarantees:
+    """All that `network` can assure.
+
+    With `before`, the guarantees of a network that differs by some channels, it takes little more than what the
+    difference touches. The result is the same, and `before` stays as it is.
+    """
+
+    def __init__(self, network: Network, before: Guarantees | None = None) -> None:
+        known = before if before and before.paths.are_of(network) else None
         self.network = network
-        self.ways = _ways(network)
-        self._downstream: dict[tuple[tuple[str, ...], str], int] = {}
+        self.paths: Paths = known.paths if known else Paths(network)
+        traffic = known.traffic if known else Traffic(self.paths)
+        self.traffic: Traffic = traffic.changed(network.channels)
+        self._bounds: dict[Port, Bounds] = dict(known._bounds) if known else {}
+        self._verdicts: dict[Port, tuple[Refusal, ...]] = dict(known._verdicts) if known else {}
+        self._forget(self.traffic.touched(traffic))
 
     @cached_property
     def by_channel(self) -> dict[str, Guarantee]:
         """The channels that cross an uplink and are scheduled, in the order of the file."""
-        at_shims = {port: delay_bounds_ns(self.edf_link(port), self.demands(port)) for port in self.shims}
+        at_shims = {port: delay_bounds_ns(self.paths.edf_link(port), self.demands(port)) for port in self.shims}
         return {name: self._guarantee(self.network.channels[name], at_shims) for name in self.ways}
 
     @cached_property
     def refusals(self) -> list[Refusal]:
-        """What the network cannot keep; nothing if it keeps all."""
-        return [*self._over_limits(), *self._overloaded(), *self._used_up(), *self._short()]
+        """What the network cannot keep, port by port; nothing if it keeps all."""
+        for port in self.traffic.bundles.keys() - self._verdicts.keys():
+            self._verdicts[port] = tuple(self._refusals_at(port))
+        return [*chain.from_iterable(self._verdicts.get(port, ()) for port in self.paths.ports)]
+
+    @cached_property
+    def ways(self) -> dict[str, Way]:
+        """By the channels that cross an uplink and are scheduled: the ports that they leave by."""
+        return {name: way for name, each in self.network.channels.items() if (way := self.paths.way(each))}
 
     @cached_property
     def ports(self) -> dict[Port, list[Channel]]:
-        """The ports that channels leave by, and which."""
+        """The ports that channels leave by, and which, both in the order of the file."""
         ports: dict[Port, list[Channel]] = defaultdict(list)
         for name, way in self.ways.items():
             for port in way:
@@ -117,123 +123,137 @@ class Guarantees:
     @cached_property
     def shims(self) -> list[Port]:
         """The ports that a shim schedules."""
-        return [port for port in self.ports if self.server(port) is Server.EDF]
-
-    def server(self, port: Port) -> Server:
-        if port.is_uplink:
-            is_edf = self.network.hypervisors[port.node].uplink.scheduler is Scheduler.EDF
-            return Server.EDF if is_edf else Server.QUEUES
-        return Server.QUEUES if self.network.switches[port.node].kind is SwitchKind.OVS else Server.PLAIN
-
-    def rate_bps(self, port: Port) -> int:
-        return link_rate_bps(self.network, port.node, port.peer)
-
-    def edf_link(self, port: Port) -> EdfLink:
-        """The uplink `port`, which a shim schedules."""
-        uplink = self.network.hypervisors[port.node].uplink
-        return EdfLink(str(port), uplink.rate_bps, uplink.be_slack_ns)
+        return [port for port in self.ports if self.paths.server(port) is Server.EDF]
 
     def demands(self, port: Port) -> list[Demand]:
-        """What the channels that leave by `port` ask of its shim, save those that have no time left there."""
-        asked = [demand(channel, self.downstream_ns(channel)) for channel in self.ports[port]]
-        return [each for each in asked if each.deadline_ns > 0]
+        """What the channels that leave by `port` ask of its shim, save those that have no time left there; by name."""
+        left = chain.from_iterable(bundle.left(downstream_ns) for bundle, downstream_ns in self._begun(port))
+        return sorted(left, key=attrgetter("name"))
 
     def downstream_ns(self, channel: Channel) -> int:
         """What of the channel's deadline is not for a shim to use: the same for all of a class between two ends."""
-        key = self.network.domains(channel), channel.deadline_class.name
-        if channel.listener in self.network.hosts:
-            key = (*key[0], channel.listener), key[1]
-        if key not in self._downstream:
-            bounds = (bound_ns or 0 for _, bound_ns in self._without_shims(channel))
-            self._downstream[key] = self._allowance_ns(channel) + sum(bounds)
-        return self._downstream[key]
+        return self._downstream_ns(self.paths.way(channel), channel.deadline_class.name)
+
+    def _forget(self, touched: set[Port]) -> None:
+        """The verdicts that may be other ones, now that the traffic at `touched` is."""
+        before_rebound = {bundle.way[0] for port in self._rebound(touched) for bundle in self.traffic.at(port)}
+        for port in touched | before_rebound:
+            self._verdicts.pop(port, None)
+
+    def _rebound(self, touched: Iterable[Port]) -> list[Port]:
+        """Those of `touched` at which bounds are other ones than before, which are then known."""
+        rebound = []
+        for port in touched:
+            bounds = self._bounds_at(port)
+            if self._bounds.pop(port, {}) != bounds:
+                rebound.append(port)
+            if bounds:
+                self._bounds[port] = bounds
+        return rebound
+
+    def _begun(self, uplink: Port) -> list[tuple[Bundle, int]]:
+        """What begins its way at `uplink`, with what of its deadlines is not for a shim to use."""
+        return [(each, self._downstream_ns(each.way, each.class_name)) for each in self.traffic.at(uplink)]
 
     def _guarantee(self, channel: Channel, at_shims: Mapping[Port, Mapping[str, int]]) -> Guarantee:
-        bounds = dict(self._without_shims(channel))
-        bounds |= {port: found.get(channel.name) for port, found in at_shims.items() if port in self.ways[channel.name]}
-        hops = tuple(Hop(port, self.server(port), bounds[port]) for port in self.ways[channel.name])
-        return Guarantee(channel, self._allowance_ns(channel), hops)
+        way = self.ways[channel.name]
+        bounds = dict(self._without_shims(way, channel.deadline_class.name))
+        bounds |= {port: found.get(channel.name) for port, found in at_shims.items() if port in way}
+        hops = tuple(Hop(port, self.paths.server(port), bounds[port]) for port in way)
+        return Guarantee(channel, self.paths.allowance_ns(way), hops)
 
-    def _allowance_ns(self, channel: Channel) -> int:
-        return self.network.hypervisors[self.network.talker_domain(channel)].allowance_ns
+    def _downstream_ns(self, way: Way, class_name: str) -> int:
+        bounds_ns = (bound_ns or 0 for _, bound_ns in self._without_shims(way, class_name))
+        return self.paths.allowance_ns(way) + sum(bounds_ns)
 
-    def _without_shims(self, channel: Channel) -> Iterator[tuple[Port, int | None]]:
-        """Along the channel's way, the ports that no shim schedules, with their bounds."""
-        for port in self.ways[channel.name]:
-            if port in self._class_bounds:
-                yield port, self._class_bounds[port][channel.deadline_class.name]
+    def _without_shims(self, way: Way, class_name: str) -> Iterator[tuple[Port, int | None]]:
+        """Along `way`, the ports that no shim schedules, with their bounds."""
+        for port in way:
+            if port in self._bounds:
+                yield port, self._bounds[port][class_name]
 
-    @cached_property
-    def _class_bounds(self) -> dict[Port, dict[str, int | None]]:
-        """Of each port that no shim schedules, the bound of each class that has channels there."""
-        return {port: self._bounds_at(port) for port in self.ports if self.server(port) is not Server.EDF}
+    def _bounds_at(self, port: Port) -> Bounds:
+        """Of the classes that have channels there; none where a shim schedules."""
+        server, rate_bps = self.paths.server(port), self.paths.rate_bps(port)
+        if server is Server.EDF:
+            return {}
+        if server is Server.QUEUES:
+            return class_bounds_ns(rate_bps, self.network.classes, self.traffic.asked(port))
+        bound_ns = plain_bound_ns(rate_bps, self._sources(port))
+        return {bundle.class_name: bound_ns for bundle in self.traffic.at(port)}
 
-    def _bounds_at(self, port: Port) -> dict[str, int | None]:
-        channels, rate_bps = self.ports[port], self.rate_bps(port)
-        bursts = {channel.name: _arriving_bytes(channel, is_first=port.is_uplink) for channel in channels}
-        if self.server(port) is Server.QUEUES:
-            return class_bounds_ns(rate_bps, self.network.classes, channels, bursts)
-        bound_ns = plain_bound_ns(rate_bps, self._sources(port, bursts))
-        return {channel.deadline_class.name: bound_ns for channel in channels}
-
-    def _sources(self, port: Port, bursts: Mapping[str, int]) -> list[Source]:
+    def _sources(self, port: Port) -> list[Source]:
         """What arrives for `port`, by the port that sends it there."""
-        sources: dict[Port, list[Channel]] = defaultdict(list)
-        for channel in self.ports[port]:
-            way = self.ways[channel.name]
-            sources[way[way.index(port) - 1]].append(channel)
+        sources: dict[Port, list[Bundle]] = defaultdict(list)
+        for bundle in self.traffic.at(port):
+            sources[bundle.way[bundle.way.index(port) - 1]].append(bundle)
         return [
             Source(
-                link_bps=self.rate_bps(before),
-                rate_bps=sum(channel.wire_rate_bps for channel in channels),
-                burst_bytes=sum(bursts[channel.name] for channel in channels),
+                link_bps=self.paths.rate_bps(before),
+                rate_bps=sum(bundle.rate_bps for bundle in bundles),
+                burst_bytes=sum(bundle.arriving_bytes for bundle in bundles),
             )
-            for before, channels in sources.items()
+            for before, bundles in sources.items()
         ]
 
-    def _over_limits(self) -> Iterator[Refusal]:
-        for port, channels in self.ports.items():
-            for what, limit_bps, members in self._limits(port, channels):
-                asked_bps = sum(channel.wire_rate_bps for channel in members)
-                if limit_bps is not None and asked_bps > limit_bps:
-                    asked, allowed = RATE.format(asked_bps), RATE.format(limit_bps)
-                    yield Refusal(
-                        port, f"{what} ask for {asked} on the wire; their limit is {allowed}", _by_rate(members)
-                    )
-
-    def _limits(self, port: Port, channels: list[Channel]) -> Iterator[tuple[str, int | None, list[Channel]]]:
+    def _refusals_at(self, port: Port) -> Iterator[Refusal]:
+        """What `port` cannot keep, and which of the channels that begin there the way cannot."""
+        yield from self._over_limits(port)
+        yield from self._overloaded(port)
         if port.is_uplink:
-            yield "all channels together", self.network.hypervisors[port.node].uplink.limit_bps, channels
+            begun = self._begun(port)
+            yield from self._used_up(port, begun)
+            yield from self._short(port, begun)
+
+    def _over_limits(self, port: Port) -> Iterator[Refusal]:
+        for what, limit_bps, bundles in self._limits(port):
+            asked_bps = sum(bundle.rate_bps for bundle in bundles)
+            if limit_bps is not None and asked_bps > limit_bps:
+                asked, allowed = RATE.format(asked_bps), RATE.format(limit_bps)
+                yield Refusal(port, f"{what} ask for {asked} on the wire; their limit is {allowed}", _by_rate(bundles))
+
+    def _limits(self, port: Port) -> Iterator[tuple[str, int | None, Collection[Bundle]]]:
+        bundles = self.traffic.at(port)
+        if port.is_uplink:
+            yield "all channels together", self.network.hypervisors[port.node].uplink.limit_bps, bundles
         for each in self.network.classes:
             if each.limit_bps is not None:
-                members = [channel for channel in channels if channel.deadline_class == each]
+                members = [bundle for bundle in bundles if bundle.class_name == each.name]
                 yield f"the channels of class '{each.name}'", each.limit_bps, members
 
-    def _overloaded(self) -> Iterator[Refusal]:
-        """Ports without a shim at which nothing limits the delay."""
-        for port, bounds in self._class_bounds.items():
-            if None in bounds.values():
-                channels = self.ports[port]
-                asked = RATE.format(sum(channel.wire_rate_bps for channel in channels))
-                what = f"channels ask for {asked} on the wire of the {RATE.format(self.rate_bps(port))} that it carries"
-                yield Refusal(port, what, _by_rate(channels))
+    def _overloaded(self, port: Port) -> Iterator[Refusal]:
+        """Where no shim schedules and nothing limits the delay."""
+        if None in self._bounds.get(port, {}).values():
+            bundles = self.traffic.at(port)
+            asked, carried = RATE.format(sum(each.rate_bps for each in bundles)), RATE.format(self.paths.rate_bps(port))
+            what = f"channels ask for {asked} on the wire of the {carried} that it carries"
+            yield Refusal(port, what, _by_rate(bundles))
 
-    def _used_up(self) -> Iterator[Refusal]:
-        """Channels that lose their deadline where no shim can help."""
-        for name, way in self.ways.items():
-            channel = self.network.channels[name]
-            is_at_shim = self.server(way[0]) is Server.EDF
-            if self.downstream_ns(channel) + is_at_shim > channel.deadline_ns:
-                spent = [f"{DURATION.format(self._allowance_ns(channel))} for the host"]
-                spent += [f"{DURATION.format(bound or 0)} at {port}" for port, bound in self._without_shims(channel)]
-                when = " before its shim has any" if is_at_shim else ""
-                yield Refusal(name, f"its deadline is used up{when}: {', '.join(spent)}", (name,))
+    def _used_up(self, port: Port, begun: Iterable[tuple[Bundle, int]]) -> Iterator[Refusal]:
+        """Channels that lose their deadline where no shim can help, by name."""
+        is_at_shim = self.paths.server(port) is Server.EDF
+        when = " before its shim has any" if is_at_shim else ""
+        lost: dict[str, str] = {}
+        for bundle, downstream_ns in begun:
+            if least := bundle.until(downstream_ns + is_at_shim - 1):
+                lost |= dict.fromkeys((each.name for each in least), self._spent(bundle))
+        for name, spent in sorted(lost.items()):
+            yield Refusal(name, f"its deadline is used up{when}: {spent}", (name,))
 
-    def _short(self) -> Iterator[Refusal]:
-        """Uplinks whose shim cannot keep all deadlines."""
-        for port in self.shims:
-            if found := shortage(self.edf_link(port), self.demands(port)):
-                yield Refusal(port, _lack(found), found.heaviest)
+    def _spent(self, bundle: Bundle) -> str:
+        spent = [f"{DURATION.format(self.paths.allowance_ns(bundle.way))} for the host"]
+        for port, bound_ns in self._without_shims(bundle.way, bundle.class_name):
+            spent.append(f"{DURATION.format(bound_ns or 0)} at {port}")
+        return ", ".join(spent)
+
+    def _short(self, port: Port, begun: Iterable[tuple[Bundle, int]]) -> Iterator[Refusal]:
+        """Where a shim cannot keep all deadlines."""
+        if self.paths.server(port) is not Server.EDF:
+            return
+        link = self.paths.edf_link(port)
+        due = (bundle.due(downstream_ns, link.be_slack_ns) for bundle, downstream_ns in begun)
+        if not are_kept(link, chain.from_iterable(due)) and (found := shortage(link, self.demands(port))):
+            yield Refusal(port, _lack(found), found.heaviest)
 
 
 @dataclass(frozen=True)
@@ -244,59 +264,41 @@ class Source:
     rate_bps: int
     burst_bytes: int
 
-    def bits(self, t_ns: Fraction) -> Fraction:
-        """At most in any `t_ns`, with a frame that has just come in whole."""
-        fast = 8 * FULL_LABELLED_FRAME_BYTES + self.link_bps * t_ns / NS_PER_S
-        return min(fast, 8 * self.burst_bytes + self.rate_bps * t_ns / NS_PER_S)
+    @property
+    def begins_bits(self) -> int:
+        """What of it may be there at once: a frame that has just come in whole."""
+        return 8 * min(FULL_LABELLED_FRAME_BYTES, self.burst_bytes)
 
     @property
     def bend_ns(self) -> Fraction:
         """Until when it may come as fast as the link can."""
-        queued_bits = 8 * max(0, self.burst_bytes - FULL_LABELLED_FRAME_BYTES)
+        queued_bits = 8 * self.burst_bytes - self.begins_bits
         return Fraction(queued_bits * NS_PER_S, max(1, self.link_bps - self.rate_bps))
 
 
 def plain_bound_ns(rate_bps: int, sources: Sequence[Source]) -> int | None:
     """The longest that a packet takes through a port with one queue for all real-time traffic, which goes first.
 
-    Best effort can only have begun a frame. None: nothing limits it.
+    Best effort can only have begun a frame. What is queued grows as long as more comes than is sent, so it is largest
+    where a source bends. None: nothing limits it.
     """
     if sum(source.rate_bps for source in sources) >= rate_bps:
         return None
-    worst_ns = Fraction(0)
-    for t_ns in [Fraction(0), *(source.bend_ns for source in sources)]:
-        bits = 8 * FULL_FRAME_BYTES + sum((source.bits(t_ns) for source in sources), Fraction(0))
-        worst_ns = max(worst_ns, bits * NS_PER_S / rate_bps - t_ns)
-    return -(-worst_ns.numerator // worst_ns.denominator)
+    queued_bits = Fraction(8 * FULL_FRAME_BYTES + sum(source.begins_bits for source in sources))
+    coming_bps = sum(source.link_bps for source in sources)
+    last_ns = Fraction(0)
+    for source in sorted(sources, key=attrgetter("bend_ns")):
+        if coming_bps <= rate_bps:
+            break
+        queued_bits += (coming_bps - rate_bps) * (source.bend_ns - last_ns) / NS_PER_S
+        coming_bps -= max(0, source.link_bps - source.rate_bps)
+        last_ns = source.bend_ns
+    return -(-queued_bits.numerator * NS_PER_S // (queued_bits.denominator * rate_bps))
 
 
-def demand(channel: Channel, downstream_ns: int = 0) -> Demand:
-    """What `channel` asks of a shim that has its deadline less `downstream_ns`."""
-    deadline_ns = channel.deadline_ns - downstream_ns
-    return Demand(channel.name, deadline_ns, channel.wire_rate_bps, channel.wire_burst_bytes)
-
-
-def _ways(network: Network) -> dict[str, tuple[Port, ...]]:
-    """By the channels that cross an uplink and are scheduled: the ports that they leave by."""
-    by_ends = {
-        ends: tuple(Port(node, peer, node in network.hypervisors) for node, peer in pairwise(nodes))
-        for ends, nodes in ways(network).items()
-    }
-    return {
-        channel.name: by_ends[network.talker_domain(channel), network.listener_domain(channel) or channel.listener]
-        for channel in network.channels.values()
-        if not network.is_local(channel) and network.is_scheduled(channel)
-    }
-
-
-def _arriving_bytes(channel: Channel, is_first: bool) -> int:
-    """With how large a burst the channel arrives at a port, the first one on its way or a later one."""
-    waited_bits = channel.wire_rate_bps * channel.deadline_ns // NS_PER_S
-    return channel.wire_burst_bytes + (0 if is_first else -(-waited_bits // 8))
-
-
-def _by_rate(channels: Sequence[Channel]) -> tuple[str, ...]:
-    return tuple(each.name for each in sorted(channels, key=lambda each: -each.wire_rate_bps)[:_HEAVIEST_TOLD])
+def _by_rate(bundles: Iterable[Bundle]) -> tuple[str, ...]:
+    rates = ((-each.rate_bps, each.name) for bundle in bundles for each in bundle.demands)
+    return tuple(name for _, name in nsmallest(_HEAVIEST_TOLD, rates))
 
 
 def _lack(found: Shortage) -> str:

@@ -9,14 +9,32 @@ each, is the latency before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from controller.model import FULL_LABELLED_FRAME_BYTES, Channel, DeadlineClass
+from controller.model import FULL_LABELLED_FRAME_BYTES, DeadlineClass
 from controller.units import NS_PER_S
 
 FLOOR_DIVISOR = 100
 """Each queue is sure of at least 1 % of the link, so that none starves."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the channels of one class ask of a port together.
+
+    `burst_bytes` is that of their contracts, `arriving_bytes` what of them may come at once; `shortest_ns` is the
+    shortest of their deadlines.
+    """
+
+    rate_bps: int
+    burst_bytes: int
+    arriving_bytes: int
+    shortest_ns: int
+
+    @property
+    def need_bps(self) -> int:
+        return max(self.rate_bps, 8 * self.burst_bytes * NS_PER_S // self.shortest_ns)
 
 
 @dataclass(frozen=True)
@@ -27,46 +45,32 @@ class Share:
     burst_bytes: int
 
 
-def shares(rate_bps: int, classes: Sequence[DeadlineClass], channels: Iterable[Channel]) -> dict[str, Share]:
-    """By class, its share of a port of `rate_bps` that `channels` leave by. Together with best effort's floor they
-    are at most the port's rate; a class without channels has the floor alone."""
+def shares(rate_bps: int, classes: Sequence[DeadlineClass], asked: Mapping[str, Asked]) -> dict[str, Share]:
+    """By class, its share of a port of `rate_bps`; `asked` tells of the classes that have channels there.
+
+    Together with best effort's floor they are at most the port's rate; a class without channels has the floor alone.
+    """
     floor_bps = rate_bps // FLOOR_DIVISOR
-    by_class: dict[str, list[Channel]] = {each.name: [] for each in classes}
-    for channel in channels:
-        by_class[channel.deadline_class.name].append(channel)
-    needs = {name: _need_bps(members) if members else 0 for name, members in by_class.items()}
-    left_bps, needed_bps = rate_bps - floor_bps * (1 + len(classes)), max(1, sum(needs.values()))
+    needs_bps = {name: each.need_bps for name, each in asked.items()}
+    left_bps, needed_bps = rate_bps - floor_bps * (1 + len(classes)), max(1, sum(needs_bps.values()))
     return {
         each.name: Share(
-            rate_bps=min(floor_bps + left_bps * needs[each.name] // needed_bps, each.limit_bps or rate_bps),
-            burst_bytes=sum(channel.wire_burst_bytes for channel in by_class[each.name]),
+            rate_bps=min(floor_bps + left_bps * needs_bps.get(each.name, 0) // needed_bps, each.limit_bps or rate_bps),
+            burst_bytes=asked[each.name].burst_bytes if each.name in asked else 0,
         )
         for each in classes
     }
 
 
 def class_bounds_ns(
-    rate_bps: int, classes: Sequence[DeadlineClass], channels: Sequence[Channel], bursts: Mapping[str, int]
+    rate_bps: int, classes: Sequence[DeadlineClass], asked: Mapping[str, Asked]
 ) -> dict[str, int | None]:
-    """By class that has channels, the longest that a packet takes through the queue of its class; None: no limit.
-
-    `bursts` says of how many bytes the burst may be with which each of `channels` arrives.
-    """
-    given = shares(rate_bps, classes, channels)
-    active = {channel.deadline_class.name for channel in channels}
-    latency_ns = -(-8 * FULL_LABELLED_FRAME_BYTES * (1 + len(active)) * NS_PER_S // rate_bps)
+    """By class of `asked`, the longest that a packet takes through the queue of its class; None: no limit."""
+    given = shares(rate_bps, classes, asked)
+    latency_ns = -(-8 * FULL_LABELLED_FRAME_BYTES * (1 + len(asked)) * NS_PER_S // rate_bps)
     bounds: dict[str, int | None] = {}
-    for name in active:
-        members = [channel for channel in channels if channel.deadline_class.name == name]
-        burst_bits = 8 * sum(bursts[channel.name] for channel in members)
-        asked_bps = sum(channel.wire_rate_bps for channel in members)
-        is_enough = asked_bps <= given[name].rate_bps
-        bounds[name] = latency_ns - (-burst_bits * NS_PER_S // given[name].rate_bps) if is_enough else None
+    for name, each in asked.items():
+        share_bps = given[name].rate_bps
+        is_enough = each.rate_bps <= share_bps
+        bounds[name] = latency_ns - (-8 * each.arriving_bytes * NS_PER_S // share_bps) if is_enough else None
     return bounds
-
-
-def _need_bps(channels: Sequence[Channel]) -> int:
-    rate_bps = sum(channel.wire_rate_bps for channel in channels)
-    burst_bits = 8 * sum(channel.wire_burst_bytes for channel in channels)
-    shortest_ns = min(channel.deadline_ns for channel in channels)
-    return max(rate_bps, burst_bits * NS_PER_S // shortest_ns)

@@ -6,9 +6,9 @@ Durations and instants are ns, rates bit/s, sizes bytes. Null means: not known (
 from __future__ import annotations
 
 from controller.events import Proof
-from controller.guarantee import Server
 from controller.lifecycle import State
 from controller.model import Bypass, Excess, Late, Protocol, Scheduler, SwitchKind
+from controller.paths import Server
 from controller.reports import Model, Summary
 
 

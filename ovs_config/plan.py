@@ -6,14 +6,14 @@ makes it true.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from controller import guarantee
+from controller import paths
 from controller.guarantee import Guarantees
-from controller.model import LABEL_STACK_BYTES, VM_MTU, Channel, DeadlineClass, Endpoint, Network, Scheduler
-from controller.queues import FLOOR_DIVISOR, shares
+from controller.model import LABEL_STACK_BYTES, VM_MTU, DeadlineClass, Endpoint, Network, Scheduler
+from controller.queues import FLOOR_DIVISOR, Asked, shares
 from controller.routing import link_rate_bps
 from controller.wiring import Port, PortRole, ports_of, shim_interface
 
@@ -116,15 +116,15 @@ def _port_qos(network: Network, bridge: str, port: Port) -> QosPlan | None:
     if port.role not in (PortRole.UPLINK, PortRole.TRUNK, PortRole.HOST):
         return None
     is_uplink = port.role is PortRole.UPLINK
-    channels = Guarantees(network).ports.get(guarantee.Port(bridge, port.peer, is_uplink), [])
+    asked = Guarantees(network).traffic.asked(paths.Port(bridge, port.peer, is_uplink))
     uplinks = [network.hypervisors[bridge]] if is_uplink else network.hypervisors.values()
     is_fifo = all(each.uplink.scheduler is Scheduler.FIFO for each in uplinks)
-    return _qos(link_rate_bps(network, bridge, port.peer), () if is_fifo else network.classes, channels)
+    return _qos(link_rate_bps(network, bridge, port.peer), () if is_fifo else network.classes, asked)
 
 
-def _qos(rate_bps: int, classes: Sequence[DeadlineClass], channels: Sequence[Channel]) -> QosPlan:
-    """The queues of best effort and of `classes` at a port that `channels` leave by."""
-    given = shares(rate_bps, classes, channels)
+def _qos(rate_bps: int, classes: Sequence[DeadlineClass], asked: Mapping[str, Asked]) -> QosPlan:
+    """The queues of best effort and of `classes` at a port that is `asked` for that, by class."""
+    given = shares(rate_bps, classes, asked)
     queues = [QueuePlan(BEST_EFFORT_QUEUE, rate_bps // FLOOR_DIVISOR, rate_bps, 0, LOWEST_PRIORITY)]
     for priority, each in enumerate(sorted(classes, key=lambda each: each.up_to_ns)):
         share, most_bps = given[each.name], min(each.limit_bps or rate_bps, rate_bps)

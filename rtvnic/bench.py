@@ -8,6 +8,7 @@ import importlib
 from bench import report
 
 EXPERIMENTS = {
+    "admission": "bench.admission",
     "admitted": "bench.admitted",
     "cycles": "bench.cycles",
     "experiment2": "bench.experiment2",

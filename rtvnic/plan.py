@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from controller.admission import asked_bits
 from controller.advice import largest_rate_bps, refusal_text, slack_ns, smallest_deadline_ns
-from controller.guarantee import Guarantee, Guarantees, Port, Server
-from controller.model import Network
+from controller.guarantee import Guarantee, Guarantees
+from controller.paths import Port, Server
 from controller.topology_file.load import load
 from controller.units import DURATION, NS_PER_MS, NS_PER_S, RATE
 from rtvnic.drawing import save_plot
@@ -45,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
     network = load(args.file, is_admission_asked=False)
     guarantees = Guarantees(network)
     links = [_link(guarantees, port) for port in guarantees.ports]
-    channels = _channels(network, guarantees)
-    refusals = [refusal_text(network, refusal) for refusal in guarantees.refusals]
+    channels = _channels(guarantees)
+    refusals = [refusal_text(guarantees, refusal) for refusal in guarantees.refusals]
     if args.json:
         print(json.dumps({"links": links, "channels": channels, "refusals": refusals}, indent=2))
     else:
@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _link(guarantees: Guarantees, port: Port) -> Json:
-    channels, rate_bps, server = guarantees.ports[port], guarantees.rate_bps(port), guarantees.server(port)
+    channels, paths = guarantees.ports[port], guarantees.paths
+    rate_bps, server = paths.rate_bps(port), paths.server(port)
     is_edf = server is Server.EDF
     return {
         "link": str(port),
@@ -67,7 +68,7 @@ def _link(guarantees: Guarantees, port: Port) -> Json:
         "rate_bps": rate_bps,
         "asked_bps": sum(channel.wire_rate_bps for channel in channels),
         "channels": len(channels),
-        "be_slack_ns": guarantees.edf_link(port).be_slack_ns if is_edf else None,
+        "be_slack_ns": paths.edf_link(port).be_slack_ns if is_edf else None,
         "smallest_be_slack_ns": slack_ns(guarantees, port) if is_edf else None,
         "is_admitted": all(refusal.at != port for refusal in guarantees.refusals),
         "utilisation": _utilisation(guarantees, port) if is_edf else [],
@@ -76,7 +77,7 @@ def _link(guarantees: Guarantees, port: Port) -> Json:
 
 def _utilisation(guarantees: Guarantees, port: Port) -> list[Json]:
     """What may have to be sent within t of the worst moment, beside what can be; up to twice the longest deadline."""
-    link, demands = guarantees.edf_link(port), guarantees.demands(port)
+    link, demands = guarantees.paths.edf_link(port), guarantees.demands(port)
     due = sorted({min(demand.deadline_ns, link.be_slack_ns) for demand in demands})
     last_ns = 2 * max(due, default=0)
     times = sorted({*due, *(last_ns * number // POINTS for number in range(1, POINTS + 1))})
@@ -87,7 +88,7 @@ def _utilisation(guarantees: Guarantees, port: Port) -> list[Json]:
     ]
 
 
-def _channels(network: Network, guarantees: Guarantees) -> list[Json]:
+def _channels(guarantees: Guarantees) -> list[Json]:
     found = list(guarantees.by_channel.values())
     is_advised = len(found) <= ADVISED_MOST
     progress = Progress(len(found))
@@ -95,12 +96,12 @@ def _channels(network: Network, guarantees: Guarantees) -> list[Json]:
     for guarantee in found:
         if is_advised:
             progress.step(guarantee.channel.name)
-        channels.append(_channel(network, guarantee, is_advised))
+        channels.append(_channel(guarantees, guarantee, is_advised))
     progress.end()
     return channels
 
 
-def _channel(network: Network, guarantee: Guarantee, is_advised: bool) -> Json:
+def _channel(guarantees: Guarantees, guarantee: Guarantee, is_advised: bool) -> Json:
     channel = guarantee.channel
     return {
         "channel": channel.name,
@@ -109,9 +110,9 @@ def _channel(network: Network, guarantee: Guarantee, is_advised: bool) -> Json:
         "hops": [{"at": str(hop.port), "server": hop.server, "bound_ns": hop.bound_ns} for hop in guarantee.hops],
         "bound_ns": guarantee.bound_ns,
         "margin_ns": guarantee.margin_ns,
-        "smallest_deadline_ns": smallest_deadline_ns(network, channel.name) if is_advised else None,
+        "smallest_deadline_ns": smallest_deadline_ns(guarantees, channel.name) if is_advised else None,
         "min_rate_bps": channel.rate_bps,
-        "largest_min_rate_bps": largest_rate_bps(network, channel.name) if is_advised else None,
+        "largest_min_rate_bps": largest_rate_bps(guarantees, channel.name) if is_advised else None,
         "burst_bytes": channel.burst_bytes,
     }
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.advice import refusal_text
-from controller.guarantee import Guarantees, Port
+from controller.guarantee import Guarantees
 from controller.model import UDP_BYTES, VM_MTU, IpInterface, Network, SwitchKind
+from controller.paths import Port
 from controller.routing import loops_of_plain_switches, unreachable_ends
 from controller.selectors import Selector, clashes
 from controller.topology_file.build import common_addresses, deadline_classes, endpoint, host_mac, vm_mac
@@ -242,8 +243,9 @@ def reachability(network: Network) -> Findings:
 
 def admission(network: Network) -> Findings:
     """The network keeps the deadlines of all channels, whatever else is sent."""
-    for refusal in Guarantees(network).refusals:
-        yield Finding(_place(network, refusal.at), refusal_text(network, refusal))
+    found = Guarantees(network)
+    for refusal in found.refusals:
+        yield Finding(_place(network, refusal.at), refusal_text(found, refusal))
 
 
 FORM_RULES = (

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from controller.admission import delay_bounds_ns
 from controller.advice import (
-    keeps_all,
     largest_rate_bps,
     refusal_text,
     rounded_down,
@@ -22,9 +21,10 @@ from controller.advice import (
     smallest_deadline_ns,
     with_slacks,
 )
-from controller.guarantee import Guarantees, Port, Refusal
+from controller.guarantee import Guarantees, Refusal
 from controller.labels import MAX_DEADLINE_NS
 from controller.model import AUTO_SLACK_NS, Network
+from controller.paths import Port
 from controller.tolerance import JITTERS_NS, enlarged
 from controller.topology_file.load import parse
 from controller.units import DURATION, NS_PER_MS, RATE
@@ -69,6 +69,10 @@ WORKING = {
 }
 
 
+def keeps_all(network: Network) -> bool:
+    return not Guarantees(network).refusals
+
+
 def with_deadline(base: Network, deadline_ns: int) -> Network:
     channel = base.channels["c"]
     taker = next(each for each in base.classes if each.takes(deadline_ns))
@@ -95,7 +99,7 @@ def step(value: int) -> int:
 @pytest.mark.parametrize("name", WORKING)
 def test_the_smallest_deadline_has_three_digits_and_is_the_smallest_that_is_accepted(name: str) -> None:
     base = WORKING[name]
-    smallest_ns = smallest_deadline_ns(base, "c")
+    smallest_ns = smallest_deadline_ns(Guarantees(base), "c")
     assert smallest_ns is not None
     assert smallest_ns == rounded_up(smallest_ns) < base.channels["c"].deadline_ns
     assert keeps_all(with_deadline(base, smallest_ns))
@@ -105,7 +109,7 @@ def test_the_smallest_deadline_has_three_digits_and_is_the_smallest_that_is_acce
 @pytest.mark.parametrize("name", WORKING)
 def test_the_largest_rate_has_three_digits_and_is_the_largest_that_is_accepted(name: str) -> None:
     base = WORKING[name]
-    largest_bps = largest_rate_bps(base, "c")
+    largest_bps = largest_rate_bps(Guarantees(base), "c")
     assert largest_bps is not None
     assert largest_bps == rounded_down(largest_bps) > base.channels["c"].rate_bps
     assert keeps_all(with_rate(base, largest_bps))
@@ -115,13 +119,13 @@ def test_the_largest_rate_has_three_digits_and_is_the_largest_that_is_accepted(n
 def test_no_deadline_and_no_rate_helps_where_another_channel_is_refused() -> None:
     base = network()
     spoilt = replace(base, channels={**base.channels, "d": replace(base.channels["d"], rate_bps=200 * MBPS)})
-    assert smallest_deadline_ns(spoilt, "c") is None
-    assert largest_rate_bps(spoilt, "c") is None
+    assert smallest_deadline_ns(Guarantees(spoilt), "c") is None
+    assert largest_rate_bps(Guarantees(spoilt), "c") is None
 
 
 def test_the_shortest_deadline_of_all_may_do() -> None:
-    assert smallest_deadline_ns(network(left="100Gbps", right="{rate: 100Gbps}"), "c") is not None
-    assert smallest_deadline_ns(network(), "c", passes=lambda changed: True) == 200_000
+    assert smallest_deadline_ns(Guarantees(network(left="100Gbps", right="{rate: 100Gbps}")), "c") is not None
+    assert smallest_deadline_ns(Guarantees(network()), "c", passes=lambda changed: True) == 200_000
 
 
 @pytest.mark.parametrize("least_ns", [200_001, 999_001, 1_000_000, 1_000_001, 4_999_999_999, MAX_DEADLINE_NS])
@@ -132,7 +136,7 @@ def test_the_answer_is_always_one_that_was_tried(least_ns: int) -> None:
         tried.append(changed.channels["c"].deadline_ns)
         return tried[-1] >= least_ns
 
-    smallest_ns = smallest_deadline_ns(network(), "c", passes)
+    smallest_ns = smallest_deadline_ns(Guarantees(network()), "c", passes)
     assert smallest_ns == rounded_up(least_ns)
     assert smallest_ns in tried
     assert all(each == rounded_up(each) for each in tried)
@@ -144,12 +148,12 @@ def test_where_only_some_deadlines_pass_the_answer_is_one_of_them() -> None:
     def passes(changed: Network) -> bool:
         return 2_500_000 <= changed.channels["c"].deadline_ns <= 3_000_000
 
-    assert smallest_deadline_ns(network(), "c", passes) == 2_500_000
+    assert smallest_deadline_ns(Guarantees(network()), "c", passes) == 2_500_000
 
 
 def test_no_deadline_where_none_passes() -> None:
-    assert smallest_deadline_ns(network(), "c", passes=lambda changed: False) is None
-    assert largest_rate_bps(network(), "c", passes=lambda changed: False) is None
+    assert smallest_deadline_ns(Guarantees(network()), "c", passes=lambda changed: False) is None
+    assert largest_rate_bps(Guarantees(network()), "c", passes=lambda changed: False) is None
 
 
 @given(st.integers(1, 10**12))
@@ -195,7 +199,7 @@ def test_an_automatic_slack_that_cannot_be_is_the_usual_one() -> None:
 def test_the_smallest_slack_gives_best_effort_the_most() -> None:
     found = Guarantees(with_slack(network(), 618_000))
     assert slack_ns(found, UPLINK) == 618_000
-    assert delay_bounds_ns(found.edf_link(UPLINK), found.demands(UPLINK)).keys() == {"c", "d"}
+    assert delay_bounds_ns(found.paths.edf_link(UPLINK), found.demands(UPLINK)).keys() == {"c", "d"}
 
 
 # Remedies
@@ -238,11 +242,11 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_every_remedy_that_is_named_takes_its_refusal_away_and_brings_none(name: str) -> None:
     base, count = REFUSED[name]
-    found = Guarantees(base).refusals
-    assert len(found) == count
-    for refusal in found:
-        others = {each.at for each in found} - {refusal.at}
-        text = refusal_text(base, refusal)
+    found = Guarantees(base)
+    assert len(found.refusals) == count
+    for refusal in found.refusals:
+        others = {each.at for each in found.refusals} - {refusal.at}
+        text = refusal_text(found, refusal)
         if "one of these would do" in text:
             for change in remedies(text):
                 assert {each.at for each in Guarantees(change(base)).refusals} <= others
@@ -256,11 +260,12 @@ def test_a_longer_deadline_is_a_remedy_where_the_slack_allows_it() -> None:
 
 def test_a_larger_slack_is_no_remedy_for_a_limit() -> None:
     base, _ = REFUSED["uplink over its limit and short of slack"]
-    assert all("be_slack" not in refusal_text(base, refusal) for refusal in Guarantees(base).refusals)
+    assert all("be_slack" not in text for text in texts(base))
 
 
 def texts(base: Network) -> list[str]:
-    return [refusal_text(base, refusal) for refusal in Guarantees(base).refusals]
+    found = Guarantees(base)
+    return [refusal_text(found, refusal) for refusal in found.refusals]
 
 
 def test_a_refusal_at_a_port_says_where_what_who_and_the_cure() -> None:
@@ -289,6 +294,7 @@ def test_a_refusal_elsewhere_does_not_hide_the_remedy_of_this_one() -> None:
     base = network(left="{rate: 100Mbps, be_slack: 200us}")
     back = replace(base.channels["d"], name="back", talker="b", listener="a", rate_bps=200 * MBPS)
     both = replace(base, channels={**base.channels, "back": back})
-    (first,) = [each for each in Guarantees(both).refusals if each.at == UPLINK]
+    found = Guarantees(both)
+    (first,) = [each for each in found.refusals if each.at == UPLINK]
     assert isinstance(first, Refusal)
-    assert refusal_text(both, first).endswith("one of these would do: be_slack: 618us or more")
+    assert refusal_text(found, first).endswith("one of these would do: be_slack: 618us or more")

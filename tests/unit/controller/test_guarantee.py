@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from support.fifo_simulator import Bucket, longest_delay
 
 from controller.admission import Demand, delay_bounds_ns
-from controller.guarantee import Guarantees, Port, Refusal, Server, Source, demand, plain_bound_ns
+from controller.guarantee import Guarantees, Refusal, Source, plain_bound_ns
 from controller.model import Channel, Network, Scheduler, SwitchKind
-from controller.queues import class_bounds_ns
+from controller.paths import Port, Server
+from controller.queues import Asked, class_bounds_ns
 from controller.topology_file.load import parse
 from controller.units import NS_PER_MS, NS_PER_S
 
@@ -32,6 +33,7 @@ hypervisors:
   right: {{uplink: {{rate: 100Mbps, switch: far}}, allowance: 300us}}
 switches: {{near: {near}, far: {far}}}
 links: [[near, far, 50Mbps]]
+hosts: {{h: {{switch: far, ip: 10.0.0.5}}}}
 vms:
   a: {{hypervisor: left, ip: 10.0.0.1}}
   a2: {{hypervisor: left, ip: 10.0.0.2}}
@@ -77,8 +79,8 @@ def verdicts(of: Network) -> set[tuple[Port | str, str]]:
 def test_a_way_leads_by_the_uplink_and_a_port_of_each_switch() -> None:
     found = Guarantees(network("plain", "ovs"))
     assert found.ways == {"c": (UPLINK, TRUNK, LAST)}
-    assert [found.server(port) for port in (UPLINK, TRUNK, LAST)] == [Server.EDF, Server.PLAIN, Server.QUEUES]
-    assert [found.rate_bps(port) // MBPS for port in (UPLINK, TRUNK, LAST)] == [100, 50, 100]
+    assert [found.paths.server(port) for port in (UPLINK, TRUNK, LAST)] == [Server.EDF, Server.PLAIN, Server.QUEUES]
+    assert [found.paths.rate_bps(port) // MBPS for port in (UPLINK, TRUNK, LAST)] == [100, 50, 100]
     assert found.shims == [UPLINK]
 
 
@@ -110,7 +112,7 @@ def test_a_channel_with_a_fifo_uplink_at_an_end_has_no_way(end: str) -> None:
 
 def test_an_uplink_without_a_shim_is_served_by_class_queues() -> None:
     found = Guarantees(with_uplink(network(), "left", scheduler=Scheduler.QUEUES))
-    assert found.server(UPLINK) is Server.QUEUES
+    assert found.paths.server(UPLINK) is Server.QUEUES
     assert found.shims == []
 
 
@@ -211,7 +213,6 @@ def test_the_shim_gets_what_the_host_and_later_hops_leave() -> None:
     assert found.downstream_ns(channel) == allowance_ns + trunk_ns + ONE_OF_EACH_NS
     (asked,) = found.demands(UPLINK)
     assert asked == Demand("c", 5 * NS_PER_MS - found.downstream_ns(channel), wire_bps, 1546)
-    assert asked == demand(channel, found.downstream_ns(channel))
     guarantee = found.by_channel["c"]
     assert [hop.bound_ns for hop in guarantee.hops][1:] == [trunk_ns, ONE_OF_EACH_NS]
 
@@ -219,8 +220,9 @@ def test_the_shim_gets_what_the_host_and_later_hops_leave() -> None:
 def test_class_queues_on_the_way_take_what_their_share_takes() -> None:
     base = network("ovs", "ovs")
     channel = base.channels["c"]
-    arriving = {"c": 1546 + -(-channel.wire_rate_bps * 5 // 8000)}
-    later = [class_bounds_ns(rate * MBPS, base.classes, [channel], arriving)["8ms"] for rate in (50, 100)]
+    arriving_bytes = 1546 + -(-channel.wire_rate_bps * 5 // 8000)
+    asked = {"8ms": Asked(channel.wire_rate_bps, 1546, arriving_bytes, 5 * NS_PER_MS)}
+    later = [class_bounds_ns(rate * MBPS, base.classes, asked)["8ms"] for rate in (50, 100)]
     guarantee = Guarantees(base).by_channel["c"]
     assert [hop.bound_ns for hop in guarantee.hops][1:] == later
     assert Guarantees(base).downstream_ns(channel) == 200_000 + sum(bound or 0 for bound in later)
@@ -228,7 +230,8 @@ def test_class_queues_on_the_way_take_what_their_share_takes() -> None:
 
 def test_at_an_uplink_of_class_queues_the_burst_is_the_contract_s_own() -> None:
     base = with_uplink(network(), "left", scheduler=Scheduler.QUEUES)
-    first = class_bounds_ns(100 * MBPS, base.classes, [base.channels["c"]], {"c": 1546})["8ms"]
+    asked = {"8ms": Asked(base.channels["c"].wire_rate_bps, 1546, 1546, 5 * NS_PER_MS)}
+    first = class_bounds_ns(100 * MBPS, base.classes, asked)["8ms"]
     assert Guarantees(base).by_channel["c"].hops[0].bound_ns == first
 
 
@@ -236,7 +239,7 @@ def test_the_bound_is_the_sum_and_the_margin_what_is_left() -> None:
     base = network("ovs", "plain")
     found = Guarantees(base)
     guarantee = found.by_channel["c"]
-    at_shim = delay_bounds_ns(found.edf_link(UPLINK), found.demands(UPLINK))["c"]
+    at_shim = delay_bounds_ns(found.paths.edf_link(UPLINK), found.demands(UPLINK))["c"]
     assert guarantee.allowance_ns == 200_000
     assert guarantee.hops[0].bound_ns == at_shim
     assert guarantee.bound_ns == found.downstream_ns(guarantee.channel) + at_shim
@@ -354,7 +357,7 @@ def test_rates_that_fill_an_uplink() -> None:
 
 # What must be so of any network
 
-ENDS = [("a", "b"), ("a2", "b"), ("o", "b"), ("b", "a"), ("b", "o"), ("a", "o"), ("a", "a2")]
+ENDS = [("a", "b"), ("a2", "b"), ("o", "b"), ("b", "a"), ("b", "o"), ("a", "o"), ("a", "a2"), ("o", "h")]
 
 
 @st.composite
@@ -367,14 +370,16 @@ def networks(draw: st.DrawFn, kinds: Sequence[str] = ("plain", "ovs"), most_rate
         be_slack_ns=draw(st.sampled_from([500_000, 2 * NS_PER_MS, 10 * NS_PER_MS])),
         limit_bps=draw(st.sampled_from([None, 20 * MBPS])),
     )
-    channels = []
-    for number in range(draw(st.integers(0, 8))):
-        talker, listener = draw(st.sampled_from(ENDS))
-        deadline_ns = draw(st.integers(2, 200)) * NS_PER_MS // 2
-        rate_bps, burst_bytes = draw(st.integers(1000, most_rate_bps)), draw(st.integers(64, 8000))
-        ends = {"talker": talker, "listener": listener}
-        channels.append(like(base, f"c{number}", deadline_ns, rate_bps, burst_bytes=burst_bytes, **ends))
-    return with_channels(base, channels)
+    count = draw(st.integers(0, 8))
+    return with_channels(base, [draw(channels(base, f"c{number}", most_rate_bps)) for number in range(count)])
+
+
+@st.composite
+def channels(draw: st.DrawFn, base: Network, name: str, most_rate_bps: int = 12 * MBPS) -> Channel:
+    talker, listener = draw(st.sampled_from(ENDS))
+    deadline_ns = draw(st.integers(2, 200)) * NS_PER_MS // 2
+    rate_bps, burst_bytes = draw(st.integers(1000, most_rate_bps)), draw(st.integers(64, 8000))
+    return like(base, name, deadline_ns, rate_bps, burst_bytes=burst_bytes, talker=talker, listener=listener)
 
 
 def bounds(of: Network) -> dict[str, list[int | None]]:
@@ -418,3 +423,49 @@ def test_what_is_not_refused_has_a_bound_within_its_deadline(base: Network) -> N
         for each in Guarantees(base).by_channel.values():
             assert each.margin_ns is not None
             assert each.margin_ns >= 0
+
+
+# From the guarantees before
+
+
+@st.composite
+def later(draw: st.DrawFn, before: Network) -> Network:
+    """A network in which one to three channels of `before` went, came or became others."""
+    kept = dict(before.channels)
+    for _ in range(draw(st.integers(1, 3))):
+        name = f"c{draw(st.integers(0, 9))}"
+        if name in kept and draw(st.booleans()):
+            del kept[name]
+        else:
+            kept[name] = draw(channels(network(), name))
+    return replace(before, channels=kept)
+
+
+def seen(found: Guarantees) -> list[object]:
+    """All that there is to see, with its order."""
+    ports = {port: (members, found.traffic.asked(port)) for port, members in found.ports.items()}
+    shims = {port: found.demands(port) for port in found.shims}
+    return [found.refusals, found.ways, *(list(each.items()) for each in (found.by_channel, ports, shims))]
+
+
+@settings(max_examples=200)
+@given(networks(), st.data())
+def test_however_a_network_came_to_be_its_guarantees_are_the_same(base: Network, data: st.DataObject) -> None:
+    for name in ("other", "right"):
+        base = with_uplink(base, name, scheduler=data.draw(st.sampled_from(Scheduler)))
+    found = Guarantees(base)
+    for _ in range(data.draw(st.integers(1, 5))):
+        if data.draw(st.booleans()):
+            assert seen(found) == seen(Guarantees(found.network))
+        after = Guarantees(data.draw(later(found.network)), found)
+        assert seen(after) == seen(Guarantees(after.network))
+        assert seen(found) == seen(Guarantees(found.network)), "what was before is as it was"
+        found = after
+
+
+def test_what_is_the_same_network_but_for_its_channels_keeps_its_paths() -> None:
+    base = network()
+    found = Guarantees(base)
+    assert Guarantees(with_channels(base, []), found).paths is found.paths
+    slower = with_uplink(base, "left", be_slack_ns=200_000)
+    assert verdicts(slower) == {(each.at, each.what) for each in Guarantees(slower, found).refusals}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.networks import FAST, SLOW, channel, vm
 
 from controller.model import Channel, DeadlineClass
-from controller.queues import FLOOR_DIVISOR, class_bounds_ns, shares
+from controller.queues import FLOOR_DIVISOR, Asked, class_bounds_ns, shares
 from controller.units import NS_PER_MS, NS_PER_S
 
 RATE_BPS = 100_000_000
@@ -35,13 +35,23 @@ def audio(name: str = "audio", burst_bytes: int = 125_000) -> Channel:
     return replace(channel(name, TALKER, LISTENER, 18, SLOW, rate_bps=1_000_000), burst_bytes=burst_bytes)
 
 
+def asked(channels: Sequence[Channel]) -> dict[str, Asked]:
+    """What they ask of a port at which each arrives as its contract says."""
+    return {members[0].deadline_class.name: asked_together(members) for members in by_class(channels)}
+
+
+def asked_together(members: Sequence[Channel]) -> Asked:
+    burst_bytes = sum(each.wire_burst_bytes for each in members)
+    rate_bps, shortest_ns = sum(each.wire_rate_bps for each in members), min(each.deadline_ns for each in members)
+    return Asked(rate_bps, burst_bytes, burst_bytes, shortest_ns)
+
+
 def rates(channels: Sequence[Channel], classes: Sequence[DeadlineClass] = CLASSES) -> dict[str, int]:
-    return {name: share.rate_bps for name, share in shares(RATE_BPS, classes, channels).items()}
+    return {name: share.rate_bps for name, share in shares(RATE_BPS, classes, asked(channels)).items()}
 
 
 def bounds(channels: Sequence[Channel], classes: Sequence[DeadlineClass] = CLASSES) -> dict[str, int | None]:
-    bursts = {each.name: each.wire_burst_bytes for each in channels}
-    return class_bounds_ns(RATE_BPS, classes, channels, bursts)
+    return class_bounds_ns(RATE_BPS, classes, asked(channels))
 
 
 def test_without_channels_each_class_has_the_floor() -> None:
@@ -78,7 +88,7 @@ def test_a_limit_bounds_the_share_and_so_the_delay() -> None:
 
 
 def test_room_for_the_bursts_of_all_channels_of_a_class() -> None:
-    given = shares(RATE_BPS, CLASSES, [video("a"), video("b", burst_bytes=64), audio()])
+    given = shares(RATE_BPS, CLASSES, asked([video("a"), video("b", burst_bytes=64), audio()]))
     assert {name: share.burst_bytes for name, share in given.items()} == {"fast": 12_500 + 1546, "slow": 125_000}
 
 
@@ -93,8 +103,8 @@ def test_every_class_with_channels_adds_a_frame_to_the_round() -> None:
 
 
 def test_a_larger_burst_on_arrival_takes_longer_at_the_same_share() -> None:
-    arriving = class_bounds_ns(RATE_BPS, CLASSES, [video()], {"video": 25_000})
-    assert arriving == {"fast": LATENCY_NS[1] + 2_040_817}
+    arriving = {"fast": replace(asked_together([video()]), arriving_bytes=25_000)}
+    assert class_bounds_ns(RATE_BPS, CLASSES, arriving) == {"fast": LATENCY_NS[1] + 2_040_817}
 
 
 def test_no_bound_where_the_rates_are_more_than_the_share() -> None:
@@ -122,7 +132,7 @@ def test_shares_are_at_most_the_rate_and_at_least_the_floor(
     channels: list[Channel], limit_bps: int | None, rate_bps: int
 ) -> None:
     classes = [replace(FAST, limit_bps=limit_bps), SLOW]
-    given = shares(rate_bps, classes, channels)
+    given = shares(rate_bps, classes, asked(channels))
     assert sum(share.rate_bps for share in given.values()) + rate_bps // FLOOR_DIVISOR <= rate_bps
     assert given["fast"].rate_bps >= min(rate_bps // FLOOR_DIVISOR, limit_bps or rate_bps)
     assert given["slow"].rate_bps >= rate_bps // FLOOR_DIVISOR
@@ -164,11 +174,12 @@ def test_a_class_gets_what_its_deadline_needs_where_the_port_has_it(channels: li
 def test_the_order_does_not_matter(channels: list[Channel], rng: random.Random) -> None:
     shuffled = list(channels)
     rng.shuffle(shuffled)
-    assert shares(RATE_BPS, CLASSES, shuffled) == shares(RATE_BPS, CLASSES, channels)
+    assert shares(RATE_BPS, CLASSES, asked(shuffled)) == shares(RATE_BPS, CLASSES, asked(channels))
     assert bounds(shuffled) == bounds(channels)
 
 
 def by_class(channels: Sequence[Channel]) -> list[list[Channel]]:
     """The channels of each class that has any."""
-    members = [[each for each in channels if each.deadline_class == deadline_class] for deadline_class in CLASSES]
+    names = {each.deadline_class.name: None for each in channels}
+    members = [[each for each in channels if each.deadline_class.name == name] for name in names]
     return [each for each in members if each]
