@@ -11,7 +11,7 @@ from dataclasses import replace
 from controller.admission import first, smallest_slack_ns
 from controller.guarantee import Guarantees, Refusal
 from controller.labels import MAX_DEADLINE_NS
-from controller.model import AUTO_SLACK_NS, SHORTEST_DEADLINE_NS, Channel, Network
+from controller.model import SHORTEST_DEADLINE_NS, Channel, Network
 from controller.paths import Port
 from controller.tolerance import enlarged
 from controller.units import DURATION, NS_PER_MS, RATE
@@ -76,15 +76,14 @@ def with_slacks(network: Network) -> Network:
 
     Where there is room it also forgives some jitter.
     """
-    if all(each.uplink.be_slack_ns != AUTO_SLACK_NS for each in network.hypervisors.values()):
+    slacks_ns = {name: _DEFAULT_SLACK_NS for name, each in network.hypervisors.items() if each.uplink.is_slack_auto}
+    if not slacks_ns:
         return network
-    slacks: dict[str, int | None] = {}
     for found in (Guarantees(network), Guarantees(enlarged(network, _AUTO_JITTER_NS))):
-        slacks |= {port.node: least for port in found.shims if (least := slack_ns(found, port)) is not None}
-    for name, hypervisor in network.hypervisors.items():
-        if hypervisor.uplink.be_slack_ns == AUTO_SLACK_NS:
-            network = _with_slack(network, name, slacks.get(name) or _DEFAULT_SLACK_NS)
-    return network
+        for port in found.shims:
+            if port.node in slacks_ns and (least_ns := slack_ns(found, port)):
+                slacks_ns[port.node] = least_ns
+    return network.with_slacks(slacks_ns)
 
 
 def refusal_text(found: Guarantees, refusal: Refusal) -> str:
@@ -134,7 +133,7 @@ def _larger_slack_ns(found: Guarantees, refusal: Refusal, passes: Passes) -> int
     if not isinstance(refusal.at, Port) or refusal.at not in found.shims:
         return None
     smallest_ns = slack_ns(found, refusal.at)
-    is_enough = smallest_ns is not None and passes(_with_slack(found.network, refusal.at.node, smallest_ns))
+    is_enough = smallest_ns is not None and passes(found.network.with_slacks({refusal.at.node: smallest_ns}))
     return smallest_ns if is_enough else None
 
 
@@ -151,13 +150,6 @@ def _with_deadline(network: Network, name: str, deadline_ns: int) -> Network:
 
 def _with_rate(network: Network, name: str, rate_bps: int) -> Network:
     return _with(network, replace(network.channels[name], rate_bps=rate_bps))
-
-
-def _with_slack(network: Network, name: str, be_slack_ns: int) -> Network:
-    """A copy in which the hypervisor `name` has another slack."""
-    hypervisor = network.hypervisors[name]
-    changed = replace(hypervisor, uplink=replace(hypervisor.uplink, be_slack_ns=be_slack_ns))
-    return replace(network, hypervisors={**network.hypervisors, name: changed})
 
 
 def _with(network: Network, channel: Channel) -> Network:

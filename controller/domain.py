@@ -39,11 +39,12 @@ from controller.events import (
     ShimGone,
     ShimReady,
     ShimReported,
-    StoreGone,
+    Standing,
     SwitchConnected,
     SwitchGone,
     Tell,
     Tick,
+    WriteBack,
 )
 from controller.flows import base_entries, listener_entries, talker_entries
 from controller.guarantee import Guarantees
@@ -53,6 +54,7 @@ from controller.parts import Bridge, End, Miss, Peer, Shim
 from controller.pipeline import Entry
 from controller.reports import EndReport, Role
 from controller.shim_terms import Settings, Terms, settings
+from controller.store.records import StoreBack, StoreGone
 from controller.tolerance import lenient
 from controller.units import NS_PER_S
 from controller.wiring import LIVENESS_PORT
@@ -65,7 +67,8 @@ class Domain:
     """The state of the domain `name` of `network`, whose channels it is told. Not thread-safe: one thread owns it.
 
     `store_trouble` says why it is not told of changes; empty when it is. `channels` have an end in the domain; those
-    of `network` are all that it was told of, such as channels that cross a switch of the domain.
+    of `network` are all that it was told of, such as channels that cross a switch of the domain. `versions` and
+    `owners` are the store's.
     """
 
     def __init__(self, network: Network, name: str) -> None:
@@ -75,7 +78,9 @@ class Domain:
             bridge: Bridge(bridge, Installation(bridge, base_entries(network, bridge)))
             for bridge in network.bridges_of(name)
         }
-        self.store_trouble = "has not answered yet"
+        self.store_trouble = "no answer yet"
+        self.versions: Mapping[str, int] = {}
+        self.owners: Mapping[str, str] = {}
         self.channels: dict[str, Channel] = {}
         self.ends: dict[str, End] = {}
         self.guarantees = Guarantees(self.network)
@@ -90,9 +95,11 @@ class Domain:
         self._settings: Settings | None = None
         self._revision = 0
         self._leaving: dict[int, Terms] = {}
+        self._standings: dict[str, Standing] = {}
         self._handlers: Mapping[type[Event], Callable[[Any, int], None]] = {
             ChannelsTold: self._on_channels,
             StoreGone: self._on_store_gone,
+            StoreBack: self._on_store_back,
             SwitchConnected: self._on_switch_connected,
             SwitchGone: self._on_switch_gone,
             Confirmed: self._on_confirmed,
@@ -121,6 +128,13 @@ class Domain:
         orders, self._orders = self._orders, []
         return [*orders, *self._questions(event), *self._install_what_is_due(now_ns)]
 
+    def standing(self, end: End) -> tuple[State, str]:
+        """How `end` stands, and why: without its shim it is installed in name only."""
+        needs_shim = self.has_shim and not self.network.is_local(end.channel)
+        if end.state is State.INSTALLED and needs_shim and self.shim.trouble:
+            return State.DEGRADED, f"the shim of {self.name} {self.shim.trouble}"
+        return end.state, end.why
+
     def remote_end(self, channel: Channel) -> EndReport:
         """The end of `channel` that is in another domain, as its controller told; waiting when that does not answer."""
         talker_domain, listener_domain = self.network.domains(channel)
@@ -135,10 +149,10 @@ class Domain:
     # What happened
 
     def _on_channels(self, event: ChannelsTold, now_ns: int) -> None:
-        self.store_trouble = ""
-        self.network = replace(self.network, channels=event.channels)
+        self.store_trouble, self.versions, self.owners = "", event.versions, event.owners
+        self.network = replace(self.network, channels=event.channels).with_slacks(event.slacks_ns)
         self.channels = {each.name: each for each in event.channels.values() if self.name in self.network.domains(each)}
-        self.guarantees = Guarantees(lenient(self.network, event.jitter_ns))
+        self.guarantees = Guarantees(lenient(self.network, event.jitter_ns), self.guarantees, event.bounds)
         self._names = {channel.label: channel.name for channel in self.channels.values()}
         self._set_shim()
         self.ends = {name: end for name, channel in self.channels.items() if (end := self._end(channel))}
@@ -148,6 +162,11 @@ class Domain:
 
     def _on_store_gone(self, event: StoreGone, _: int) -> None:
         self.store_trouble = event.why
+        self._orders.append(Tell(f"the channel store: {event.why}", is_trouble=True))
+
+    def _on_store_back(self, _: StoreBack, __: int) -> None:
+        self.store_trouble = ""
+        self._orders.append(Tell("the channel store answers again", is_trouble=False))
 
     def _on_switch_connected(self, event: SwitchConnected, now_ns: int) -> None:
         self._lose(event.bridge, now_ns)
@@ -227,6 +246,7 @@ class Domain:
             for installation in bridge.installations:
                 if installation.state is State.REFUSED and now_ns - installation.since_ns >= RETRY_NS:
                     installation.take(Step.RETRIED, now_ns)
+        self._write_back()
 
     def _lose(self, name: str, now_ns: int) -> None:
         """What the bridge was sent counts for nothing until it has told its flows again."""
@@ -332,6 +352,16 @@ class Domain:
         if complete != self._settings:
             self._settings, self._revision = complete, self._revision + 1
             self._orders.append(SetShim(self._revision, complete))
+
+    def _write_back(self) -> None:
+        """Tell the store of the ends that stand otherwise than it was told."""
+        standings = {
+            name: Standing(name, end.role, *self.standing(end), self.versions.get(name))
+            for name, end in self.ends.items()
+        }
+        if news := [each for name, each in standings.items() if self._standings.get(name) != each]:
+            self._orders.append(WriteBack(tuple(news)))
+        self._standings = standings
 
     def _follow_peers(self) -> None:
         ends = {domain for channel in self.channels.values() for domain in self.network.domains(channel)}

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from controller.guarantee import ToldBounds
+from controller.lifecycle import State
 from controller.model import Channel
 from controller.pipeline import Entry, Group, Meter
-from controller.reports import EndReport
+from controller.reports import EndReport, Role
 from controller.shim_terms import Settings
+from controller.store.records import StoreBack, StoreGone
 
 
 @dataclass(frozen=True)
@@ -55,18 +58,16 @@ class Contents:
 class ChannelsTold:
     """When the channel store has told which channels are wanted now: all that have to do with the domain.
 
-    Shims forgive `jitter_ns` beyond a channel's contract (see `controller.tolerance`); None: nothing.
+    Shims forgive `jitter_ns` beyond a channel's contract (see `controller.tolerance`); None: nothing. `bounds` of ports
+    without a shim and best-effort `slacks_ns` by hypervisor are those that admission has found over all channels.
     """
 
     channels: Mapping[str, Channel]
     jitter_ns: int | None = None
-
-
-@dataclass(frozen=True)
-class StoreGone:
-    """When the channel store does not answer, or no more."""
-
-    why: str
+    bounds: ToldBounds | None = None
+    slacks_ns: Mapping[str, int] = field(default_factory=dict)
+    versions: Mapping[str, int] = field(default_factory=dict)
+    owners: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -205,6 +206,7 @@ class Tick:
 Event = (
     ChannelsTold
     | StoreGone
+    | StoreBack
     | SwitchConnected
     | SwitchGone
     | Confirmed
@@ -276,6 +278,24 @@ class Follow:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """How an end of `channel`, of that version, stands."""
+
+    channel: str
+    role: Role
+    state: State
+    why: str
+    version: int | None
+
+
+@dataclass(frozen=True)
+class WriteBack:
+    """Have the channel store know how ends of channels stand."""
+
+    standings: tuple[Standing, ...]
+
+
+@dataclass(frozen=True)
 class Tell:
     """Write `what` into the log: trouble, or the end of it."""
 
@@ -283,4 +303,4 @@ class Tell:
     is_trouble: bool
 
 
-Command = Send | AskContents | AskQueues | AskMeters | AskShim | SetShim | SetQueues | Follow | Tell
+Command = Send | AskContents | AskQueues | AskMeters | AskShim | SetShim | SetQueues | Follow | WriteBack | Tell

@@ -76,22 +76,33 @@ Bounds = Mapping[str, int | None]
 """By class, the longest that a packet takes at a port that no shim schedules; None: nothing limits it."""
 
 
+ToldBounds = Mapping[tuple[str, str], Bounds]
+"""The same of many ports, by node and peer."""
+
+
 class Guarantees:
     """All that `network` can assure.
 
     With `before`, the guarantees of a network that differs by some channels, it takes little more than what the
-    difference touches. The result is the same, and `before` stays as it is.
+    difference touches. The result is the same, and `before` stays as it is. Whoever does not know all channels needs
+    the `told` bounds of ports that no shim schedules, from one who does.
     """
 
-    def __init__(self, network: Network, before: Guarantees | None = None) -> None:
+    def __init__(self, network: Network, before: Guarantees | None = None, told: ToldBounds | None = None) -> None:
         known = before if before and before.paths.are_of(network) else None
         self.network = network
+        self._told = told
         self.paths: Paths = known.paths if known else Paths(network)
         traffic = known.traffic if known else Traffic(self.paths)
         self.traffic: Traffic = traffic.changed(network.channels)
         self._bounds: dict[Port, Bounds] = dict(known._bounds) if known else {}
         self._verdicts: dict[Port, tuple[Refusal, ...]] = dict(known._verdicts) if known else {}
         self._forget(self.traffic.touched(traffic))
+
+    @property
+    def bounds(self) -> Mapping[Port, Bounds]:
+        """Of the ports that channels leave by and that no shim schedules."""
+        return self._bounds
 
     @cached_property
     def by_channel(self) -> dict[str, Guarantee]:
@@ -177,6 +188,8 @@ class Guarantees:
         server, rate_bps = self.paths.server(port), self.paths.rate_bps(port)
         if server is Server.EDF:
             return {}
+        if self._told is not None and (told := self._told.get((port.node, port.peer))) is not None:
+            return {bundle.class_name: told.get(bundle.class_name) for bundle in self.traffic.at(port)}
         if server is Server.QUEUES:
             return class_bounds_ns(rate_bps, self.network.classes, self.traffic.asked(port))
         bound_ns = plain_bound_ns(rate_bps, self._sources(port))

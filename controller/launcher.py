@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 from controller import app, rest
@@ -19,7 +20,6 @@ from controller.events import (
     AskMeters,
     AskQueues,
     AskShim,
-    ChannelsTold,
     Command,
     Event,
     Follow,
@@ -27,14 +27,16 @@ from controller.events import (
     SetQueues,
     SetShim,
     Tell,
+    WriteBack,
 )
 from controller.loop import DomainLoop
 from controller.model import Channel, Endpoint, Network
 from controller.peers import Peers
 from controller.runtime import shim_socket
 from controller.shim_link import ShimLink
+from controller.store.link import StoreLink
+from controller.store.remotes import Tls
 from controller.switches import Switches
-from controller.tolerance import leniency_ns
 
 LOG = logging.getLogger(__name__)
 BACKLOG = 64
@@ -49,16 +51,30 @@ class Queues(Protocol):
     def set_channels(self, channels: Mapping[str, Channel]) -> None: ...
 
 
-def run(network: Network, name: str, on_ready: Callable[[], None], make_queues: Callable[[Post], Queues]) -> None:
+@dataclass(frozen=True)
+class StoreAddress:
+    """Where the channel store answers, and with which files; what it takes if `is_admission_asked` is false: all."""
+
+    remotes: str
+    tls: Tls | None = None
+    is_admission_asked: bool = True
+
+
+def run(
+    network: Network,
+    name: str,
+    store: StoreAddress,
+    on_ready: Callable[[], None],
+    make_queues: Callable[[Post], Queues],
+) -> None:
     """Run the controller of the domain `name` until SIGINT or SIGTERM; `on_ready` when it listens. Raises CannotRun."""
     endpoint = network.hypervisors[name].controller
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     openflow_listener = _listener(endpoint, endpoint.openflow_port, "OpenFlow")
     rest_listener = _listener(endpoint, endpoint.rest_port, "REST")
-    controller = Controller(Domain(network, name), make_queues)
+    controller = Controller(network, name, store, make_queues)
     server = rest.RestServer(rest.api(controller.loop, endpoint), rest_listener)
     controller.start()
-    controller.loop.post(ChannelsTold(network.channels, leniency_ns(network)))
     app.start(controller.switches)
     app.listen(openflow_listener)
     server.start()
@@ -70,9 +86,9 @@ def run(network: Network, name: str, on_ready: Callable[[], None], make_queues: 
 class Controller:
     """A domain with the threads around it."""
 
-    def __init__(self, domain: Domain, make_queues: Callable[[Post], Queues]) -> None:
-        network, name = domain.network, domain.name
-        self.loop = DomainLoop(domain, self._perform)
+    def __init__(self, network: Network, name: str, store: StoreAddress, make_queues: Callable[[Post], Queues]) -> None:
+        self.loop = DomainLoop(Domain(network, name), self._perform)
+        self.store = StoreLink(network, name, store.remotes, self.loop.post, store.tls, store.is_admission_asked)
         self.switches = Switches(network, name, self.loop.post)
         self._queues = make_queues(self.loop.post)
         urls = {domain: hypervisor.controller.rest_url for domain, hypervisor in network.hypervisors.items()}
@@ -83,6 +99,7 @@ class Controller:
         self.loop.start()
         self._shim.start()
         self._queues.start()
+        self.store.start()
 
     def _perform(self, command: Command) -> None:
         match command:
@@ -96,6 +113,9 @@ class Controller:
                 self._queues.set_channels(channels)
             case Follow(domains):
                 self._peers.follow(domains)
+                self.store.announce(domains)
+            case WriteBack(standings):
+                self.store.tell(standings)
             case Tell(what, is_trouble):
                 LOG.log(logging.WARNING if is_trouble else logging.INFO, "%s", what)
 

@@ -105,7 +105,8 @@ class DeadlineClass:
 class Uplink:
     """A hypervisor's link to the network. Best effort goes first while all packets have `be_slack_ns` left.
 
-    All channels together may ask for `limit_bps` of it, counted on the wire.
+    All channels together may ask for `limit_bps` of it, counted on the wire. Where `is_slack_auto`, the slack follows
+    from the channels.
     """
 
     switch: str
@@ -114,6 +115,7 @@ class Uplink:
     be_slack_ns: int
     scheduler: Scheduler
     limit_bps: int | None = None
+    is_slack_auto: bool = False
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,15 @@ class Network:
     def bridges_of(self, domain: str) -> tuple[str, ...]:
         """The OVS bridges that the controller of `domain` programs, its hypervisor's first."""
         return (domain, *(switch.name for switch in self.switches.values() if switch.domain == domain))
+
+    def with_slacks(self, slacks_ns: Mapping[str, int]) -> Network:
+        """A copy in which the uplinks of the hypervisors that are named have these best-effort slacks."""
+        hypervisors = {
+            name: replace(hypervisor, uplink=replace(hypervisor.uplink, be_slack_ns=slacks_ns[name]))
+            for name, hypervisor in self.hypervisors.items()
+            if name in slacks_ns and slacks_ns[name] != hypervisor.uplink.be_slack_ns
+        }
+        return replace(self, hypervisors={**self.hypervisors, **hypervisors}) if hypervisors else self
 
     def with_scheduler(self, scheduler: Scheduler) -> Network:
         """A copy in which every uplink has `scheduler`."""

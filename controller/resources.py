@@ -23,6 +23,8 @@ class HopView(Model):
 class ChannelView(Model):
     """A channel: its contract, where it stands and why, how its packets are marked, and what became of them.
 
+    `owner` may change it: `file`, `rest` or `guest`. `version` is another one after each change.
+
     Where a host listens, nobody tells what it received: what only a listener's controller knows is null.
 
     `bound_ns` is the longest that admission lets a packet take, `allowance_ns` of it in the talker's host and the rest
@@ -30,6 +32,8 @@ class ChannelView(Model):
     """
 
     name: str
+    owner: str
+    version: int
     state: State
     why: str
     since_ns: int

@@ -72,7 +72,7 @@ def api(domain: Readable, endpoint: Endpoint) -> FastAPI:
 def _add_routes(app: FastAPI, domain: Readable) -> None:
     @app.get("/v1/channels")
     def channels() -> list[resources.ChannelView]:
-        """All channels with an end in the domain, in the order of the topology file."""
+        """All channels with an end in the domain, by name."""
         return domain.ask(view.channels)
 
     @app.get("/v1/channels/{name}", responses={404: {"model": Problem}})

@@ -34,7 +34,7 @@ from controller.wiring import UPLINK_PORT, ports_of
 
 
 def channels(domain: Domain) -> list[ChannelView]:
-    """The channels with an end in the domain, in the order of the file."""
+    """The channels with an end in the domain."""
     reports = ends(domain).ends
     return [_channel(domain, channel, reports.get(channel.name)) for channel in domain.channels.values()]
 
@@ -50,14 +50,15 @@ def ends(domain: Domain) -> EndReports:
     books = domain.shim.statistics.get("channels", {})
     reports = {}
     for name, end in domain.ends.items():
-        is_talker, is_degraded = end.role is Role.TALKER, _is_degraded(domain, end)
+        is_talker, (state, why) = end.role is Role.TALKER, domain.standing(end)
+        since_ns = domain.shim.since_ns if state is State.DEGRADED else end.since_ns
         counted = traffic.get((Purpose.TALKER if is_talker else Purpose.LISTENER, end.channel.label))
         book = books.get(str(end.channel.label), {})
         reports[name] = EndReport(
             role=end.role,
-            state=State.DEGRADED if is_degraded else end.state,
-            why=f"the shim of {domain.name} {domain.shim.trouble}" if is_degraded else end.why,
-            since_ns=domain.wall_offset_ns + (domain.shim.since_ns if is_degraded else end.since_ns),
+            state=state,
+            why=why,
+            since_ns=domain.wall_offset_ns + since_ns,
             packets=counted.packets if counted else 0,
             bytes=counted.bytes if counted else 0,
             missed=0 if is_talker else book.get("missed", 0),
@@ -149,7 +150,7 @@ def health(domain: Domain) -> HealthView:
     if domain.has_shim and domain.shim.trouble:
         problems.append(f"the shim of {domain.name} {domain.shim.trouble}")
     if domain.store_trouble:
-        problems.append(f"the channel store {domain.store_trouble}")
+        problems.append(f"the channel store: {domain.store_trouble}")
     problems += [problem for bridge in domain.bridges.values() for problem in _unproved(domain.network, bridge)]
     problems += [f"the controller of {name} {peer.why}" for name, peer in domain.peers.items() if not peer.is_reachable]
     return HealthView(domain=domain.name, is_healthy=not problems, problems=tuple(problems))
@@ -163,11 +164,6 @@ def _unproved(network: Network, bridge: Bridge) -> list[str]:
         for (port, queue_id), proof in bridge.proofs.items()
         if proof is not Proof.PROVED
     ]
-
-
-def _is_degraded(domain: Domain, end: End) -> bool:
-    needs_shim = domain.has_shim and not domain.network.is_local(end.channel)
-    return end.state is State.INSTALLED and needs_shim and bool(domain.shim.trouble)
 
 
 def _excess(domain: Domain, end: End, book: Mapping[str, Any]) -> Excess:
@@ -185,6 +181,8 @@ def _channel(domain: Domain, channel: Channel, own: EndReport | None) -> Channel
     is_heard = channel.listener not in domain.network.hosts
     return ChannelView(
         name=channel.name,
+        owner=domain.owners.get(channel.name, ""),
+        version=domain.versions.get(channel.name, 0),
         state=worst.state,
         why=worst.why,
         since_ns=worst.since_ns,

@@ -21,7 +21,7 @@ from pyroute2 import IPRoute
 
 from controller.errors import CannotRun
 from controller.model import Endpoint, Network, Scheduler, SwitchKind
-from controller.runtime import RUN_DIR, shim_socket
+from controller.runtime import RUN_DIR, STORE_SOCKET, shim_socket
 from controller.wiring import PortRole, ports_of, shim_interface
 from ovs_config.apply import apply, remove_all
 from ovs_config.links import mark, remove_links
@@ -43,6 +43,9 @@ CPUS = data_plane_cpus(os.cpu_count() or 1)
 
 USERSPACE_TAP = "ovs-netdev"
 """What Open vSwitch adds to the bridges' own interfaces."""
+
+STORE = f"unix:{STORE_SOCKET}"
+STORE_FILE = RUN_DIR / "store.db"
 
 LOG = "log"
 INSTALL_TIMEOUT_S = 30.0
@@ -98,8 +101,8 @@ class Testbed:
         self._vms.command_line()
 
     def child(self, name: str) -> Child:
-        """The process of that name: `controller of left`, `shim of left`."""
-        return next(child for child in (*self._controllers, *self._shims) if child.name == name)
+        """The process of that name: `channel store`, `controller of left`, `shim of left`."""
+        return next(child for child in (*self._stores, *self._controllers, *self._shims) if child.name == name)
 
     def channels(self) -> dict[str, dict[str, Any]]:
         """What each talker's controller says of its channels, by name. Raises httpx.HTTPError."""
@@ -141,6 +144,7 @@ class Testbed:
         _sweep()
         _remove_files(None)
         self._log_dir.mkdir()
+        self._stores = self._children([self._store()])
         self._controllers = self._children(map(self._controller, self.network.hypervisors))
         self._stack.callback(_sweep)
         self.openvswitch = ensure_running(RUN_DIR)
@@ -148,7 +152,7 @@ class Testbed:
         self._vms = Vms(self.network)
         self._stack.callback(self._vms.stop)
         self._make_links()
-        _await_ready(self._controllers)
+        _await_ready([*self._stores, *self._controllers])
         self._make_bridges()
         self._on_stage("shims")
         self._shims = self._children(map(self._shim, self._shimmed()))
@@ -186,8 +190,11 @@ class Testbed:
         started.extend(children)
         return started
 
+    def _store(self) -> Child:
+        return self._child("channel store", "store.log", ["store", "--file", str(STORE_FILE)])
+
     def _controller(self, domain: str) -> Child:
-        words = ["controller", str(self.network.file), "--domain", domain, *self._options]
+        words = ["controller", str(self.network.file), "--domain", domain, "--store", STORE, *self._options]
         return self._child(f"controller of {domain}", f"{domain}.controller.log", words)
 
     def _shim(self, hypervisor: str) -> Child:
@@ -235,8 +242,8 @@ def _sweep() -> None:
 
 def _remove_files(error: type[BaseException] | None, *_: object) -> None:
     """What the parts left in the run directory. The logs stay until the next start when something could not run."""
-    for socket in RUN_DIR.glob("*.sock"):
-        socket.unlink()
+    for file in (*RUN_DIR.glob("*.sock"), *RUN_DIR.glob("store.*"), *RUN_DIR.glob(".store.*")):
+        file.unlink()
     if error is None or not issubclass(error, CannotRun):
         shutil.rmtree(RUN_DIR / LOG, ignore_errors=True)
 

@@ -67,7 +67,7 @@ WRITE_EVERY_S = 0.1
 REASON_MAX = 512
 
 WATCHED_COLUMNS: Mapping[str, Sequence[str]] = {
-    "Global": ("topology", "jitter_ns"),
+    "Global": ("topology", "jitter_ns", "slacks"),
     "Channel": (),
     "Port": (),
     "Domain": (),
@@ -231,6 +231,8 @@ class _Write(command.BaseCommand):  # type: ignore[misc]
         whole.revision = self._revision + 1
         if self._change.jitter_ns is not None:
             whole.jitter_ns = self._change.jitter_ns
+        if self._change.slacks is not None:
+            whole.slacks = dict(self._change.slacks)
         if self._change.topology is not None:
             whole.topology = self._change.topology
 

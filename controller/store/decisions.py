@@ -1,15 +1,15 @@
 """What a writer may make of the store: the channels that admission takes, with labels for new ones, by their owners.
 
-Pure. Each method of a Clerk is something to be done; it returns what `Store.change` asks of the present state, again and
-again if others are faster: the change, or a refusal that is raised. All of it is decided over all channels at once, so
-two that ask for the last room cannot both have it.
+Pure. Each method of a Clerk is something to be done; it returns what `Store.change` asks of the present state, anew
+each time that somebody else was faster: the change, or a refusal that is raised. All of it is decided over all channels
+at once, so two that ask for the last room cannot both have it.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from controller.advice import refusal_text, with_slacks
@@ -47,7 +47,9 @@ class Clerk:
             kept = {name: record for name, record in before.records.items() if record.owner is not Owner.FILE}
             for name in channels.keys() & kept.keys():
                 raise Conflict(f"channel '{name}' is there already, made by {kept[name].owner}; give another name")
-            return self._change(before, {**kept, **{name: _record(each, Owner.FILE) for name, each in channels.items()}})
+            return self._change(
+                before, {**kept, **{name: _record(each, Owner.FILE) for name, each in channels.items()}}
+            )
 
         return decide
 
@@ -80,11 +82,13 @@ class Clerk:
         network = self._whole(labelled)
         guarantees = self._guarantees(None, network)
         if self._is_admission_asked and guarantees.refusals:
-            raise NotAdmitted([refusal_text(network, refusal) for refusal in guarantees.refusals])
+            raise NotAdmitted([refusal_text(guarantees, refusal) for refusal in guarantees.refusals])
         jitter_ns = leniency_ns(network, self._guarantees)
         held = self._guarantees(jitter_ns, lenient(network, jitter_ns))
         return Change(
-            put=tuple(replace(each, domains=domains_of(network, held.ways, each.channel)) for each in labelled.values()),
+            put=tuple(
+                replace(each, domains=domains_of(network, held.ways, each.channel)) for each in labelled.values()
+            ),
             remove=tuple(before.records.keys() - wanted.keys()),
             bounds={(port.node, port.peer): bounds for port, bounds in held.bounds.items()},
             jitter_ns=NO_JITTER_NS if jitter_ns is None else jitter_ns,
@@ -114,11 +118,48 @@ class Clerk:
 def digest(network: Network) -> str:
     """Names what a network is without its channels, and without what follows from them."""
     hypervisors = {
-        name: replace(each, uplink=replace(each.uplink, be_slack_ns=AUTO_SLACK_NS)) if each.uplink.is_slack_auto else each
+        name: replace(each, uplink=replace(each.uplink, be_slack_ns=AUTO_SLACK_NS))
+        if each.uplink.is_slack_auto
+        else each
         for name, each in network.hypervisors.items()
     }
     bare = replace(network, file=Path(), channels={}, hypervisors=hypervisors)
     return hashlib.sha256(repr(bare).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Differences:
+    """What `apply` would do to the file's channels: `changed` says of each which fields, as (field, before, after)."""
+
+    added: tuple[str, ...]
+    changed: Mapping[str, tuple[tuple[str, object, object], ...]]
+    removed: tuple[str, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.added or self.changed or self.removed)
+
+
+def differences(before: Snapshot, channels: Mapping[str, Channel]) -> Differences:
+    """Between the file's channels in the store and `channels`. Labels are the store's own."""
+    stored = {name: record.channel for name, record in before.records.items() if record.owner is Owner.FILE}
+    changed = {name: _fields(stored[name], channels[name]) for name in channels if name in stored}
+    return Differences(
+        added=tuple(name for name in channels if name not in stored),
+        changed={name: found for name, found in changed.items() if found},
+        removed=tuple(name for name in stored if name not in channels),
+    )
+
+
+def _fields(before: Channel, after: Channel) -> tuple[tuple[str, object, object], ...]:
+    names = [field.name for field in fields(Channel) if field.name not in ("label", "deadline_class")]
+    pairs = ((name, _comparable(getattr(before, name)), _comparable(getattr(after, name))) for name in names)
+    return tuple(each for each in pairs if each[1] != each[2])
+
+
+def _comparable(value: object) -> object:
+    """Handlers of a miss have no order in the store."""
+    return tuple(sorted(value)) if isinstance(value, tuple) else value
 
 
 def slacks_of(network: Network) -> dict[str, int]:

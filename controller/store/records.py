@@ -64,13 +64,17 @@ class Record:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The store at one moment. `records` are sorted by name. `topology` is the digest of the network that took them."""
+    """The store at one moment. `records` are sorted by name. `topology` is the digest of the network that took them.
+
+    `slacks` are the best-effort slacks in ns, by hypervisor, that admission counts on.
+    """
 
     revision: int
     topology: str
     jitter_ns: int
     records: Mapping[str, Record]
     bounds: Bounds
+    slacks: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Change:
     remove: tuple[str, ...] = ()
     bounds: Bounds | None = None
     jitter_ns: int | None = None
+    slacks: Mapping[str, int] | None = None
     topology: str | None = None
 
 
@@ -191,13 +196,14 @@ def snapshot_of(whole: Row | None, records: Iterable[Record], ports: Iterable[Ro
     A reader that does not have `Global.revision` gets the version of its latest channel in its place.
     """
     by_name = {record.channel.name: record for record in records}
-    whole = whole or {"topology": "", "jitter_ns": NO_JITTER_NS}
+    whole = whole or {"topology": "", "jitter_ns": NO_JITTER_NS, "slacks": {}}
     return Snapshot(
         revision=whole.get("revision", max((record.version for record in by_name.values()), default=0)),
         topology=whole["topology"],
         jitter_ns=whole["jitter_ns"],
         records=dict(sorted(by_name.items())),
         bounds={(row["node"], row["peer"]): _bounds(row["bounds"]) for row in ports},
+        slacks=dict(whole["slacks"]),
     )
 
 
@@ -224,6 +230,7 @@ def effective(change: Change, before: Snapshot) -> Change | None:
         remove=tuple(name for name in change.remove if name in before.records and name not in kept),
         bounds=None if change.bounds == before.bounds else change.bounds,
         jitter_ns=None if change.jitter_ns == before.jitter_ns else change.jitter_ns,
+        slacks=None if change.slacks == before.slacks else change.slacks,
         topology=None if change.topology == before.topology else change.topology,
     )
     return None if reduced == Change() else reduced

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from controller.labels import assign_channel_labels
 from controller.model import (
+    AUTO_SLACK_NS,
     FULL_LABELLED_FRAME_BYTES,
     UDP_BYTES,
     VM_MTU,
@@ -119,6 +120,7 @@ def _hypervisor(name: str, index: int, form: HypervisorForm, file: File) -> Hype
             be_slack_ns=uplink.be_slack,
             scheduler=uplink.scheduler,
             limit_bps=uplink.limit,
+            is_slack_auto=uplink.be_slack == AUTO_SLACK_NS,
         ),
         controller=endpoint(form.controller, index),
         allowance_ns=form.allowance,
