@@ -16,7 +16,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
-from itertools import chain
 from operator import attrgetter, itemgetter
 
 from controller.labels import MAX_DEADLINE_NS
@@ -139,8 +138,11 @@ def _deadline_ns(link: EdfLink, demand: Demand) -> int:
 
 
 def _is_roomy(link: EdfLink, due: Sequence[Due]) -> bool:
-    """Whether there is room even if the largest frame of all may have begun before each deadline: quickly found."""
-    room = -_volume(max(chain([link.be_frame_bytes], map(itemgetter(3), due))))
+    """Whether `due`, which ascend, have room even if the largest frame of all may have begun before each deadline.
+
+    Nearly always the same answer as that of `_lacks`, sooner.
+    """
+    room = -_volume(max([link.be_frame_bytes, *map(itemgetter(3), due)]))
     left_bps, last_ns = link.rate_bps, 0
     for t_ns, rate_bps, burst_bytes, _ in due:
         room += left_bps * (t_ns - last_ns) - _BYTE * burst_bytes
