@@ -91,6 +91,12 @@ def with_slack(base: Network, be_slack_ns: int) -> Network:
     return replace(base, hypervisors={**base.hypervisors, "left": changed})
 
 
+def with_auto_slack(base: Network) -> Network:
+    left = base.hypervisors["left"]
+    changed = replace(left, uplink=replace(left.uplink, be_slack_ns=AUTO_SLACK_NS, is_slack_auto=True))
+    return replace(base, hypervisors={**base.hypervisors, "left": changed})
+
+
 def step(value: int) -> int:
     """From one number of three digits and zeros to the next."""
     return int(10 ** (len(str(value)) - 3))
@@ -169,7 +175,7 @@ def test_rounding_keeps_three_digits(value: int) -> None:
 
 
 def test_an_automatic_slack_is_the_smallest_of_three_digits_that_forgives_jitter() -> None:
-    automatic = with_slacks(with_slack(network(), AUTO_SLACK_NS))
+    automatic = with_slacks(with_auto_slack(network()))
     found_ns = automatic.hypervisors["left"].uplink.be_slack_ns
     assert len(str(found_ns).rstrip("0")) <= 3
     assert keeps_all(enlarged(automatic, 5 * NS_PER_MS))
@@ -179,7 +185,7 @@ def test_an_automatic_slack_is_the_smallest_of_three_digits_that_forgives_jitter
 def test_an_automatic_slack_does_without_where_there_is_no_room() -> None:
     """The two channels leave no room for a twentieth more."""
     tight = network(rate="90Mbps")
-    automatic = with_slacks(with_slack(tight, AUTO_SLACK_NS))
+    automatic = with_slacks(with_auto_slack(tight))
     found_ns = automatic.hypervisors["left"].uplink.be_slack_ns
     assert not any(keeps_all(enlarged(automatic, jitter_ns)) for jitter_ns in JITTERS_NS)
     assert keeps_all(automatic)
@@ -192,7 +198,7 @@ def test_slacks_that_the_file_gives_are_kept() -> None:
 
 
 def test_an_automatic_slack_that_cannot_be_is_the_usual_one() -> None:
-    automatic = with_slacks(with_slack(network(rate="200Mbps"), AUTO_SLACK_NS))
+    automatic = with_slacks(with_auto_slack(network(rate="200Mbps")))
     assert automatic.hypervisors["left"].uplink.be_slack_ns == 2 * NS_PER_MS
 
 

@@ -37,12 +37,13 @@ from controller.events import (
     ShimGone,
     ShimReady,
     ShimReported,
-    StoreGone,
+    Standing,
     SwitchConnected,
     SwitchGone,
     Tell,
     Tick,
     Traffic,
+    WriteBack,
 )
 from controller.flows import base_entries, listener_entries, talker_entries
 from controller.lifecycle import Installation, State
@@ -60,6 +61,7 @@ from controller.pipeline import (
     Withdrawal,
 )
 from controller.reports import EndReport, Role
+from controller.store.records import StoreBack, StoreGone
 from controller.wiring import LIVENESS_PORT, UPLINK_PORT
 
 S = 1_000_000_000
@@ -77,14 +79,16 @@ class Script:
         self.domain = Domain(network, name)
         self.now_ns = 0
         self.told: list[Tell] = []
+        self.written: list[Standing] = []
         self.tell_channels(network.channels)
 
     def hear(self, event: Event, at_ns: int | None = None) -> list[Command]:
-        """What is ordered; what goes into the log is kept apart."""
+        """What is ordered; what goes into the log, or back to the store, is kept apart."""
         self.now_ns = self.now_ns if at_ns is None else at_ns
         commands = self.domain.handle(event, self.now_ns)
         self.told += [command for command in commands if isinstance(command, Tell)]
-        return [command for command in commands if not isinstance(command, Tell)]
+        self.written += [each for command in commands if isinstance(command, WriteBack) for each in command.standings]
+        return [command for command in commands if not isinstance(command, Tell | WriteBack)]
 
     def tell_channels(self, channels: Mapping[str, Channel], at_ns: int | None = None) -> list[Command]:
         commands = self.hear(ChannelsTold(channels), at_ns)
@@ -601,7 +605,7 @@ def test_before_the_channels_are_told_those_of_the_switch_are_left_alone() -> No
     domain.handle(SwitchConnected("left"), 0)
     held = contents_of(all_entries(network))
     assert domain.handle(ContentsReported("left", held), S) == []
-    assert domain.store_trouble == "has not answered yet"
+    assert domain.store_trouble == "no answer yet"
     commands = domain.handle(ChannelsTold(network.channels), 2 * S)
     assert sends(commands) == []
     assert AskContents("left") in commands
@@ -624,9 +628,53 @@ def test_the_same_channels_again_are_no_news(left: Script) -> None:
 
 def test_a_store_that_goes_changes_nothing_but_is_told(left: Script) -> None:
     installed(left)
-    assert left.hear(StoreGone("is not reachable")) == []
-    assert left.domain.store_trouble == "is not reachable"
+    assert left.hear(StoreGone("no answer from unix:/nowhere")) == []
+    assert left.domain.store_trouble == "no answer from unix:/nowhere"
     assert left.end("video") == (State.INSTALLED, "")
+    assert left.hear(StoreBack()) == []
+    assert left.domain.store_trouble == ""
+    assert left.told[-2:] == [
+        Tell("the channel store: no answer from unix:/nowhere", is_trouble=True),
+        Tell("the channel store answers again", is_trouble=False),
+    ]
+
+
+def test_how_ends_stand_is_written_back_once_a_second_where_it_has_changed(left: Script) -> None:
+    left.hear(Tick())
+    assert {(each.channel, each.role, each.state) for each in left.written} == {
+        (name, Role.TALKER, State.WAITING) for name in ("video", "audio")
+    }
+    left.written.clear()
+    left.hear(Tick())
+    assert left.written == []
+    installed(left)
+    left.hear(Tick())
+    assert {(each.channel, each.state, each.why) for each in left.written} == {
+        (name, State.INSTALLED, "") for name in ("video", "audio")
+    }
+    left.written.clear()
+    left.hear(ShimGone("is not running"))
+    left.hear(Tick())
+    assert {(each.state, each.why) for each in left.written} == {(State.DEGRADED, "the shim of left is not running")}
+
+
+def test_what_is_written_back_is_of_the_version_that_was_told(left: Script) -> None:
+    left.hear(ChannelsTold(left.domain.network.channels, versions={"video": 3, "audio": 5}))
+    left.hear(Tick())
+    assert {(each.channel, each.version) for each in left.written} == {("video", 3), ("audio", 5)}
+
+
+def test_slacks_jitter_and_bounds_are_those_that_admission_has_found(left: Script) -> None:
+    network = left.domain.network
+    port = ("core", "right")
+    commands = left.hear(
+        ChannelsTold(network.channels, jitter_ns=S // 1000, bounds={port: {"fast": 7000}}, slacks_ns={"left": 123})
+    )
+    (shim,) = [command for command in commands if isinstance(command, SetShim)]
+    assert shim.settings.link["be_slack_ns"] == 123
+    video = network.channels["video"]
+    assert shim.settings.channels[17]["rate_bps"] > video.wire_rate_bps
+    assert shim.settings.channels[17]["downstream_ns"] == network.hypervisors["left"].allowance_ns + 7000
 
 
 def test_a_new_channel_waits_until_the_shim_has_its_terms(left: Script) -> None:

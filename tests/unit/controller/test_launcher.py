@@ -23,10 +23,9 @@ from support.openflow_switch import OpenFlowSwitch
 from support.waiting import PATIENCE_S, wait_until
 
 from controller import launcher, runtime
-from controller.domain import Domain
 from controller.errors import CannotRun
 from controller.events import AskShim, ChannelsTold
-from controller.launcher import Controller
+from controller.launcher import Controller, StoreAddress
 from controller.model import Channel, Endpoint, Scheduler
 from controller.topology_file.load import load
 
@@ -87,7 +86,7 @@ def started(scheduler: Scheduler = Scheduler.EDF) -> Controller:
     network = two_hypervisors(scheduler)
     nowhere = replace(network.hypervisors["right"], controller=Endpoint("127.0.0.1", 6654, unused_port()))
     network = replace(network, hypervisors={**network.hypervisors, "right": nowhere})
-    controller = Controller(Domain(network, "left"), lambda _: FakeQueues())
+    controller = Controller(network, "left", StoreAddress("unix:/nowhere/store.sock"), lambda _: FakeQueues())
     controller.start()
     controller.loop.post(ChannelsTold(network.channels))
     return controller
@@ -148,7 +147,7 @@ def run_controller(file: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "rtvnic", "controller", str(file), "--domain", "left", *words],
         cwd=ROOT,
-        env=os.environ | {"RTVNIC_RUN_DIR": str(file.parent)},
+        env=os.environ | {"RTVNIC_RUN_DIR": str(file.parent), "RTVNIC_STATE_DIR": str(file.parent)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -221,6 +220,7 @@ def test_the_scheduler_of_the_command_line_is_that_of_every_uplink(tmp_path: Pat
     ):
         wait_for_ready(process)
         assert [each["scheduler"] for each in client.get("/v1/topology").json()["hypervisors"]] == ["fifo"]
+        wait_until(lambda: client.get("/v1/channels").json() != [])
         assert client.get("/v1/channels/near").json()["state"] == "off"
 
 

@@ -83,16 +83,16 @@ def test_a_deadline_that_no_class_takes_is_in_the_slowest() -> None:
 
 
 def test_a_snapshot_of_rows() -> None:
-    whole = {"revision": 9, "topology": "digest", "jitter_ns": 5}
+    whole = {"revision": 9, "topology": "digest", "jitter_ns": 5, "slacks": {"left": 700}}
     port = {"node": "middle", "peer": "right", "bounds": bounds_row({"fast": 1000, "slow": None})}
     found = snapshot_of(whole, [VIDEO, AUDIO], [port])
     assert list(found.records) == ["audio", "video"]
     assert found.bounds == {("middle", "right"): {"fast": 1000, "slow": None}}
-    assert (found.revision, found.topology, found.jitter_ns) == (9, "digest", 5)
+    assert (found.revision, found.topology, found.jitter_ns, found.slacks) == (9, "digest", 5, {"left": 700})
 
 
 def test_a_snapshot_without_the_revision_has_the_latest_version() -> None:
-    whole = {"topology": "", "jitter_ns": NO_JITTER_NS}
+    whole = {"topology": "", "jitter_ns": NO_JITTER_NS, "slacks": {}}
     assert snapshot_of(whole, [replace(VIDEO, version=4), replace(AUDIO, version=6)], []).revision == 6
     assert snapshot_of(None, [], []) == Snapshot(0, "", NO_JITTER_NS, {}, {})
 
@@ -110,6 +110,7 @@ def test_what_is_so_already_is_no_change() -> None:
     same = Change((VIDEO,), ("gone",), bounds={}, jitter_ns=NO_JITTER_NS, topology="digest")
     assert effective(same, before) is None
     assert effective(replace(same, jitter_ns=3), before) == Change(jitter_ns=3)
+    assert effective(replace(same, slacks={"left": 1}), before) == Change(slacks={"left": 1})
 
 
 def test_what_is_put_is_not_removed() -> None:
