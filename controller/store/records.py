@@ -211,12 +211,15 @@ def _bounds(column: Mapping[str, int]) -> dict[str, int | None]:
 
 
 def effective(change: Change, before: Snapshot) -> Change | None:
-    """What of `change` is new to `before`; None if nothing is. New and changed records get the next revision."""
+    """What of `change` is new to `before`; None if nothing is. New and changed records get the next revision.
+
+    A channel that is there keeps its label: packets with it are on their way.
+    """
     revision = before.revision + 1
     kept = {record.channel.name for record in change.put}
     put = tuple(
         replace(record, version=revision)
-        for record in change.put
+        for record in (_with_label_of(each, before.records.get(each.channel.name)) for each in change.put)
         if not _is_same(record, before.records.get(record.channel.name))
     )
     reduced = Change(
@@ -227,6 +230,12 @@ def effective(change: Change, before: Snapshot) -> Change | None:
         topology=None if change.topology == before.topology else change.topology,
     )
     return None if reduced == Change() else reduced
+
+
+def _with_label_of(record: Record, stored: Record | None) -> Record:
+    if stored is None:
+        return record
+    return replace(record, channel=replace(record.channel, label=stored.channel.label))
 
 
 def _is_same(record: Record, stored: Record | None) -> bool:

@@ -112,6 +112,15 @@ def test_what_is_so_already_is_no_change() -> None:
     assert effective(replace(same, jitter_ns=3), before) == Change(jitter_ns=3)
 
 
+def test_a_channel_keeps_its_label() -> None:
+    relabelled = replace(VIDEO, channel=replace(VIDEO.channel, label=99))
+    assert effective(Change(put=(relabelled,)), snapshot(VIDEO)) is None
+    faster = replace(VIDEO, channel=replace(VIDEO.channel, label=99, rate_bps=5))
+    change = effective(Change(put=(faster,)), snapshot(VIDEO))
+    assert change is not None
+    assert (change.put[0].channel.label, change.put[0].channel.rate_bps) == (VIDEO.channel.label, 5)
+
+
 def test_what_is_put_is_not_removed() -> None:
     change = effective(Change(put=(record("video", rate_bps=3),), remove=("video",)), snapshot(VIDEO))
     assert change is not None and change.remove == ()
