@@ -450,6 +450,30 @@ def test_one_of_two_keepers_keeps_the_store(tmp_path: Path, monkeypatch: pytest.
     assert not (tmp_path / "store.lock").exists()
 
 
+def test_a_keeper_takes_over_from_a_process_that_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    remote = Remote("unix", f"{tmp_path}/store.sock")
+    words = ["--file", str(tmp_path / "store.db"), "--listen", str(remote)]
+    program = f"""
+import pathlib, time
+from controller.store.keeper import StoreKeeper
+StoreKeeper(pathlib.Path({str(tmp_path)!r}), {words!r}).start()
+time.sleep({PATIENCE_S})
+"""
+    former = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        wait_until(lambda: server.answers(remote))
+        keeper = StoreKeeper(tmp_path, words)
+        keeper.start()
+        time.sleep(QUIET_S)
+        assert keeper.pid is None
+    finally:
+        former.kill()
+        former.wait()
+    wait_until(lambda: keeper.pid is not None and server.answers(remote))
+    keeper.stop()
+
+
 @pytest.fixture
 def tls_cluster(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
     """Three members started by the verb, with certificates in `tmp_path`; the remotes are REMOTES."""
