@@ -77,7 +77,7 @@ class Monitor:
     def _note(self, row: dict[str, Any]) -> None:
         self.rows += 1
         whole = row.get("initial") or row.get("insert")
-        if whole is not None and self.domain not in _members(whole["domains"]):
+        if whole is not None and self.domain not in members_of(whole["domains"]):
             self.foreign += 1
         if "modify" in row:
             self.arrivals.append((row["modify"]["version"], time.monotonic_ns()))
@@ -86,7 +86,7 @@ class Monitor:
         self._socket.sendall(json.dumps({"method": method, "params": params, "id": number}).encode())
 
 
-def _members(value: Any) -> list[Any]:
+def members_of(value: Any) -> list[Any]:
     """Of a set in OVSDB's notation."""
     return list(value[1]) if isinstance(value, list) else [value]
 
