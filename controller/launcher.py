@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from controller import app, rest
+from controller import app, rest, runtime
 from controller.domain import Domain
 from controller.errors import CannotRun
 from controller.events import (
@@ -34,6 +34,7 @@ from controller.model import Channel, Endpoint, Network
 from controller.peers import Peers
 from controller.runtime import shim_socket
 from controller.shim_link import ShimLink
+from controller.store.keeper import StoreKeeper
 from controller.store.link import StoreLink
 from controller.store.remotes import Tls
 from controller.switches import Switches
@@ -53,9 +54,10 @@ class Queues(Protocol):
 
 @dataclass(frozen=True)
 class StoreAddress:
-    """Where the channel store answers, and with which files; what it takes if `is_admission_asked` is false: all."""
+    """Where the channel store answers, and with which files. Without `remotes` it is one that the controllers of this
+    machine share and keep running. Where admission is not asked it takes what the links cannot keep, too."""
 
-    remotes: str
+    remotes: str = ""
     tls: Tls | None = None
     is_admission_asked: bool = True
 
@@ -72,8 +74,11 @@ def run(
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     openflow_listener = _listener(endpoint, endpoint.openflow_port, "OpenFlow")
     rest_listener = _listener(endpoint, endpoint.rest_port, "REST")
+    keeper = None if store.remotes else StoreKeeper(runtime.RUN_DIR)
     controller = Controller(network, name, store, make_queues)
     server = rest.RestServer(rest.api(controller.loop, endpoint), rest_listener)
+    if keeper is not None:
+        keeper.start()
     controller.start()
     app.start(controller.switches)
     app.listen(openflow_listener)
@@ -81,6 +86,8 @@ def run(
     on_ready()
     signal.sigwait(SIGNALS)
     server.stop()
+    if keeper is not None:
+        keeper.stop()
 
 
 class Controller:
@@ -88,7 +95,8 @@ class Controller:
 
     def __init__(self, network: Network, name: str, store: StoreAddress, make_queues: Callable[[Post], Queues]) -> None:
         self.loop = DomainLoop(Domain(network, name), self._perform)
-        self.store = StoreLink(network, name, store.remotes, self.loop.post, store.tls, store.is_admission_asked)
+        remotes = store.remotes or f"unix:{runtime.STORE_SOCKET}"
+        self.store = StoreLink(network, name, remotes, self.loop.post, store.tls, store.is_admission_asked)
         self.switches = Switches(network, name, self.loop.post)
         self._queues = make_queues(self.loop.post)
         urls = {domain: hypervisor.controller.rest_url for domain, hypervisor in network.hypervisors.items()}

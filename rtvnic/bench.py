@@ -16,6 +16,7 @@ EXPERIMENTS = {
     "isolation": "bench.isolation",
     "overload": "bench.overload",
     "scheduler": "bench.scheduler",
+    "store": "bench.store",
 }
 """Name and module. Each module has SUMMARY, `arguments(parser)` and `run(args) -> exit code`, and imports fast."""
 

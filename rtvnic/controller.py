@@ -10,7 +10,6 @@ from pathlib import Path
 
 from controller.errors import CannotRun
 from controller.model import Scheduler
-from controller.runtime import RUN_DIR, STORE_SOCKET
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--domain", metavar="NAME", required=True, help="the hypervisor whose controller this is")
     parser.add_argument("--scheduler", type=Scheduler, choices=list(Scheduler), help="in place of each uplink's own")
     parser.add_argument("--override-admission", action="store_true", help="run also what the links cannot keep")
-    parser.add_argument("--store", metavar="REMOTES", help="the channel store: unix:PATH, or ssl:HOST:PORT,... "
+    parser.add_argument("--store", metavar="REMOTES", default="", help="the channel store: unix:PATH, or ssl:HOST:PORT,... "
         "(default: one that the controllers of this machine share and keep running)")  # fmt: skip
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning"], help="default: info")
     parser.add_argument("--die-with-parent", action="store_true", help="stop when the process that started it ends")
@@ -28,7 +27,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     parent_pid = os.getppid()
     from controller import launcher
-    from controller.store.keeper import StoreKeeper
     from controller.topology_file.load import load
     from dataplane.shim import die_with_parent
     from ovs_config.keeper import QueueKeeper
@@ -42,12 +40,10 @@ def run(args: argparse.Namespace) -> int:
     if args.scheduler is not None:
         network = network.with_scheduler(args.scheduler)
     _log_to_stderr(args.log_level)
-    if args.store is None:
-        StoreKeeper(RUN_DIR).start()
     launcher.run(
         network,
         args.domain,
-        launcher.StoreAddress(args.store or f"unix:{STORE_SOCKET}", is_admission_asked=not args.override_admission),
+        launcher.StoreAddress(args.store, is_admission_asked=not args.override_admission),
         on_ready=lambda: print("ready", flush=True),
         make_queues=lambda post: QueueKeeper(network, args.domain, post),
     )

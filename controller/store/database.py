@@ -24,8 +24,9 @@ with warnings.catch_warnings():
 SCHEMA = Path(__file__).with_name("rtvnic.ovsschema")
 DATABASE = "RTvNIC"
 TABLES = ("Global", "Channel", "Port", "Domain")
-RECONNECT_MS = 1000
-"""The least that `ovs` allows between two attempts at the same address."""
+WRITER_RETRY_MS = 250
+READER_RETRY_MS = 1000
+"""Between two attempts to connect. Writers are few, and somebody waits for each; of readers there may be a thousand."""
 
 
 class Database(connection.OvsdbIdl):  # type: ignore[misc]
@@ -33,7 +34,8 @@ class Database(connection.OvsdbIdl):  # type: ignore[misc]
 
     def __init__(self, remotes: str, helper: Any, classes: Sequence[DeadlineClass], leader_only: bool) -> None:
         super().__init__(remotes, helper, leader_only=leader_only)
-        self._session.reconnect.set_backoff(RECONNECT_MS, RECONNECT_MS)
+        reconnect = self._session.reconnect
+        reconnect.min_backoff = reconnect.max_backoff = WRITER_RETRY_MS if leader_only else READER_RETRY_MS
         self._classes = classes
         self._records: dict[Any, Record] = {}
         self._unread: set[Any] = set()
@@ -92,7 +94,10 @@ def open_database(
     columns: Mapping[str, Sequence[str]],
     leader_only: bool,
 ) -> Database:
-    """The tables and columns that `columns` names (no column: all of a table). It connects when it is first run."""
+    """The tables and columns that `columns` names (no column: all of a table). It connects when it is first run.
+
+    Writers speak to a cluster's leader only; readers to any member.
+    """
     kinds = {remote.kind for remote in parse(remotes, tls)}
     if tls is not None and "ssl" in kinds:  # `ovs` has these files once for a process
         Stream.ssl_set_private_key_file(str(tls.key))

@@ -54,9 +54,12 @@ def prepare(file: Path, membership: Membership | None = None) -> None:
 
 
 def command(file: Path, listen: Remote, tls: Tls | None = None) -> list[str]:
-    """What serves `file` at `listen`, in the foreground, until SIGTERM or the end of the process that started it."""
+    """What serves `file` at `listen`, in the foreground, until SIGTERM or the end of the process that started it.
+
+    `ovs-appctl -t FILE.ctl` reaches it, with the path of the file.
+    """
     words = ["setpriv", "--pdeathsig", "TERM", "ovsdb-server", str(file), f"--remote={listen.listening}"]
-    return [*words, "--unixctl=none", "--verbose=console:warn", *_files(tls)]
+    return [*words, f"--unixctl={file}.ctl", "--verbose=console:warn", *_files(tls)]
 
 
 def answers(remote: Remote, tls: Tls | None = None) -> bool:

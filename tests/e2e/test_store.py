@@ -27,9 +27,11 @@ from controller.store import database, server
 from controller.store.client import Store, Watch
 from controller.store.keeper import StoreKeeper
 from controller.store.records import Change, ChannelsRead, EndStanding, Snapshot, StoreBack, StoreGone
-from controller.store.remotes import Remote
+from controller.store.remotes import Remote, Tls
 
 ROOT = Path(__file__).parents[2]
+REMOTES = [f"ssl:127.0.0.1:{port}" for port in (16641, 16642, 16643)]
+RAFT = [f"ssl:127.0.0.1:{port}" for port in (16651, 16652, 16653)]
 QUIET_S = 0.3
 """Long enough for what should not happen to happen."""
 
@@ -446,6 +448,87 @@ def test_one_of_two_keepers_keeps_the_store(tmp_path: Path, monkeypatch: pytest.
     other.stop()
     assert not server.answers(remote)
     assert not (tmp_path / "store.lock").exists()
+
+
+def test_a_keeper_takes_over_from_a_process_that_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    remote = Remote("unix", f"{tmp_path}/store.sock")
+    words = ["--file", str(tmp_path / "store.db"), "--listen", str(remote)]
+    program = f"""
+import pathlib, time
+from controller.store.keeper import StoreKeeper
+StoreKeeper(pathlib.Path({str(tmp_path)!r}), {words!r}).start()
+time.sleep({PATIENCE_S})
+"""
+    former = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        wait_until(lambda: server.answers(remote))
+        keeper = StoreKeeper(tmp_path, words)
+        keeper.start()
+        time.sleep(QUIET_S)
+        assert keeper.pid is None
+    finally:
+        former.kill()
+        former.wait()
+    wait_until(lambda: keeper.pid is not None and server.answers(remote))
+    keeper.stop()
+
+
+@pytest.fixture
+def tls_cluster(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
+    """Three members started by the verb, with certificates in `tmp_path`; the remotes are REMOTES."""
+    make_certificates(tmp_path, "store", "controller")
+    started: list[subprocess.Popen[str]] = []
+    try:
+        for number, (remote, raft) in enumerate(zip(REMOTES, RAFT, strict=True)):
+            words = ["--file", f"{tmp_path}/{number}.db", "--listen", remote, "--tls", str(tmp_path), "--cluster", raft]
+            words += ["--join", RAFT[0]] if number else []
+            command = [sys.executable, "-m", "rtvnic", "store", *words]
+            process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            started.append(process)
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+def test_a_cluster_with_tls_survives_its_leader(tmp_path: Path, tls_cluster: list[subprocess.Popen[str]]) -> None:
+    mailbox = Mailbox()
+    tls = Tls.of(tmp_path, "controller")
+    watch = Watch(",".join(REMOTES), "left", CLASSES, mailbox.post, tls)
+    with Store(",".join(REMOTES), CLASSES, tls) as store:
+        watch.start()
+        store.change(creating("video"))
+        tls_cluster[0].kill()
+        assert set(store.change(creating("audio")).records) == {"audio", "video"}
+        while set(mailbox.next_of(ChannelsRead).snapshot.records) != {"audio", "video"}:
+            pass
+        watch.stop()
+
+
+def test_who_is_not_of_the_ca_is_refused(tmp_path: Path, tls_cluster: list[subprocess.Popen[str]]) -> None:
+    stranger = tmp_path / "stranger"
+    stranger.mkdir()
+    make_certificates(stranger, "controller")
+    tls = replace(Tls.of(stranger, "controller"), ca=tmp_path / "ca.pem")
+    with pytest.raises(CannotRun, match="did not answer"):
+        Store(",".join(REMOTES), CLASSES, tls, timeout_s=2.0).read()
+
+
+def make_certificates(directory: Path, *names: str) -> None:
+    """A CA, and a key and certificate for each name, as `rtvnic pki` lays them out."""
+
+    def openssl(*words: object) -> None:
+        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True, cwd=directory)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    openssl("req", "-x509", *key, "-keyout", "ca-key.pem", "-out", "ca.pem", "-subj", "/CN=ca", "-days", 1)
+    for name in names:
+        openssl("req", *key, "-keyout", f"{name}-key.pem", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca-key.pem", "-CAcreateserial",
+                "-out", f"{name}-cert.pem", "-days", 1)  # fmt: skip
 
 
 class Relay:

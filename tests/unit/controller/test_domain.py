@@ -666,7 +666,7 @@ def test_what_is_written_back_is_of_the_version_that_was_told(left: Script) -> N
 
 def test_slacks_jitter_and_bounds_are_those_that_admission_has_found(left: Script) -> None:
     network = left.domain.network
-    port = ("core", "right")
+    port = ("middle", "right")
     commands = left.hear(
         ChannelsTold(network.channels, jitter_ns=S // 1000, bounds={port: {"fast": 7000}}, slacks_ns={"left": 123})
     )
