@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from controller.store import remotes, server
     from dataplane.shim import die_with_parent
 
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a controller that starts it has blocked those that are to end it
     if args.die_with_parent and not die_with_parent(parent_pid):
         return 0
     tls = remotes.Tls.of(args.tls, CERTIFICATE) if args.tls else None
