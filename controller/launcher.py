@@ -14,7 +14,7 @@ from typing import Protocol
 
 from controller import app, rest, runtime
 from controller.domain import Domain
-from controller.errors import CannotRun
+from controller.errors import CannotRun, RtvnicError
 from controller.events import (
     AskContents,
     AskMeters,
@@ -34,6 +34,7 @@ from controller.model import Channel, Endpoint, Network
 from controller.peers import Peers
 from controller.runtime import shim_socket
 from controller.shim_link import ShimLink
+from controller.store.decisions import Clerk, differences
 from controller.store.keeper import StoreKeeper
 from controller.store.link import StoreLink
 from controller.store.remotes import Tls
@@ -68,10 +69,14 @@ def run(
     store: StoreAddress,
     on_ready: Callable[[], None],
     make_queues: Callable[[Post], Queues],
+    reload: Callable[[], Network],
 ) -> None:
-    """Run the controller of the domain `name` until SIGINT or SIGTERM; `on_ready` when it listens. Raises CannotRun."""
+    """Run the controller of the domain `name` until SIGINT or SIGTERM; `on_ready` when it listens. Raises CannotRun.
+
+    At SIGHUP the channels of the network that `reload` reads become the wanted ones, if they are accepted.
+    """
     endpoint = network.hypervisors[name].controller
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*SIGNALS, signal.SIGHUP})
     openflow_listener = _listener(endpoint, endpoint.openflow_port, "OpenFlow")
     rest_listener = _listener(endpoint, endpoint.rest_port, "REST")
     keeper = None if store.remotes else StoreKeeper(runtime.RUN_DIR)
@@ -84,7 +89,8 @@ def run(
     app.listen(openflow_listener)
     server.start()
     on_ready()
-    signal.sigwait(SIGNALS)
+    while signal.sigwait({*SIGNALS, signal.SIGHUP}) == signal.SIGHUP:
+        controller.apply(reload)
     server.stop()
     if keeper is not None:
         keeper.stop()
@@ -95,6 +101,7 @@ class Controller:
 
     def __init__(self, network: Network, name: str, store: StoreAddress, make_queues: Callable[[Post], Queues]) -> None:
         self.loop = DomainLoop(Domain(network, name), self._perform)
+        self._is_admission_asked = store.is_admission_asked
         remotes = store.remotes or f"unix:{runtime.STORE_SOCKET}"
         self.store = StoreLink(network, name, remotes, self.loop.post, store.tls, store.is_admission_asked)
         self.switches = Switches(network, name, self.loop.post)
@@ -108,6 +115,19 @@ class Controller:
         self._shim.start()
         self._queues.start()
         self.store.start()
+
+    def apply(self, read: Callable[[], Network]) -> None:
+        """Have the store take the channels of the network that `read` returns; the log says what came of it."""
+        try:
+            network = read()
+            before = self.store.read()
+            self.store.change(Clerk(network, self._is_admission_asked).apply(network.channels))
+        except RtvnicError as error:
+            LOG.error("nothing was applied: %s", error)
+            return
+        found = differences(before, network.channels)
+        counts = len(found.added), len(found.changed), len(found.removed)
+        LOG.info("%s was applied: %d channels added, %d changed, %d removed", network.file, *counts)
 
     def _perform(self, command: Command) -> None:
         match command:

@@ -17,6 +17,7 @@ from controller.errors import RtvnicError
 VERBS = {
     "check": "validate a topology file, or print its JSON Schema",
     "plan": "say whether the links can keep all deadlines, and what else they could keep",
+    "apply": "make the channels of a running network those of a topology file",
     "up": "run a topology file in Mininet until Ctrl-C",
     "controller": "run the controller of one domain",
     "store": "run the channel store of a machine, or a member of a cluster",

@@ -9,11 +9,14 @@ import sys
 from pathlib import Path
 
 from controller.errors import CannotRun
-from controller.model import Scheduler
+from controller.model import Network, Scheduler
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "Prints `ready` when it listens. Exit code: 0 after SIGINT or SIGTERM, 2 when it could not run."
+    parser.epilog = (
+        "Prints `ready` when it listens; SIGHUP applies the channels of FILE anew. "
+        "Exit code: 0 after SIGINT or SIGTERM, 2 when it could not run."
+    )
     parser.add_argument("file", metavar="FILE", type=Path, help="the topology file (YAML)")
     parser.add_argument("--domain", metavar="NAME", required=True, help="the hypervisor whose controller this is")
     parser.add_argument("--scheduler", type=Scheduler, choices=list(Scheduler), help="in place of each uplink's own")
@@ -28,18 +31,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     parent_pid = os.getppid()
     from controller import launcher
-    from controller.topology_file.load import load
     from dataplane.shim import die_with_parent
     from ovs_config.keeper import QueueKeeper
 
     if args.die_with_parent and not die_with_parent(parent_pid):
         return 0
-    network = load(args.file, is_admission_asked=not args.override_admission)
+    network = _network(args)
     if args.domain not in network.hypervisors:
         allowed = ", ".join(network.hypervisors)
         raise CannotRun(f"{args.file} has no hypervisor '{args.domain}'", f"give one of: {allowed}")
-    if args.scheduler is not None:
-        network = network.with_scheduler(args.scheduler)
     _log_to_stderr(args.log_level)
     launcher.run(
         network,
@@ -47,9 +47,17 @@ def run(args: argparse.Namespace) -> int:
         launcher.StoreAddress(args.store, is_admission_asked=not args.override_admission),
         on_ready=lambda: print("ready", flush=True),
         make_queues=lambda post: QueueKeeper(network, args.domain, post),
+        reload=lambda: _network(args),
     )
     launcher.end_process()
     return 0
+
+
+def _network(args: argparse.Namespace) -> Network:
+    from controller.topology_file.load import load
+
+    network = load(args.file, is_admission_asked=not args.override_admission)
+    return network if args.scheduler is None else network.with_scheduler(args.scheduler)
 
 
 def _log_to_stderr(level: str) -> None:
