@@ -53,6 +53,7 @@ from controller.model import Channel, Network, Scheduler
 from controller.parts import Bridge, End, Miss, Peer, Shim
 from controller.pipeline import Entry
 from controller.reports import EndReport, Role
+from controller.routing import ways
 from controller.shim_terms import Settings, Terms, settings
 from controller.store.records import StoreBack, StoreGone
 from controller.tolerance import lenient
@@ -88,6 +89,7 @@ class Domain:
         self.shim = Shim()
         self.misses: deque[Miss] = deque(maxlen=MISSES_KEPT)
         self.wall_offset_ns = 0
+        self._ways = ways(network)
         self._orders: list[Command] = []
         self._batch = 0
         self._batches: dict[int, list[Installation]] = {}
@@ -127,6 +129,14 @@ class Domain:
         self._handlers[type(event)](event, now_ns)
         orders, self._orders = self._orders, []
         return [*orders, *self._questions(event), *self._install_what_is_due(now_ns)]
+
+    def path(self, channel: Channel) -> tuple[str, ...]:
+        """The nodes that a packet visits, its talker and its listener included."""
+        network = self.network
+        start, is_host = network.talker_domain(channel), channel.listener in network.hosts
+        end = channel.listener if is_host else network.listener_domain(channel)
+        nodes = self._ways.get((start, end), (start,))
+        return (channel.talker, *nodes) if is_host else (channel.talker, *nodes, channel.listener)
 
     def standing(self, end: End) -> tuple[State, str]:
         """How `end` stands, and why: without its shim it is installed in name only."""

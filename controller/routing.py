@@ -19,14 +19,6 @@ def spanning_tree(network: Network) -> nx.Graph[str]:
     return tree
 
 
-def path(network: Network, talker: str, listener: str) -> tuple[str, ...]:
-    """The nodes that a packet visits from VM `talker` to VM or host `listener`, both included."""
-    is_host = listener in network.hosts
-    start, end = network.vms[talker].hypervisor, listener if is_host else network.vms[listener].hypervisor
-    nodes = nx.shortest_path(spanning_tree(network), start, end)
-    return (talker, *nodes) if is_host else (talker, *nodes, listener)
-
-
 def ways(network: Network) -> dict[tuple[str, str], tuple[str, ...]]:
     """The nodes from each hypervisor to each other one and to each host, both included."""
     ends = [*network.hypervisors, *network.hosts]

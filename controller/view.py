@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller.domain import Domain
-from controller.events import Proof
+from controller.events import Proof, Traffic
 from controller.guarantee import Hop
 from controller.labels import relative_deadline_label
 from controller.lifecycle import State, standing
@@ -29,7 +29,6 @@ from controller.resources import (
     TopologyView,
     VmView,
 )
-from controller.routing import path
 from controller.wiring import UPLINK_PORT, ports_of
 
 
@@ -41,32 +40,17 @@ def channels(domain: Domain) -> list[ChannelView]:
 
 def channel(domain: Domain, name: str) -> ChannelView | None:
     """The channel `name`; None if the domain has no end of it."""
-    return next((view for view in channels(domain) if view.name == name), None)
+    if name not in domain.channels:
+        return None
+    end = domain.ends.get(name)
+    own = _end(domain, end, domain.bridges[domain.name].traffic()) if end else None
+    return _channel(domain, domain.channels[name], own)
 
 
 def ends(domain: Domain) -> EndReports:
     """The domain's ends of channels."""
     traffic = domain.bridges[domain.name].traffic()
-    books = domain.shim.statistics.get("channels", {})
-    reports = {}
-    for name, end in domain.ends.items():
-        is_talker, (state, why) = end.role is Role.TALKER, domain.standing(end)
-        since_ns = domain.shim.since_ns if state is State.DEGRADED else end.since_ns
-        counted = traffic.get((Purpose.TALKER if is_talker else Purpose.LISTENER, end.channel.label))
-        book = books.get(str(end.channel.label), {})
-        reports[name] = EndReport(
-            role=end.role,
-            state=state,
-            why=why,
-            since_ns=domain.wall_offset_ns + since_ns,
-            packets=counted.packets if counted else 0,
-            bytes=counted.bytes if counted else 0,
-            missed=0 if is_talker else book.get("missed", 0),
-            bypassed=0 if is_talker else book.get("bypassed", 0),
-            excess=_excess(domain, end, book) if is_talker else Excess(),
-            delay=Summary(**book.get("queueing_delay" if is_talker else "lateness", {"count": 0})),
-        )
-    return EndReports(domain=domain.name, ends=reports)
+    return EndReports(domain=domain.name, ends={name: _end(domain, end, traffic) for name, end in domain.ends.items()})
 
 
 def classes(domain: Domain) -> list[ClassView]:
@@ -166,6 +150,25 @@ def _unproved(network: Network, bridge: Bridge) -> list[str]:
     ]
 
 
+def _end(domain: Domain, end: End, traffic: Mapping[tuple[Purpose, int], Traffic]) -> EndReport:
+    is_talker, (state, why) = end.role is Role.TALKER, domain.standing(end)
+    since_ns = domain.shim.since_ns if state is State.DEGRADED else end.since_ns
+    counted = traffic.get((Purpose.TALKER if is_talker else Purpose.LISTENER, end.channel.label), Traffic())
+    book = domain.shim.statistics.get("channels", {}).get(str(end.channel.label), {})
+    return EndReport(
+        role=end.role,
+        state=state,
+        why=why,
+        since_ns=domain.wall_offset_ns + since_ns,
+        packets=counted.packets,
+        bytes=counted.bytes,
+        missed=0 if is_talker else book.get("missed", 0),
+        bypassed=0 if is_talker else book.get("bypassed", 0),
+        excess=_excess(domain, end, book) if is_talker else Excess(),
+        delay=Summary(**book.get("queueing_delay" if is_talker else "lateness", {"count": 0})),
+    )
+
+
 def _excess(domain: Domain, end: End, book: Mapping[str, Any]) -> Excess:
     """What the shim has counted, and what the channel's meter has dropped."""
     metered = domain.bridges[domain.name].meters.get(end.channel.label, 0) if end.has_meter else 0
@@ -201,7 +204,7 @@ def _channel(domain: Domain, channel: Channel, own: EndReport | None) -> Channel
         late=channel.late,
         on_bypass=channel.on_bypass,
         on_miss=channel.on_miss,
-        path=path(domain.network, channel.talker, channel.listener),
+        path=domain.path(channel),
         hops=tuple(map(_hop, guarantee.hops)) if guarantee else (),
         allowance_ns=guarantee.allowance_ns if guarantee else 0,
         bound_ns=guarantee.bound_ns if guarantee else None,
