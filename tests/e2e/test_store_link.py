@@ -1,0 +1,131 @@
+"""A controller's side of the store, with real servers: what fills an empty one, and what changes nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.networks import FAST, channel, two_hypervisors
+from support.stores import StoreServer, running
+from support.waiting import Mailbox, wait_until
+
+from controller.events import ChannelsTold, Standing
+from controller.lifecycle import State
+from controller.model import Network, Protocol, SwitchKind
+from controller.reports import Role
+from controller.store.client import Store
+from controller.store.decisions import Clerk
+from controller.store.link import ANOTHER_TOPOLOGY, StoreLink
+from controller.store.records import Owner, StoreBack, StoreGone
+
+
+def network() -> Network:
+    base = two_hypervisors(kind=SwitchKind.PLAIN)
+    by_port = {
+        name: replace(each, protocol=Protocol.UDP, dst_port=port)
+        for port, (name, each) in enumerate(base.channels.items(), start=1)
+    }
+    return replace(base, channels=by_port)
+
+
+NETWORK = network()
+NEW = replace(channel("new", *NETWORK.vms.values(), 0, FAST), protocol=Protocol.UDP, dst_port=7000)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[StoreServer]:
+    with running(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    made = Mailbox()
+    yield made
+    made.close()
+
+
+def linked(server: StoreServer, mailbox: Mailbox, of: Network = NETWORK, domain: str = "left") -> StoreLink:
+    link = StoreLink(of, domain, server.remote, mailbox.post)
+    link.start()
+    return link
+
+
+def test_an_empty_store_gets_the_channels_of_the_file(server: StoreServer, mailbox: Mailbox) -> None:
+    linked(server, mailbox)
+    told = mailbox.next()
+    assert isinstance(told, ChannelsTold)
+    assert list(told.channels) == ["audio", "video"]
+    for name, found in told.channels.items():
+        assert found == replace(NETWORK.channels[name], label=found.label)
+    assert told.owners == dict.fromkeys(told.channels, "file")
+    assert set(told.versions.values()) == {1}
+    assert told.slacks_ns == {"left": 2_000_000, "right": 2_000_000}
+    assert told.bounds is not None and set(told.bounds) == {("middle", "right")}
+
+
+def test_two_controllers_fill_it_once(server: StoreServer, mailbox: Mailbox) -> None:
+    links = [linked(server, mailbox, domain=domain) for domain in ("left", "right")]
+    first, second = mailbox.next(), mailbox.next()
+    assert first == second and isinstance(first, ChannelsTold)
+    assert links[0].read().revision == 1
+
+
+def test_what_the_store_has_counts_and_not_the_file(
+    server: StoreServer, mailbox: Mailbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with Store(server.remote, NETWORK.classes) as store:
+        store.change(Clerk(NETWORK).apply({"video": NETWORK.channels["video"]}))
+    linked(server, mailbox)
+    told = mailbox.next()
+    assert isinstance(told, ChannelsTold) and list(told.channels) == ["video"]
+    wait_until(lambda: "the store keeps other channels than two_hypervisors.yaml" in caplog.text)
+    assert mailbox.is_empty
+
+
+def test_a_change_is_told_to_whom_it_concerns(server: StoreServer, mailbox: Mailbox) -> None:
+    link = linked(server, mailbox)
+    mailbox.next()
+    link.change(link.clerk.put(NEW, Owner.REST))
+    told = mailbox.next()
+    assert isinstance(told, ChannelsTold)
+    assert (told.owners["new"], told.versions["new"]) == ("rest", 2)
+
+
+def test_a_store_of_another_topology_is_trouble_and_tells_no_channels(server: StoreServer, mailbox: Mailbox) -> None:
+    other = replace(NETWORK, classes=(replace(NETWORK.classes[0], dscp=1), NETWORK.classes[1]))
+    with Store(server.remote, other.classes) as store:
+        store.change(Clerk(other).apply(other.channels))
+    linked(server, mailbox)
+    assert mailbox.next() == StoreGone(ANOTHER_TOPOLOGY)
+    assert mailbox.is_empty
+
+
+def test_a_store_that_dies_is_gone_and_comes_back_without_a_change(server: StoreServer, mailbox: Mailbox) -> None:
+    linked(server, mailbox)
+    mailbox.next()
+    server.kill()
+    assert isinstance(mailbox.next(), StoreGone)
+    server.start()
+    assert mailbox.next() == StoreBack()
+    assert mailbox.is_empty
+
+
+def test_ends_are_written_back(server: StoreServer, mailbox: Mailbox) -> None:
+    link = linked(server, mailbox)
+    mailbox.next()
+    link.tell(
+        [
+            Standing("video", Role.TALKER, State.INSTALLED, "", 1),
+            Standing("audio", Role.LISTENER, State.WAITING, "no", 1),
+        ]
+    )
+    link.tell([Standing("video", Role.LISTENER, State.INSTALLED, "", 4711)])
+    wait_until(lambda: link.read().records["video"].talker.state == "installed")
+    records = link.read().records
+    assert (records["audio"].listener.state, records["audio"].listener.reason) == ("waiting", "no")
+    assert records["video"].listener.state == "", "of a version that is not the store's"
