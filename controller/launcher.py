@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from controller import app, rest, shim_link
+from controller import app, rest, shim_link, tls
 from controller.domain import Domain
 from controller.errors import CannotRun
 from controller.events import AskFlows, AskMeters, AskQueues, AskShim, Command, Event, Send, Tell
@@ -22,7 +22,7 @@ from controller.shim_link import ShimLink
 from controller.switches import Switches
 
 LOG = logging.getLogger(__name__)
-BACKLOG = 64
+BACKLOG = 512
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Post = Callable[[Event], None]
 
@@ -34,13 +34,15 @@ def run(network: Network, name: str, on_ready: Callable[[], None], on_start: Cal
     """
     endpoint = network.hypervisors[name].controller
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    files = network.controller_tls(name)
+    context = tls.server_context(files) if files else None
     openflow_listener = _listener(endpoint, endpoint.openflow_port, "OpenFlow")
     rest_listener = _listener(endpoint, endpoint.rest_port, "REST")
     controller = Controller(Domain(network, name))
     server = rest.RestServer(rest.api(controller.loop, endpoint), rest_listener)
     controller.start()
     app.start(controller.switches)
-    app.listen(openflow_listener)
+    app.listen(openflow_listener, context)
     on_start(controller.loop.post)
     server.start()
     on_ready()

@@ -19,6 +19,7 @@ VERBS = {
     "plan": "say whether the links can keep all deadlines, and what else they could keep",
     "up": "run a topology file in Mininet until Ctrl-C",
     "controller": "run the controller of one domain",
+    "pki": "make the certificates of a topology file",
     "shim": "run the EDF shim between two interfaces",
     "show": "print the state of a running controller",
     "bench": "run an experiment",

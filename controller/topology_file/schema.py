@@ -256,6 +256,11 @@ class File(Form):
 
     example = "{version: 1, hypervisors: {left: {uplink: 100Mbps}}}"
     version: Annotated[int, choice([1])] = Field(description="The version of this form: 1.")
+    tls: Annotated[str | None, fields.DIRECTORY] = Field(
+        None,
+        description="The directory of the certificates, seen from this file; `rtvnic pki` makes them. OpenFlow then "
+        "uses TLS, and each switch must prove which one it is. Without it controllers listen on this machine only.",
+    )
     hypervisors: dict[NodeName, HypervisorForm] = _section(..., 64, "The physical machines, by name.", minProperties=1)
     switches: dict[NodeName, ShortSwitch] = _section(
         {"core": "plain"}, 64, "The switches between hypervisors, by name."
