@@ -124,6 +124,7 @@ class Datapath(controller.Datapath):  # type: ignore[misc]
         self._datapath_ids = datapath_ids
         self._has_ended = threading.Event()
         self._is_unreadable_told = False
+        self.ports: dict[int, Any] = {}
         super().__init__(wire, address)
 
     def settle(self) -> None:
@@ -165,7 +166,7 @@ class Datapath(controller.Datapath):  # type: ignore[misc]
         if kind == Kind.FEATURES_REPLY:
             self._check_identity(message.datapath_id)
         self._dispatch(message)
-        if len(self._ports or ()) > PORTS_MAX:
+        if len(self.ports) > PORTS_MAX:
             raise ConnectionRefused(f"it tells of more than {PORTS_MAX} ports")
 
     def _check_identity(self, datapath_id: int) -> None:

@@ -256,11 +256,6 @@ class File(Form):
 
     example = "{version: 1, hypervisors: {left: {uplink: 100Mbps}}}"
     version: Annotated[int, choice([1])] = Field(description="The version of this form: 1.")
-    tls: Annotated[str | None, fields.DIRECTORY] = Field(
-        None,
-        description="The directory of the certificates, seen from this file; `rtvnic pki` makes them. OpenFlow then "
-        "uses TLS, and each switch must prove which one it is. Without it controllers listen on this machine only.",
-    )
     hypervisors: dict[NodeName, HypervisorForm] = _section(..., 64, "The physical machines, by name.", minProperties=1)
     switches: dict[NodeName, ShortSwitch] = _section(
         {"core": "plain"}, 64, "The switches between hypervisors, by name."
@@ -270,6 +265,11 @@ class File(Form):
     hosts: dict[NodeName, HostForm] = _section({}, 1024, "The machines at switches, by name.")
     classes: dict[ClassName, ClassForm] = _section({}, 7, "The deadline classes. Default: 7 of them, from 2ms to 5s.")
     channels: dict[ChannelName, ChannelForm] = _section({}, 10_000, "The real-time channels, by name.")
+    tls: Annotated[str | None, fields.DIRECTORY] = Field(
+        None,
+        description="The directory of the certificates, seen from this file; `rtvnic pki` makes them. OpenFlow then "
+        "uses TLS, and each switch must prove which one it is. Without it controllers listen on this machine only.",
+    )
 
 
 _FORMS: Mapping[Place, type[Form]] = {

@@ -57,7 +57,11 @@ RESUBMIT = struct.pack("!HHIHHB3x", 0xFFFF, 16, 0x2320, 14, 0xFFF8, 1)
 GOTO = struct.pack("!HHB3x", 1, 8, 2)
 METER = struct.pack("!HHI", 6, 8, 3)
 DROP_BAND = struct.pack("!HHII4x", 1, 16, 2000, 100)
-PORT = struct.pack("!I4x6s2x16sII24x", 1, bytes(6), b"port", 0, 0)
+
+
+def port(number: int) -> bytes:
+    return struct.pack("!I4x6s2x16sII24x", number, bytes(6), b"port", 0, 0)
+
 
 GENUINE = {
     "hello": message(HELLO, bytes.fromhex("0001000800000010")),
@@ -68,7 +72,7 @@ GENUINE = {
     "echo request": message(ECHO_REQUEST, b"data"),
     "echo reply": message(ECHO_REPLY),
     "features": message(FEATURES_REPLY, struct.pack("!QIBB2xII", 1, 0, 254, 0, 0, 0)),
-    "port status": message(PORT_STATUS, struct.pack("!B7x", 2) + PORT),
+    "port status": message(PORT_STATUS, struct.pack("!B7x", 2) + port(1)),
     "barrier": message(BARRIER_REPLY),
     "bundle": message(EXPERIMENTER, bytes.fromhex("4f4e4600000008fc0000000100010000")),
     "desc": multipart(0, bytes(1056)),
@@ -89,7 +93,7 @@ GENUINE = {
     "meters": multipart(9, struct.pack("!IH", 1, 40) + bytes(34) + struct.pack("!IH", 2, 56) + bytes(50)),
     "meter config": multipart(10, struct.pack("!HHI", 8, 0, 1) + struct.pack("!HHI", 24, 0, 1) + DROP_BAND),
     "meter features": multipart(11, bytes(16)),
-    "port desc": multipart(13, 2 * PORT),
+    "port desc": multipart(13, port(1) + port(2)),
 }
 """Everything that is read, by what it is."""
 

@@ -112,7 +112,7 @@ def test_multiparts_that_nobody_asks_for_are_not_parsed(what: int) -> None:
 @pytest.mark.parametrize(
     ("frame", "why"),
     {
-        "element": (message(HELLO, bytes.fromhex("0001000400010003")), 
+        "element": (message(HELLO, bytes.fromhex("0001000400010003")),
                     "an element at 12 has length 3, with 4 bytes left"),
         "bitmaps": (message(HELLO, struct.pack("!HH", 1, 300) + bytes(296)),
                     "300 bytes at 8, where 0 to 256 are possible"),
