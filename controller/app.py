@@ -15,12 +15,15 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import partial
 from typing import Any
 
 from controller import frames, openflow
 from controller.connections import Complaints, Connections, FrameReader, Wire
 from controller.frames import Kind
+from controller.porter import Porter
 from controller.switches import Switches
 from controller.tls import SharedTls
 
@@ -34,10 +37,6 @@ with warnings.catch_warnings():
 LOG = logging.getLogger(__name__)
 ECHO_INTERVAL_S = 2.0
 UNANSWERED_ECHOES_MAX = 2
-ACCEPT_RETRY_S = 1.0
-HANDSHAKE_S = 5.0
-"""Within so long a connection says which switch it is: TLS, HELLO, FEATURES_REPLY and its ports."""
-
 PORTS_MAX = 4096
 SWITCH_INTERVAL_S = 0.0005
 """How long one thread of Python's runs while others wait: by default 5 ms, for each message of each connection."""
@@ -113,14 +112,14 @@ class Datapath(controller.Datapath):  # type: ignore[misc]
         self,
         wire: Wire,
         address: Any,
-        connections: Connections,
         reader: FrameReader,
         until_s: float,
+        settle: Callable[[int], None],
         datapath_ids: frozenset[int] | None,
     ) -> None:
-        self._connections = connections
         self._reader = reader
         self._until_s = until_s
+        self._settle = settle
         self._datapath_ids = datapath_ids
         self._has_ended = threading.Event()
         self._is_unreadable_told = False
@@ -129,7 +128,7 @@ class Datapath(controller.Datapath):  # type: ignore[misc]
 
     def settle(self) -> None:
         """It is the connection of a switch of the file."""
-        self._connections.settle(self.socket, self.id)
+        self._settle(self.id)
 
     def close(self) -> None:
         super().close()
@@ -202,57 +201,46 @@ def start(switches: Switches) -> None:
 
 def listen(listener: socket.socket, context: ssl.SSLContext | None = None) -> None:
     """Serve each switch that connects to `listener` in a thread of its own, with TLS by `context`. Returns at once."""
-    server = Server(context)
-    threading.Thread(target=server.accept_all, args=(listener,), name="openflow", daemon=True).start()
+    Server(context).start(listener)
 
 
 class Server:
-    """Takes connections and serves them, each in a thread."""
+    """Takes connections from their first byte to their end. What it refuses, it tells the log."""
 
     def __init__(self, context: ssl.SSLContext | None) -> None:
         self._context = context
         self._connections = Connections()
         self._complaints = Complaints()
 
-    def accept_all(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                connection, address = listener.accept()
-            except OSError as error:
-                LOG.warning("a connection could not be taken: %s", error)
-                time.sleep(ACCEPT_RETRY_S)
-                continue
-            name = f"switch at {address}"
-            threading.Thread(target=self._serve, args=(connection, address), name=name, daemon=True).start()
+    def start(self, listener: socket.socket) -> None:
+        Porter(listener, self._connections, self._serve, self._complain).start()
 
-    def _serve(self, connection: socket.socket, address: Any) -> None:
+    def _serve(self, connection: socket.socket, address: Any, until_s: float) -> None:
+        settle = partial(self._connections.settle, connection)
         try:
-            with closing(connection if self._context is None else SharedTls(connection, self._context)) as wire:
-                self._admit(wire, address)
+            if self._context is None:
+                _converse(connection, address, until_s, settle, None)
+                return
+            with closing(SharedTls(connection, self._context)) as wire:
+                _converse(wire, address, until_s, settle, wire.shake_hands(until_s - time.monotonic()))
         except ConnectionError:
             pass  # it hung up
         except Exception as error:
             self._complain(address, str(error) or type(error).__name__)
 
-    def _admit(self, wire: socket.socket | SharedTls, address: Any) -> None:
-        if self._connections.enter(wire, address[0]):
-            self._complain(address, "too many that had not said which switch they are; the oldest gave way")
-        try:
-            self._converse(wire, address)
-        finally:
-            self._connections.leave(wire)
-
-    def _converse(self, wire: socket.socket | SharedTls, address: Any) -> None:
-        until_s = time.monotonic() + HANDSHAKE_S
-        allowed = wire.shake_hands(HANDSHAKE_S) if isinstance(wire, SharedTls) else None
-        reader = FrameReader(wire)
-        if not (hello := reader.peek(until_s)):
-            return
-        if hello[1] != Kind.HELLO:
-            raise ConnectionRefused(f"it begins with {Kind(hello[1]).name}, not with HELLO")
-        frames.is_read(hello)
-        with closing(Datapath(wire, address, self._connections, reader, until_s, allowed)) as datapath:
-            datapath.serve()
-
     def _complain(self, address: Any, why: str) -> None:
         self._complaints.add(str(address[0]), why, time.monotonic())
+
+
+def _converse(
+    wire: Wire, address: Any, until_s: float, settle: Callable[[int], None], allowed: frozenset[int] | None
+) -> None:
+    """Raises BadFrame, ConnectionRefused, OSError."""
+    reader = FrameReader(wire)
+    if not (hello := reader.peek(until_s)):
+        return
+    if hello[1] != Kind.HELLO:
+        raise ConnectionRefused(f"it begins with {Kind(hello[1]).name}, not with HELLO")
+    frames.is_read(hello)
+    with closing(Datapath(wire, address, reader, until_s, settle, allowed)) as datapath:
+        datapath.serve()

@@ -4,7 +4,7 @@ A connection is *settled* once it is that of a switch of the topology file; it t
 former one. So there are at most as many settled ones as switches, and the limits are for the others: a new connection
 never finds them full, for the oldest that is not settled is hung up on. A real switch needs milliseconds to settle.
 
-Threads: the accepting one, one for each connection, and os-ken's; a lock guards the table.
+Threads: the porter's, one for each connection, and os-ken's; a lock guards the table.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ class Wire(Protocol):
 
     def recv(self, size: int, /) -> bytes: ...
 
-    def close(self) -> None: ...
-
     def settimeout(self, seconds: float | None, /) -> None: ...
 
     def shutdown(self, how: int, /) -> None: ...
@@ -43,7 +41,7 @@ class Wire(Protocol):
 
 @dataclass
 class _Open:
-    connection: Wire
+    connection: socket.socket
     address: str
     datapath_id: int | None = None
 
@@ -57,9 +55,9 @@ class Connections:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: dict[Wire, _Open] = {}
+        self._open: dict[socket.socket, _Open] = {}
 
-    def enter(self, connection: Wire, address: str) -> bool:
+    def enter(self, connection: socket.socket, address: str) -> bool:
         """A new connection from `address`. Hangs up on what has to give way to it, and says whether it had to."""
         with self._lock:
             unsettled = [each for each in self._open.values() if each.datapath_id is None]
@@ -71,7 +69,7 @@ class Connections:
             self._open[connection] = _Open(connection, address)
             return is_full
 
-    def settle(self, connection: Wire, datapath_id: int) -> None:
+    def settle(self, connection: socket.socket, datapath_id: int) -> None:
         """`connection` is the one of that switch from now on. Hangs up on the former one."""
         with self._lock:
             if (entry := self._open.get(connection)) is None:
@@ -80,7 +78,7 @@ class Connections:
                 self._drop(former)
             entry.datapath_id = datapath_id
 
-    def leave(self, connection: Wire) -> None:
+    def leave(self, connection: socket.socket) -> None:
         """`connection` has ended."""
         with self._lock:
             self._open.pop(connection, None)

@@ -60,14 +60,15 @@ class SharedTls:
     """
 
     def __init__(self, connection: socket.socket, context: ssl.SSLContext) -> None:
-        """Takes `connection` over. Raises OSError."""
+        """`connection` stays the caller's to close. Raises OSError."""
+        self._connection = connection
         self._lock = threading.Lock()
         self._timeout_s: float | None = None
-        self._tls = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        self._tls = context.wrap_socket(connection.dup(), server_side=True, do_handshake_on_connect=False)
 
     def shake_hands(self, most_s: float) -> frozenset[int]:
         """The datapath ids that the other side may have. Raises OSError, of which SSLError is one."""
-        self._tls.settimeout(most_s)
+        self._tls.settimeout(max(most_s, 0.001))
         self._tls.do_handshake()
         self._tls.setblocking(False)
         return datapath_ids(self._tls.getpeercert() or {})
@@ -89,7 +90,7 @@ class SharedTls:
         self._tls.setsockopt(*option)
 
     def shutdown(self, how: int, /) -> None:
-        socket.socket.shutdown(self._tls, how)  # SSLSocket's own would go on in plain text
+        self._connection.shutdown(how)  # after SSLSocket's own it would go on in plain text
 
     def close(self) -> None:
         self._tls.close()

@@ -47,6 +47,7 @@ LEVELS = {
     "controller.loop": 3,
     "controller.openflow": 3,
     "controller.peers": 3,
+    "controller.porter": 3,
     "controller.rest": 3,
     "controller.runtime": 3,
     "controller.sender": 3,

@@ -13,7 +13,10 @@ from contextlib import ExitStack, suppress
 
 import pytest
 from support.examples import example
-from support.openflow_frames import (
+from support.openflow_switch import ERROR, FLOW, QUEUE, OpenFlowSwitch, Type
+from support.waiting import PATIENCE_S, Mailbox, wait_until
+
+from bench.openflow_frames import (
     ECHO_REQUEST,
     GENUINE,
     HANGING,
@@ -26,10 +29,7 @@ from support.openflow_frames import (
     oxm,
     port,
 )
-from support.openflow_switch import ERROR, FLOW, QUEUE, OpenFlowSwitch, Type
-from support.waiting import PATIENCE_S, Mailbox, wait_until
-
-from controller import app, connections
+from controller import app, connections, porter
 from controller.events import (
     AskFlows,
     AskMeters,
@@ -63,7 +63,7 @@ class Server:
     def __init__(self) -> None:
         self.mailbox = Mailbox()
         self.switches = Switches(NETWORK, "left", lambda event: self.mailbox.post(event))
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = listener.getsockname()[1]
         app.start(self.switches)
         app.listen(listener)
@@ -267,7 +267,7 @@ def test_a_packet_that_a_switch_hands_up_is_thrown_away(server: Server) -> None:
 
 
 def test_who_does_not_say_which_switch_it_is_is_hung_up_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "HANDSHAKE_S", 0.3)
+    monkeypatch.setattr(porter, "HANDSHAKE_S", 0.3)
     for said in (b"", GENUINE["hello"][:9], GENUINE["hello"], GENUINE["hello"] + GENUINE["features"]):
         with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as connection:
             connection.sendall(said)

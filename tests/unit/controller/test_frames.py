@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support.fake_datapath import FakeDatapath
-from support.openflow_frames import (
+
+from bench.openflow_frames import (
     GENUINE,
     HANGING,
     HELLO,
@@ -28,7 +29,6 @@ from support.openflow_frames import (
     multipart,
     oxm,
 )
-
 from controller import openflow
 from controller.frames import BadFrame, Kind, is_read, length_of
 

@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from support.openflow_frames import GENUINE, message
 from support.openflow_switch import PATIENCE_S, OpenFlowSwitch, Type
 
+from bench.openflow_frames import GENUINE, message
 from controller.errors import CannotRun
 from controller.model import TlsFiles
 from controller.tls import SharedTls, datapath_name, server_context
@@ -191,4 +191,5 @@ def test_both_directions_at_once_lose_nothing(pki: Path) -> None:
     sender.join(PATIENCE_S)
     thread.join(PATIENCE_S)
     shared.close()
+    one.close()
     assert echoed == data
