@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from bench.openflow_frames import ECHO_REPLY, ECHO_REQUEST, FEATURES_REPLY, GENUINE, HANGING, HEADER, message
+from bench.openflow_frames import ECHO_REPLY, ECHO_REQUEST, FEATURES_REPLY, GENUINE, HANGING, LARGE, message
 from controller.units import NS_PER_S
 
 NOBODY = 0xBAD
@@ -96,8 +96,9 @@ def mutated(random_: random.Random) -> bytes:
 
 
 def frames(seed: int) -> Iterator[bytes]:
-    """The known ones, then mutated ones without end."""
+    """The known ones, the largest, then mutated ones without end."""
     yield from HANGING.values()
+    yield from LARGE.values()
     random_ = random.Random(seed)
     while True:
         yield mutated(random_)
@@ -120,7 +121,6 @@ def attack(victim: Victim, sent: Iterable[bytes], count: int, seconds: float) ->
 
 
 _SAID = tuple(GENUINE.values())
-assert HEADER.size == 8
 
 if __name__ == "__main__":
     port, count, seconds, seed = sys.argv[1:]

@@ -49,6 +49,9 @@ EVERY_S = 0.005
 CONNECTS, CONNECTS_S = 1000, 5.0
 SILENT = 400
 SETTLE_S = 10.0
+LAST_S = 1.0
+"""So long the controller may take to end with the attacker's last connection."""
+
 LONGEST_S = 6 * 3600.0
 POLL_S = 0.05
 READY_S = 30
@@ -236,6 +239,7 @@ def _attack(openflow_port: int, count: int | None, seed: int) -> dict[str, Any]:
 
 def _storm(pid: int, openflow_port: int) -> tuple[int, int]:
     """The controller's threads before CONNECTS connections in CONNECTS_S, and at the end of SETTLE_S after them."""
+    time.sleep(LAST_S)
     before = state(pid).threads
     start_s = time.monotonic()
     for number in range(CONNECTS):

@@ -111,3 +111,25 @@ HANGING = {
     "queue config": message(23, bytes(8) + bytes(16)),
 }
 """What keeps os-ken's parser for ever, by the structure whose length is 0."""
+
+MESSAGE_BYTES_MAX = (1 << 16) - 1
+_SLOW_FIELDS = match(*(oxm(field, bytes(6), bytes(6)) for field in (3, 4)), oxm(26, bytes(16), bytes(16)))
+_SET_IPV6 = struct.pack("!HH", 25, 24) + oxm(26, bytes(16))
+
+
+def _full(what: int, structure: bytes) -> bytes:
+    """As many of `structure` as one message holds."""
+    return multipart(what, structure * ((MESSAGE_BYTES_MAX - 16) // len(structure)))
+
+
+LARGE = {
+    "slow matches": _full(1, flow(_SLOW_FIELDS)),
+    "slow actions": _full(1, flow(EMPTY_MATCH, apply(*2000 * [_SET_IPV6]))),
+    "flows": _full(
+        1, flow(match(oxm(0, bytes(4)), oxm(34, bytes(4))), METER, apply(PUSH_MPLS, SET_LABEL, OUTPUT), GOTO)
+    ),
+    "short actions": _full(1, flow(EMPTY_MATCH, apply(*8000 * [SET_QUEUE]))),
+    "groups": _full(7, group_desc()),
+    "ports": _full(13, port(1)),
+}
+"""The largest messages, of what is the slowest to parse."""

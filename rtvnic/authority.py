@@ -55,7 +55,7 @@ class Authority:
         self._files = TlsFiles.of(directory, AUTHORITY)
         with _explained():
             directory.mkdir(parents=True, exist_ok=True)
-            self.is_new = not self._files.certificate.exists()
+            self.is_new = not (self._files.certificate.exists() or self._files.key.exists())
             if self.is_new:
                 self._make()
             self._certificate = _read(self._files.certificate)

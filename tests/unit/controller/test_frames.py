@@ -16,6 +16,7 @@ from bench.openflow_frames import (
     GENUINE,
     HANGING,
     HELLO,
+    LARGE,
     MULTIPART_REPLY,
     OUTPUT,
     PACKET_IN,
@@ -71,6 +72,12 @@ def verdict(frame: bytes) -> bool | str:
 def test_what_a_switch_says_is_read(frame: bytes) -> None:
     assert verdict(frame) is True
     assert parse(frame).xid == 7
+
+
+@pytest.mark.parametrize("frame", LARGE.values(), ids=LARGE)
+def test_the_largest_are_read(frame: bytes) -> None:
+    assert verdict(frame) is True
+    assert openflow.parsed(DATAPATH, frame).body
 
 
 @pytest.mark.parametrize("frame", HANGING.values(), ids=HANGING)
