@@ -1,7 +1,8 @@
 """The attacker of `bench hostile`, a process of its own: `python -m bench.attacker PORT COUNT SECONDS SEED`.
 
 Sends genuine messages of a switch with some bytes changed, each with an echo request behind it: the time to the answer,
-or until the controller hangs up, is the message's. Prints what it found as JSON.
+or until the controller hangs up, is the message's. One that took long is sent again, and its shortest time is what it
+takes: a machine that stood still does not do so again for the same message. Prints what it found as JSON.
 """
 
 from __future__ import annotations
@@ -17,21 +18,26 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from bench.openflow_frames import ECHO_REPLY, ECHO_REQUEST, FEATURES_REPLY, GENUINE, HANGING, LARGE, message
-from controller.units import NS_PER_S
+from controller.units import NS_PER_MS, NS_PER_S
 
 NOBODY = 0xBAD
 TIMEOUT_S = 60.0
+LONG_NS, AGAIN = 10 * NS_PER_MS, 5
 VALUES = (b"\0\0", b"\0\4", b"\0\7", b"\0\x08", b"\0\x10", b"\xff\xf8", b"\xff\xff")
 """What a length is changed to, beside random bytes."""
 
 
 @dataclass
 class Attack:
-    """`longest_ns` is the longest that any message took, `hung_up` how often the controller ended the connection."""
+    """`longest_ns` is the longest that any message takes, `longest_once_ns` the longest that was seen even once.
+
+    `hung_up` is how often the controller ended the connection.
+    """
 
     frames: int = 0
     hung_up: int = 0
     longest_ns: int = 0
+    longest_once_ns: int = 0
     longest_frame: str = ""
 
 
@@ -110,14 +116,23 @@ def attack(victim: Victim, sent: Iterable[bytes], count: int, seconds: float) ->
     for frame in sent:
         if found.frames >= count or time.monotonic_ns() >= end_ns:
             break
-        victim.connect()
-        start_ns = time.monotonic_ns()
-        found.hung_up += not victim.survives(frame)
-        taken_ns = time.monotonic_ns() - start_ns
         found.frames += 1
+        taken_ns, survives = _sent(victim, frame)
+        found.hung_up += not survives
+        found.longest_once_ns = max(found.longest_once_ns, taken_ns)
+        if taken_ns > LONG_NS:
+            taken_ns = min(taken_ns, *(_sent(victim, frame)[0] for _ in range(AGAIN)))
         if taken_ns > found.longest_ns:
             found.longest_ns, found.longest_frame = taken_ns, frame[:200].hex()
     return found
+
+
+def _sent(victim: Victim, frame: bytes) -> tuple[int, bool]:
+    """How long it took, in ns, and whether the connection survived it."""
+    victim.connect()
+    start_ns = time.monotonic_ns()
+    survives = victim.survives(frame)
+    return time.monotonic_ns() - start_ns, survives
 
 
 _SAID = tuple(GENUINE.values())

@@ -304,12 +304,13 @@ def _row(name: str, times_ns: Sequence[int]) -> tuple[object, ...]:
 
 def verdicts(outcome: Outcome) -> list[Verdict]:
     attack = outcome.attack
-    message_ms, echo_ms = attack["longest_ns"] / NS_PER_MS, percentile_ms(outcome.echoes_ns, 99)
+    message_ms, once_ms = attack["longest_ns"] / NS_PER_MS, attack["longest_once_ns"] / NS_PER_MS
+    echo_ms = percentile_ms(outcome.echoes_ns, 99)
     growth_mb, connect_ms = outcome.growth_kb / 1024, outcome.connect_ns / NS_PER_MS
     threads = outcome.threads_after - outcome.threads_before
     return [
-        Verdict(f"{attack['frames']:,} hostile messages, hung up on after {attack['hung_up']:,}: the longest took "
-                f"{message_ms:.1f} ms, wanted {MOST_MESSAGE_MS} or less", message_ms <= MOST_MESSAGE_MS),
+        Verdict(f"{attack['frames']:,} hostile messages, hung up on after {attack['hung_up']:,}: the longest takes "
+                f"{message_ms:.1f} ms, wanted {MOST_MESSAGE_MS} or less (seen once: {once_ms:.1f} ms)", message_ms <= MOST_MESSAGE_MS),
         Verdict(f"another switch's echo p99 {echo_ms:.2f} ms, wanted {MOST_ECHO_MS} or less", echo_ms <= MOST_ECHO_MS),
         Verdict(f"memory {growth_mb:+.1f} MB, wanted {MOST_GROWTH_KB // 1024:+} or less",
                 outcome.growth_kb <= MOST_GROWTH_KB),
