@@ -310,7 +310,8 @@ def verdicts(outcome: Outcome) -> list[Verdict]:
     threads = outcome.threads_after - outcome.threads_before
     return [
         Verdict(f"{attack['frames']:,} hostile messages, hung up on after {attack['hung_up']:,}: the longest takes "
-                f"{message_ms:.1f} ms, wanted {MOST_MESSAGE_MS} or less (seen once: {once_ms:.1f} ms)", message_ms <= MOST_MESSAGE_MS),
+                f"{message_ms:.1f} ms, wanted {MOST_MESSAGE_MS} or less (seen once: {once_ms:.1f} ms)",
+                message_ms <= MOST_MESSAGE_MS),
         Verdict(f"another switch's echo p99 {echo_ms:.2f} ms, wanted {MOST_ECHO_MS} or less", echo_ms <= MOST_ECHO_MS),
         Verdict(f"memory {growth_mb:+.1f} MB, wanted {MOST_GROWTH_KB // 1024:+} or less",
                 outcome.growth_kb <= MOST_GROWTH_KB),
