@@ -118,8 +118,13 @@ def is_down(port: Any) -> bool:
     return bool(port.state & ofp.OFPPS_LINK_DOWN or port.config & ofp.OFPPC_PORT_DOWN)
 
 
-def error_text(error_type: int, code: int) -> str:
-    """An error message of the switch in the words of the OpenFlow specification, such as OFPFMFC_TABLE_FULL."""
+def error_text(error_type: int, code: int | None) -> str:
+    """An error message of the switch in the words of the OpenFlow specification, such as OFPFMFC_TABLE_FULL.
+
+    A vendor's own error has no code.
+    """
+    if code is None:
+        return str(ofp.ofp_error_type_to_str(error_type))
     return f"{ofp.ofp_error_type_to_str(error_type)} {ofp.ofp_error_code_to_str(error_type, code)}"
 
 

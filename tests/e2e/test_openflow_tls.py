@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -54,7 +55,7 @@ def test_a_network_with_certificates_works_from_end_to_end(file: Path, tmp_path:
         process = up.start()
         assert controller_of("left", tmp_path / "run") == "ssl:127.0.0.1:6653"
         assert channel_state() == "installed"
-        assert ended(process)[0] == 0
+        assert ended(process, signal.SIGTERM)[0] == 0
         assert up.left() == []
     finally:
         up.close()

@@ -249,6 +249,13 @@ def test_a_bad_message_ends_its_connection_and_the_log_says_why(
     wait_until(lambda: why in caplog.text)
 
 
+def test_a_vendors_error_is_told_to_the_log(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    with OpenFlowSwitch(server.port, LEFT) as switch:
+        assert server.mailbox.next() == SwitchConnected("left")
+        switch.connection.sendall(GENUINE["vendor's error"])
+        wait_until(lambda: "the switch left: OFPET_EXPERIMENTER" in caplog.text)
+
+
 def test_what_os_ken_cannot_read_is_left_out(server: Server) -> None:
     with OpenFlowSwitch(server.port, LEFT) as switch:
         assert server.mailbox.next() == SwitchConnected("left")
