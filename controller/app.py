@@ -1,22 +1,31 @@
 """The os-ken app: OpenFlow events in, one call each. And what os-ken leaves to its user: where to listen, what to end.
 
-os-ken 4.2 waits for ever on the send queue of a switch that is gone, and so neither ends its threads nor tells its
-apps; `Datapath` cures that. Its own server would listen on every address and only tell the log that a port is taken;
-`listen` takes its place.
+Three things are not left to os-ken (docs/upstream.md). Its receive loop parses whatever comes: that of `Datapath` has
+`frames` look through each message first and hangs up at the first bad one. It waits for ever on the send queue of a
+switch that is gone; `Datapath` ends with all of its threads. Its server listens on every address, to as many as come;
+`listen` takes its place, and a connection costs one thread until it has said HELLO.
 """
 
 from __future__ import annotations
 
 import logging
 import socket
+import ssl
+import sys
 import threading
 import time
 import warnings
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import closing, suppress
+from functools import partial
 from typing import Any
 
-from controller import openflow
+from controller import frames, openflow
+from controller.connections import Complaints, Connections, FrameReader, Wire
+from controller.frames import Kind
+from controller.porter import Porter
 from controller.switches import Switches
+from controller.tls import SharedTls
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # os-ken imports eventlet where it finds it, and eventlet then warns
@@ -28,7 +37,13 @@ with warnings.catch_warnings():
 LOG = logging.getLogger(__name__)
 ECHO_INTERVAL_S = 2.0
 UNANSWERED_ECHOES_MAX = 2
-ACCEPT_RETRY_S = 1.0
+PORTS_MAX = 4096
+SWITCH_INTERVAL_S = 0.0005
+"""How long one thread of Python's runs while others wait: by default 5 ms, for each message of each connection."""
+
+
+class ConnectionRefused(Exception):
+    """Why a connection is closed by us."""
 
 
 class RtvnicApp(app_manager.OSKenApp):  # type: ignore[misc]
@@ -44,6 +59,8 @@ class RtvnicApp(app_manager.OSKenApp):  # type: ignore[misc]
     def on_state_change(self, event: Any) -> None:
         if event.state == MAIN_DISPATCHER:
             self._switches.connect(event.datapath)
+            if self._switches.sender_of(event.datapath):
+                event.datapath.settle()
         else:
             self._switches.disconnect(event.datapath)
 
@@ -96,18 +113,92 @@ class Handshake(ofp_handler.OFPHandler):  # type: ignore[misc]
 
 
 class Datapath(controller.Datapath):  # type: ignore[misc]
-    """A connection that ends with all of its threads, and tells so at once."""
+    """A connection, from its HELLO on. It ends with all of its threads, and tells so at once.
+
+    `datapath_ids` are those that its certificate allows; None: any. It must be a switch's by `until_s`.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        address: Any,
+        reader: FrameReader,
+        until_s: float,
+        settle: Callable[[int], None],
+        datapath_ids: frozenset[int] | None,
+    ) -> None:
+        self._reader = reader
+        self._until_s = until_s
+        self._settle = settle
+        self._datapath_ids = datapath_ids
+        self._has_ended = threading.Event()
+        self._is_unreadable_told = False
+        self.ports: dict[int, Any] = {}
+        super().__init__(wire, address)
+
+    def settle(self) -> None:
+        """It is the connection of a switch of the file."""
+        self._settle(self.id)
+
+    def close(self) -> None:
+        super().close()
+        self._has_ended.set()
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
 
     def _recv_loop(self) -> None:
         try:
-            super()._recv_loop()
+            while frame := self._reader.next(None if self.state == MAIN_DISPATCHER else self._until_s):
+                self._take(frame)
         finally:
             self.close()
             self.send(b"", close_socket=True)
 
+    def _echo_request_loop(self) -> None:
+        while len(self.unreplied_echo_requests) <= self.max_unreplied_echo_requests:
+            request = self.ofproto_parser.OFPEchoRequest(self)
+            self.unreplied_echo_requests.append(self.set_xid(request))
+            self.send_msg(request)
+            if self._has_ended.wait(self.echo_request_interval):
+                return
+        self.close()
+
+    def _take(self, frame: bytes) -> None:
+        kind = Kind(frame[1])
+        if not frames.is_read(frame) or (self.id is None and kind not in frames.SAID_FIRST):
+            return
+        try:
+            message = openflow.parsed(self, frame)
+        except Exception as error:  # a field that os-ken does not know, in another controller's flow
+            self._note_unreadable(kind, error)
+            return
+        if kind == Kind.FEATURES_REPLY:
+            self._check_identity(message.datapath_id)
+        self._dispatch(message)
+        if len(self.ports) > PORTS_MAX:
+            raise ConnectionRefused(f"it tells of more than {PORTS_MAX} ports")
+
+    def _check_identity(self, datapath_id: int) -> None:
+        if self._datapath_ids is not None and datapath_id not in self._datapath_ids:
+            allowed = ", ".join(f"{each:016x}" for each in sorted(self._datapath_ids)) or "none"
+            raise ConnectionRefused(f"it says it is {datapath_id:016x}; its certificate allows: {allowed}")
+
+    def _note_unreadable(self, kind: Kind, error: Exception) -> None:
+        if not self._is_unreadable_told:
+            self._is_unreadable_told = True
+            LOG.warning("%s from %s cannot be read (%r), nor may later ones be", kind.name, self.address, error)
+
+    def _dispatch(self, message: Any) -> None:
+        """As os-ken does: to the apps' queues, and at once to the handlers of the handshake."""
+        event = ofp_event.ofp_msg_to_ev(message)
+        self.ofp_brick.send_event_to_observers(event, self.state)
+        for handler in list(self.ofp_brick.get_handlers(event, self.state)):
+            handler(event)
+
 
 def start(switches: Switches) -> None:
     """Start the app; switches may be served from now on. Once per process: os-ken's registry of apps is global."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     cfg.CONF(args=[], project="rtvnic", default_config_files=[])
     cfg.CONF.set_override("echo_request_interval", ECHO_INTERVAL_S)
     cfg.CONF.set_override("maximum_unreplied_echo_requests", UNANSWERED_ECHOES_MAX)
@@ -118,25 +209,48 @@ def start(switches: Switches) -> None:
     starter.join()
 
 
-def listen(listener: socket.socket) -> None:
-    """Serve each switch that connects to `listener` in a thread of its own. Returns at once."""
-    threading.Thread(target=_accept, args=(listener,), name="openflow", daemon=True).start()
+def listen(listener: socket.socket, context: ssl.SSLContext | None = None) -> None:
+    """Serve each switch that connects to `listener` in a thread of its own, with TLS by `context`. Returns at once."""
+    Server(context).start(listener)
 
 
-def _accept(listener: socket.socket) -> None:
-    while True:
+class Server:
+    """Takes connections from their first byte to their end. What it refuses, it tells the log."""
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        self._context = context
+        self._connections = Connections()
+        self._complaints = Complaints()
+
+    def start(self, listener: socket.socket) -> None:
+        Porter(listener, self._connections, self._serve, self._complain).start()
+
+    def _serve(self, connection: socket.socket, address: Any, until_s: float) -> None:
+        settle = partial(self._connections.settle, connection)
         try:
-            connection, address = listener.accept()
-        except OSError as error:
-            LOG.warning("a connection could not be taken: %s", error)
-            time.sleep(ACCEPT_RETRY_S)
-            continue
-        threading.Thread(target=_serve, args=(connection, address), name=f"switch at {address}", daemon=True).start()
+            if self._context is None:
+                _converse(connection, address, until_s, settle, None)
+                return
+            with closing(SharedTls(connection, self._context)) as wire:
+                _converse(wire, address, until_s, settle, wire.shake_hands(until_s - time.monotonic()))
+        except ConnectionError:
+            pass  # it hung up
+        except Exception as error:
+            self._complain(address, str(error) or type(error).__name__)
+
+    def _complain(self, address: Any, why: str) -> None:
+        self._complaints.add(str(address[0]), why, time.monotonic())
 
 
-def _serve(connection: socket.socket, address: Any) -> None:
-    try:
-        with closing(Datapath(connection, address)) as datapath:
-            datapath.serve()
-    except Exception as error:
-        LOG.warning("the connection from %s was closed: %s", address, error)
+def _converse(
+    wire: Wire, address: Any, until_s: float, settle: Callable[[int], None], allowed: frozenset[int] | None
+) -> None:
+    """Raises BadFrame, ConnectionRefused, OSError."""
+    reader = FrameReader(wire)
+    if not (hello := reader.peek(until_s)):
+        return
+    if hello[1] != Kind.HELLO:
+        raise ConnectionRefused(f"it begins with {Kind(hello[1]).name}, not with HELLO")
+    frames.is_read(hello)
+    with closing(Datapath(wire, address, reader, until_s, settle, allowed)) as datapath:
+        datapath.serve()

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from controller import app, rest, runtime
+from controller import app, rest, runtime, tls
 from controller.domain import Domain
 from controller.errors import CannotRun, RtvnicError
 from controller.events import (
@@ -37,11 +37,10 @@ from controller.shim_link import ShimLink
 from controller.store.decisions import Clerk, differences
 from controller.store.keeper import StoreKeeper
 from controller.store.link import StoreLink
-from controller.store.remotes import Tls
 from controller.switches import Switches
 
 LOG = logging.getLogger(__name__)
-BACKLOG = 64
+BACKLOG = 512
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Post = Callable[[Event], None]
 
@@ -55,11 +54,10 @@ class Queues(Protocol):
 
 @dataclass(frozen=True)
 class StoreAddress:
-    """Where the channel store answers, and with which files. Without `remotes` it is one that the controllers of this
-    machine share and keep running. Where admission is not asked it takes what the links cannot keep, too."""
+    """Where the channel store answers. Without `remotes` it is one that the controllers of this machine share and keep
+    running. Where admission is not asked it takes what the links cannot keep, too."""
 
     remotes: str = ""
-    tls: Tls | None = None
     is_admission_asked: bool = True
 
 
@@ -77,6 +75,8 @@ def run(
     """
     endpoint = network.hypervisors[name].controller
     signal.pthread_sigmask(signal.SIG_BLOCK, {*SIGNALS, signal.SIGHUP})
+    files = network.controller_tls(name)
+    context = tls.server_context(files) if files else None
     openflow_listener = _listener(endpoint, endpoint.openflow_port, "OpenFlow")
     rest_listener = _listener(endpoint, endpoint.rest_port, "REST")
     keeper = None if store.remotes else StoreKeeper(runtime.RUN_DIR)
@@ -86,7 +86,7 @@ def run(
         keeper.start()
     controller.start()
     app.start(controller.switches)
-    app.listen(openflow_listener)
+    app.listen(openflow_listener, context)
     server.start()
     on_ready()
     while signal.sigwait({*SIGNALS, signal.SIGHUP}) == signal.SIGHUP:
@@ -103,7 +103,8 @@ class Controller:
         self.loop = DomainLoop(Domain(network, name), self._perform)
         self._is_admission_asked = store.is_admission_asked
         remotes = store.remotes or f"unix:{runtime.STORE_SOCKET}"
-        self.store = StoreLink(network, name, remotes, self.loop.post, store.tls, store.is_admission_asked)
+        tls_files = network.controller_tls(name)
+        self.store = StoreLink(network, name, remotes, self.loop.post, tls_files, store.is_admission_asked)
         self.switches = Switches(network, name, self.loop.post)
         self._queues = make_queues(self.loop.post)
         urls = {domain: hypervisor.controller.rest_url for domain, hypervisor in network.hypervisors.items()}

@@ -30,6 +30,9 @@ FULL_FRAME_BYTES = VM_MTU + ETHERNET_BYTES + WIRE_OVERHEAD_BYTES
 FULL_LABELLED_FRAME_BYTES = FULL_FRAME_BYTES + LABEL_STACK_BYTES
 """A VM's largest packet on the wire, with its Ethernet header: as best effort, and on a channel."""
 
+OPENVSWITCH = "openvswitch"
+"""The name of the certificate of an Open vSwitch that has all bridges."""
+
 SHORTEST_DEADLINE_NS = 200_000
 """What a file may ask for; a deadline label could say a little less."""
 
@@ -116,6 +119,20 @@ class Uplink:
     scheduler: Scheduler
     limit_bps: int | None = None
     is_slack_auto: bool = False
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """What one holder of a certificate needs, in PEM: its certificate and key, and the authority that all trust."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+    @classmethod
+    def of(cls, directory: Path, name: str) -> TlsFiles:
+        """The files of `name`, as `rtvnic pki` calls them."""
+        return cls(directory / "ca-cert.pem", directory / f"{name}-cert.pem", directory / f"{name}-key.pem")
 
 
 @dataclass(frozen=True)
@@ -243,6 +260,15 @@ class Network:
     hosts: Mapping[str, Host]
     classes: tuple[DeadlineClass, ...]
     channels: Mapping[str, Channel]
+    tls_directory: Path | None = None
+
+    def controller_tls(self, domain: str) -> TlsFiles | None:
+        """Of the controller of `domain`; None: OpenFlow without TLS."""
+        return TlsFiles.of(self.tls_directory, f"controller-{domain}") if self.tls_directory else None
+
+    def openvswitch_tls(self) -> TlsFiles | None:
+        """Of an Open vSwitch that has all bridges, as a test bed's has."""
+        return TlsFiles.of(self.tls_directory, OPENVSWITCH) if self.tls_directory else None
 
     def vms_of(self, hypervisor: str) -> tuple[Vm, ...]:
         return tuple(vm for vm in self.vms.values() if vm.hypervisor == hypervisor)

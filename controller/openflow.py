@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -39,6 +40,7 @@ with warnings.catch_warnings():
     from os_ken.ofproto import ofproto_v1_3_parser as parser
 
 VERSION: int = ofp.OFP_VERSION
+HEADER = struct.Struct(ofp.OFP_HEADER_PACK_STR)
 GROUP_ADD_OR_MODIFY = 0x8000
 """Open vSwitch's own group command: no error whether the group is there or not."""
 
@@ -50,6 +52,15 @@ Datapath = Any
 
 class UnknownPortError(LookupError):
     """An entry for a port that the switch did not tell of."""
+
+
+def parsed(datapath: Datapath, frame: bytes) -> Message:
+    """The message in `frame`, which `frames` has found sound. Raises what os-ken raises where it does not know a field.
+
+    Not by os-ken's `ofproto_parser.msg`: that prints all bytes of what it cannot read.
+    """
+    version, kind, length, xid = HEADER.unpack_from(frame)
+    return parser.msg_parser(datapath, version, kind, length, xid, frame)
 
 
 def messages(datapath: Datapath, entry: Entry) -> list[Message]:
@@ -134,8 +145,13 @@ def is_down(port: Any) -> bool:
     return bool(port.state & ofp.OFPPS_LINK_DOWN or port.config & ofp.OFPPC_PORT_DOWN)
 
 
-def error_text(error_type: int, code: int) -> str:
-    """An error message of the switch in the words of the OpenFlow specification, such as OFPFMFC_TABLE_FULL."""
+def error_text(error_type: int, code: int | None) -> str:
+    """An error message of the switch in the words of the OpenFlow specification, such as OFPFMFC_TABLE_FULL.
+
+    A vendor's own error has no code.
+    """
+    if code is None:
+        return str(ofp.ofp_error_type_to_str(error_type))
     return f"{ofp.ofp_error_type_to_str(error_type)} {ofp.ofp_error_code_to_str(error_type, code)}"
 
 

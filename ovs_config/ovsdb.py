@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from controller.errors import CannotRun
+from controller.model import TlsFiles
 from ovs_config.plan import BridgePlan, PortPlan, QosPlan, QueuePlan
 from ovs_config.waiting import wait_until
 
@@ -26,7 +27,7 @@ KEEPALIVE_MS = 1000
 _SHARED_COLUMNS = ("external_ids", "other_config")
 """Maps in which others may keep keys of their own."""
 
-_TABLES = ("Open_vSwitch", "Bridge", "Controller", "Port", "Interface", "QoS", "Queue")
+_TABLES = ("Open_vSwitch", "Bridge", "Controller", "Port", "Interface", "QoS", "Queue", "SSL")
 
 
 class Ovsdb(impl_idl.OvsdbIdl):  # type: ignore[misc]
@@ -175,6 +176,8 @@ def _edit(ovsdb: Ovsdb, edit: Callable[[_Edit], None]) -> list[str]:
 
 def _apply_bridge(edit: _Edit, plan: BridgePlan) -> None:
     tag = {TAG: plan.name}
+    if plan.tls is not None:
+        _tls(edit, plan.tls)
     found = edit.find("Bridge", plan.name)
     if found is not None and TAG not in found.external_ids:
         raise CannotRun(
@@ -199,6 +202,23 @@ def _apply_bridge(edit: _Edit, plan: BridgePlan) -> None:
         qos = [] if port.qos is None else [_qos(edit, plan.name, port.interface, port.qos)]
         _port(edit, bridge, plan.name, port.interface, qos, ofport_request=[port.number])
     _drop_unplanned(edit, bridge, plan.name)
+
+
+def _tls(edit: _Edit, files: TlsFiles) -> None:
+    """Who Open vSwitch is and whom it trusts: there is one such row for all that it connects to."""
+    found = edit.root.ssl[0] if edit.root.ssl else None
+    wanted = {"private_key": files.key, "certificate": files.certificate, "ca_cert": files.authority}
+    columns = {column: str(file.absolute()) for column, file in wanted.items()}
+    if found is not None and TAG not in found.external_ids:
+        if all(getattr(found, column) == value for column, value in columns.items()):
+            return
+        raise CannotRun(
+            "Open vSwitch has TLS settings that are not ours",
+            f"have them prove its datapath ids to our authority, or: ovs-vsctl set-ssl {' '.join(columns.values())}",
+        )
+    row = edit.ensure("SSL", found, "TLS settings", external_ids={TAG: ""}, bootstrap_ca_cert=False, **columns)
+    if found is None:
+        edit.root.ssl = [row]
 
 
 def _controller(edit: _Edit, bridge: Any, plan: BridgePlan) -> Any:
@@ -262,7 +282,7 @@ def _apply_queues(edit: _Edit, plan: BridgePlan) -> None:
         found = edit.find("Port", port.interface)
         if port.qos is not None and found is not None and TAG in found.external_ids:
             edit.ensure("Port", found, f"port {port.interface}", qos=[_qos(edit, plan.name, port.interface, port.qos)])
-    _drop_unused_queues(edit, plan.name)
+    _drop_unused(edit, plan.name, "QoS", "Queue")
 
 
 def _clear_qos(edit: _Edit, interface: str) -> None:
@@ -277,11 +297,11 @@ def _drop_unplanned(edit: _Edit, bridge: Any, owner: str) -> None:
         if port not in edit.kept:
             port.qos = []
             edit.unlink(bridge, "ports", port, f"port {port.name}")
-    _drop_unused_queues(edit, owner)
+    _drop_unused(edit, owner, "QoS", "Queue", "SSL")
 
 
-def _drop_unused_queues(edit: _Edit, owner: str) -> None:
-    for table in ("QoS", "Queue"):
+def _drop_unused(edit: _Edit, owner: str, *tables: str) -> None:
+    for table in tables:
         for row in edit.tagged(table, owner):
             if row not in edit.kept:
                 edit.delete(row, f"unused {table} row")
@@ -295,6 +315,8 @@ def _remove_tagged(edit: _Edit) -> None:
     for table in ("QoS", "Queue"):
         for row in edit.tagged(table):
             edit.delete(row, f"{table} row")
+    for row in edit.tagged("SSL"):
+        edit.unlink(edit.root, "ssl", row, "TLS settings")
 
 
 def _wait_for_port(ovsdb: Ovsdb, port: PortPlan) -> None:

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from controller import paths
 from controller.guarantee import Guarantees
-from controller.model import LABEL_STACK_BYTES, VM_MTU, DeadlineClass, Endpoint, Network, Scheduler
+from controller.model import LABEL_STACK_BYTES, VM_MTU, DeadlineClass, Endpoint, Network, Scheduler, TlsFiles
 from controller.queues import FLOOR_DIVISOR, Asked, shares
 from controller.routing import link_rate_bps
 from controller.wiring import Port, PortRole, ports_of, shim_interface
@@ -68,7 +68,8 @@ class BridgePlan:
     """A bridge and all that it stands on.
 
     `veth_pairs` and `taps` are made, and removed again; other interfaces are only adjusted: those in `labelled` carry
-    frames with labels and get an MTU of at least LABELLED_MTU, those in `offloads_off` lead to a VM.
+    frames with labels and get an MTU of at least LABELLED_MTU, those in `offloads_off` lead to a VM. With `tls` Open
+    vSwitch proves to the controller which bridges it has.
     """
 
     name: str
@@ -80,6 +81,7 @@ class BridgePlan:
     taps: tuple[str, ...]
     labelled: tuple[str, ...]
     offloads_off: tuple[str, ...]
+    tls: TlsFiles | None = None
 
 
 def plan_bridge(network: Network, bridge: str, datapath: DatapathType) -> BridgePlan:
@@ -92,12 +94,13 @@ def plan_bridge(network: Network, bridge: str, datapath: DatapathType) -> Bridge
         name=bridge,
         datapath_id=f"{network.datapath_id(bridge):016x}",
         datapath_type=datapath,
-        controller_target=_openflow_target(_controller(network, bridge)),
+        controller_target=_openflow_target(_controller(network, bridge), network.tls_directory is not None),
         ports=tuple(PortPlan(port.interface, port.number, _port_qos(network, bridge, port)) for port in ports),
         veth_pairs=tuple(zip(edf, shim_ends, strict=True)),
         taps=tuple(port.interface for port in ports if port.role is PortRole.LIVENESS),
         labelled=wire + edf + shim_ends,
         offloads_off=tuple(port.interface for port in ports if port.role is PortRole.VM),
+        tls=network.openvswitch_tls(),
     )
 
 
@@ -106,9 +109,9 @@ def _controller(network: Network, bridge: str) -> Endpoint:
     return network.hypervisors[domain].controller
 
 
-def _openflow_target(controller: Endpoint) -> str:
+def _openflow_target(controller: Endpoint, has_tls: bool) -> str:
     host = f"[{controller.address}]" if ":" in controller.address else controller.address
-    return f"tcp:{host}:{controller.openflow_port}"
+    return f"{'ssl' if has_tls else 'tcp'}:{host}:{controller.openflow_port}"
 
 
 def _port_qos(network: Network, bridge: str, port: Port) -> QosPlan | None:

@@ -21,6 +21,7 @@ VERBS = {
     "up": "run a topology file in Mininet until Ctrl-C",
     "controller": "run the controller of one domain",
     "store": "run the channel store of a machine, or a member of a cluster",
+    "pki": "make the certificates of a topology file",
     "shim": "run the EDF shim between two interfaces",
     "show": "print the state of a running controller",
     "bench": "run an experiment",

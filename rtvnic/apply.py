@@ -41,18 +41,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def store_arguments(parser: argparse.ArgumentParser) -> None:
     """How a verb finds the channel store."""
     parser.add_argument("--store", metavar="REMOTES", default=f"unix:{STORE_SOCKET}",
-        help="unix:PATH, or ssl:HOST:PORT,... (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--tls", type=Path, metavar="DIR", help="the directory of the certificates, for ssl")
+        help="unix:PATH, or ssl:HOST:PORT,... with FILE's certificates (default: %(default)s)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     from controller.store.client import Store
     from controller.store.decisions import Clerk, differences
-    from controller.store.remotes import Tls
+    from controller.store.remotes import tls_files
     from controller.topology_file.load import load
 
     network = load(args.file)
-    tls = Tls.of(args.tls, CERTIFICATE) if args.tls else None
+    tls = tls_files(network.tls_directory, CERTIFICATE) if network.tls_directory else None
     decision = Clerk(network).apply(network.channels)
     with Store(args.store, network.classes, tls) as store:
         before = store.read()

@@ -13,6 +13,7 @@ EXPERIMENTS = {
     "cycles": "bench.cycles",
     "experiment2": "bench.experiment2",
     "failover": "bench.failover",
+    "hostile": "bench.hostile",
     "isolation": "bench.isolation",
     "overload": "bench.overload",
     "scheduler": "bench.scheduler",

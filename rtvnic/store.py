@@ -25,7 +25,7 @@ machines, one member on each of three:
   rtvnic store --tls DIR --listen ssl:10.0.0.1:6641 --cluster ssl:10.0.0.1:6642                               # first
   rtvnic store --tls DIR --listen ssl:10.0.0.2:6641 --cluster ssl:10.0.0.2:6642 --join ssl:10.0.0.1:6642      # others
 
-DIR has ca.pem, store-cert.pem and store-key.pem, as `rtvnic pki` makes them. Once the file is made, it knows its
+DIR has ca-cert.pem, store-cert.pem and store-key.pem, as `rtvnic pki` makes them. Once the file is made, it knows its
 cluster: the same command starts the member again.
 
 Prints `ready` when it answers. Exit code: 0 when stopped by SIGINT or SIGTERM, 2 when it could not run.
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a controller that starts it has blocked those that are to end it
     if args.die_with_parent and not die_with_parent(parent_pid):
         return 0
-    tls = remotes.Tls.of(args.tls, CERTIFICATE) if args.tls else None
+    tls = remotes.tls_files(args.tls, CERTIFICATE) if args.tls else None
     listen = _one(remotes.parse(args.listen, tls))
     membership = None
     if args.cluster:

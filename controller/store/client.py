@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.errors import CannotRun
-from controller.model import DeadlineClass
+from controller.model import DeadlineClass, TlsFiles
 from controller.reports import Role
 from controller.store.database import TABLES, open_database
 from controller.store.records import (
@@ -41,7 +41,6 @@ from controller.store.records import (
     is_done,
     row_of,
 )
-from controller.store.remotes import Tls
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # `ovs` imports eventlet where it finds it, and eventlet then warns
@@ -95,7 +94,7 @@ class Store:
     """
 
     def __init__(
-        self, remotes: str, classes: Sequence[DeadlineClass], tls: Tls | None = None, timeout_s: float = TIMEOUT_S
+        self, remotes: str, classes: Sequence[DeadlineClass], tls: TlsFiles | None = None, timeout_s: float = TIMEOUT_S
     ) -> None:
         self._remotes = remotes
         self._timeout_s = timeout_s
@@ -285,7 +284,7 @@ class Watch:
         domain: str,
         classes: Sequence[DeadlineClass],
         post: Callable[[StoreEvent], None],
-        tls: Tls | None = None,
+        tls: TlsFiles | None = None,
     ) -> None:
         self._remotes = remotes
         self._domain = domain

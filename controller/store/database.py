@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from controller.model import DeadlineClass
+from controller.model import DeadlineClass, TlsFiles
 from controller.store.records import STANDING_COLUMNS, Record, Snapshot, record_of, snapshot_of
-from controller.store.remotes import Tls, parse
+from controller.store.remotes import parse
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # `ovs` imports eventlet where it finds it, and eventlet then warns
@@ -90,7 +90,7 @@ class Database(connection.OvsdbIdl):  # type: ignore[misc]
 def open_database(
     remotes: str,
     classes: Sequence[DeadlineClass],
-    tls: Tls | None,
+    tls: TlsFiles | None,
     columns: Mapping[str, Sequence[str]],
     leader_only: bool,
 ) -> Database:
@@ -102,7 +102,7 @@ def open_database(
     if tls is not None and "ssl" in kinds:  # `ovs` has these files once for a process
         Stream.ssl_set_private_key_file(str(tls.key))
         Stream.ssl_set_certificate_file(str(tls.certificate))
-        Stream.ssl_set_ca_cert_file(str(tls.ca))
+        Stream.ssl_set_ca_cert_file(str(tls.authority))
     helper = idl.SchemaHelper(str(SCHEMA))
     for table, wanted in columns.items():
         if wanted:

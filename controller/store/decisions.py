@@ -123,7 +123,7 @@ def digest(network: Network) -> str:
         else each
         for name, each in network.hypervisors.items()
     }
-    bare = replace(network, file=Path(), channels={}, hypervisors=hypervisors)
+    bare = replace(network, file=Path(), channels={}, hypervisors=hypervisors, tls_directory=None)
     return hashlib.sha256(repr(bare).encode()).hexdigest()
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 from controller.errors import AnswerIsNo, CannotRun
 from controller.events import ChannelsTold, Event, Standing
-from controller.model import Network
+from controller.model import Network, TlsFiles
 from controller.store.client import Store, Watch
 from controller.store.decisions import Clerk, Decision, differences, digest
 from controller.store.records import (
@@ -26,7 +26,6 @@ from controller.store.records import (
     StoreEvent,
     StoreGone,
 )
-from controller.store.remotes import Tls
 
 LOG = logging.getLogger(__name__)
 RETRY_S = 0.5
@@ -43,7 +42,7 @@ class StoreLink:
         domain: str,
         remotes: str,
         post: Callable[[Event], None],
-        tls: Tls | None = None,
+        tls: TlsFiles | None = None,
         is_admission_asked: bool = True,
     ) -> None:
         self.clerk = Clerk(network, is_admission_asked)

@@ -12,27 +12,19 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from controller.errors import CannotRun
+from controller.model import TlsFiles
 
 FORMS = "write unix:/path, tcp:127.0.0.1:6640 or ssl:host:port, several with commas"
 _REMOTE = re.compile(r"unix:(?P<path>/[^,]+)|(?P<kind>tcp|ssl):(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]+):(?P<port>\d{1,5})")
 
 
-@dataclass(frozen=True)
-class Tls:
-    """The files with which one of two ends proves who it is, and the CA that must have signed for the other."""
-
-    key: Path
-    certificate: Path
-    ca: Path
-
-    @classmethod
-    def of(cls, directory: Path, name: str) -> Tls:
-        """Those of `name` in `directory`, as `rtvnic pki` makes them. Raises CannotRun if one is missing."""
-        tls = cls(directory / f"{name}-key.pem", directory / f"{name}-cert.pem", directory / "ca.pem")
-        for file in (tls.key, tls.certificate, tls.ca):
-            if not file.is_file():
-                raise CannotRun(f"{file} does not exist", f"make it: rtvnic pki {directory}")
-        return tls
+def tls_files(directory: Path, name: str) -> TlsFiles:
+    """Those of `name` in `directory`, as `rtvnic pki` makes them. Raises CannotRun if one is missing."""
+    files = TlsFiles.of(directory, name)
+    for file in (files.key, files.certificate, files.authority):
+        if not file.is_file():
+            raise CannotRun(f"{file} does not exist", f"make it: rtvnic pki FILE --into {directory}")
+    return files
 
 
 @dataclass(frozen=True)
@@ -53,11 +45,11 @@ class Remote:
         return f"p{self}" if self.kind == "unix" else f"p{self.kind}:{self.port}:{self.host}"
 
 
-def parse(text: str, tls: Tls | None) -> Sequence[Remote]:
+def parse(text: str, tls: TlsFiles | None) -> Sequence[Remote]:
     """The addresses in `text`. Raises CannotRun: malformed, `tcp` beyond loopback, or `ssl` without `tls`."""
     remotes = [_remote(part) for part in text.split(",")]
     if tls is None and any(remote.kind == "ssl" for remote in remotes):
-        raise CannotRun(f"'{text}' needs certificates", "give their directory: --tls DIR")
+        raise CannotRun(f"'{text}' needs certificates", "add 'tls: pki' to the topology file, or give --tls DIR")
     return remotes
 
 

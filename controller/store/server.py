@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controller.errors import CannotRun
+from controller.model import TlsFiles
 from controller.store.database import DATABASE, SCHEMA
-from controller.store.remotes import Remote, Tls
+from controller.store.remotes import Remote
 
 INSTALL = "apt-get install openvswitch-switch"
 TOOL_TIMEOUT_S = 30
@@ -53,7 +54,7 @@ def prepare(file: Path, membership: Membership | None = None) -> None:
         _tool("create-cluster", file, SCHEMA, membership.local)
 
 
-def command(file: Path, listen: Remote, tls: Tls | None = None) -> list[str]:
+def command(file: Path, listen: Remote, tls: TlsFiles | None = None) -> list[str]:
     """What serves `file` at `listen`, in the foreground, until SIGTERM or the end of the process that started it.
 
     `ovs-appctl -t FILE.ctl` reaches it, with the path of the file.
@@ -62,13 +63,13 @@ def command(file: Path, listen: Remote, tls: Tls | None = None) -> list[str]:
     return [*words, f"--unixctl={file}.ctl", "--verbose=console:warn", *_files(tls)]
 
 
-def answers(remote: Remote, tls: Tls | None = None) -> bool:
+def answers(remote: Remote, tls: TlsFiles | None = None) -> bool:
     """Whether a server of a store does."""
     done = _client(remote, tls, "list-dbs", str(remote))
     return done.returncode == 0 and DATABASE in done.stdout.split()
 
 
-def convert_cluster(remote: Remote, tls: Tls | None = None) -> bool:
+def convert_cluster(remote: Remote, tls: TlsFiles | None = None) -> bool:
     """Have the cluster at `remote` take our schema if that is newer than its own. Whether it was. Raises CannotRun."""
     version = _client(remote, tls, "get-schema-version", str(remote), DATABASE).stdout.strip()
     if not version or not _is_older(version):
@@ -96,10 +97,10 @@ def _is_older(version: str) -> bool:
     return tuple(map(int, version.split("."))) < tuple(map(int, own.split(".")))
 
 
-def _files(tls: Tls | None) -> list[str]:
+def _files(tls: TlsFiles | None) -> list[str]:
     if tls is None:
         return []
-    return [f"--private-key={tls.key}", f"--certificate={tls.certificate}", f"--ca-cert={tls.ca}"]
+    return [f"--private-key={tls.key}", f"--certificate={tls.certificate}", f"--ca-cert={tls.authority}"]
 
 
 def _tool(*words: object) -> str:
@@ -110,7 +111,7 @@ def _tool(*words: object) -> str:
     return done.stdout.strip()
 
 
-def _client(remote: Remote, tls: Tls | None, *words: str) -> subprocess.CompletedProcess[str]:
+def _client(remote: Remote, tls: TlsFiles | None, *words: str) -> subprocess.CompletedProcess[str]:
     files = _files(tls) if remote.kind == "ssl" else []
     return _run("ovsdb-client", f"--timeout={ANSWER_TIMEOUT_S}", *files, *words)
 

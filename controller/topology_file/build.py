@@ -63,6 +63,7 @@ def network(form: File, file: Path) -> Network:
         hosts={name: _host(name, index, entry, form) for index, (name, entry) in enumerate(form.hosts.items())},
         classes=classes,
         channels={name: _channel(name, labels[name], entry, form, classes) for name, entry in form.channels.items()},
+        tls_directory=file.parent / form.tls if form.tls is not None else None,
     )
 
 

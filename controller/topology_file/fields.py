@@ -19,6 +19,7 @@ from controller.units import Quantity
 DEFAULT_PREFIXES = {4: 24, 6: 64}
 CHANNEL_NAME_MAX = 63
 INTERFACE_MAX = 15
+DIRECTORY_MAX = 255
 _RESERVED_NAMES = {"lo", "ovs-netdev", "ovs-system"}
 _MOST_LISTED = 8
 
@@ -174,6 +175,12 @@ def _listen_address(value: Any) -> str:
     return str(address)
 
 
+def _directory(value: Any) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= DIRECTORY_MAX or not value.isprintable():
+        raise ValueError(f"{shown(value)} is not the path of a directory; write one such as pki")
+    return value
+
+
 _NODE = r"[a-z][a-z0-9-]*"
 _WORD = r"[a-z0-9][a-z0-9-]*"
 _DEVICE = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
@@ -191,4 +198,5 @@ INTERFACE_NAME = name(_DEVICE, INTERFACE_MAX, _RESERVED_NAMES)
 REFERENCE = Value(_reference, {"type": "string"})
 IP_INTERFACE = Value(_interface, {"type": "string", "pattern": r"^[0-9a-fA-F:.]+(/\d{1,3})?$"})
 MAC = Value(_mac, {"type": "string", "pattern": "^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$"})
+DIRECTORY = Value(_directory, {"type": "string", "minLength": 1, "maxLength": DIRECTORY_MAX})
 LISTEN_ADDRESS = Value(_listen_address, {"type": "string"})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from controller.advice import refusal_text
@@ -142,6 +143,15 @@ def controller_ports(draft: Draft) -> Findings:
         yield Finding(place, f"{place[-1]} {port} of {address} is taken by {path_text(first)}; each needs its own")
 
 
+def controller_addresses(draft: Draft) -> Findings:
+    """Whoever may reach a controller from another machine must prove who he is."""
+    for name, hypervisor in draft.form.hypervisors.items():
+        address = hypervisor.controller.address
+        if draft.form.tls is None and "tls" not in draft.data and not ip_address(address).is_loopback:
+            place = ("hypervisors", name, "controller", "address")
+            yield Finding(place, f"{address} can be reached from other machines; add 'tls: pki', and see: rtvnic pki")
+
+
 def class_values(draft: Draft) -> Findings:
     """No two classes have a queue, a DSCP or a bound in common."""
     for key, show in (("queue", str), ("dscp", str), ("up_to", DURATION.format)):
@@ -257,6 +267,7 @@ FORM_RULES = (
     link_ends,
     vm_addresses,
     controller_ports,
+    controller_addresses,
     class_values,
     channel_ends,
     channel_ports,

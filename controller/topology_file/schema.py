@@ -265,6 +265,11 @@ class File(Form):
     hosts: dict[NodeName, HostForm] = _section({}, 1024, "The machines at switches, by name.")
     classes: dict[ClassName, ClassForm] = _section({}, 7, "The deadline classes. Default: 7 of them, from 2ms to 5s.")
     channels: dict[ChannelName, ChannelForm] = _section({}, 10_000, "The real-time channels, by name.")
+    tls: Annotated[str | None, fields.DIRECTORY] = Field(
+        None,
+        description="The directory of the certificates, seen from this file; `rtvnic pki` makes them. OpenFlow then "
+        "uses TLS, and each switch must prove which one it is. Without it controllers listen on this machine only.",
+    )
 
 
 _FORMS: Mapping[Place, type[Form]] = {

@@ -27,7 +27,7 @@ from controller.store import database, server
 from controller.store.client import Store, Watch
 from controller.store.keeper import StoreKeeper
 from controller.store.records import Change, ChannelsRead, EndStanding, Snapshot, StoreBack, StoreGone
-from controller.store.remotes import Remote, Tls
+from controller.store.remotes import Remote, tls_files
 
 ROOT = Path(__file__).parents[2]
 REMOTES = [f"ssl:127.0.0.1:{port}" for port in (16641, 16642, 16643)]
@@ -477,7 +477,7 @@ time.sleep({PATIENCE_S})
 @pytest.fixture
 def tls_cluster(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
     """Three members started by the verb, with certificates in `tmp_path`; the remotes are REMOTES."""
-    make_certificates(tmp_path, "store", "controller")
+    make_certificates(tmp_path)
     started: list[subprocess.Popen[str]] = []
     try:
         for number, (remote, raft) in enumerate(zip(REMOTES, RAFT, strict=True)):
@@ -496,7 +496,7 @@ def tls_cluster(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
 
 def test_a_cluster_with_tls_survives_its_leader(tmp_path: Path, tls_cluster: list[subprocess.Popen[str]]) -> None:
     mailbox = Mailbox()
-    tls = Tls.of(tmp_path, "controller")
+    tls = tls_files(tmp_path, "controller-left")
     watch = Watch(",".join(REMOTES), "left", CLASSES, mailbox.post, tls)
     with Store(",".join(REMOTES), CLASSES, tls) as store:
         watch.start()
@@ -511,24 +511,15 @@ def test_a_cluster_with_tls_survives_its_leader(tmp_path: Path, tls_cluster: lis
 def test_who_is_not_of_the_ca_is_refused(tmp_path: Path, tls_cluster: list[subprocess.Popen[str]]) -> None:
     stranger = tmp_path / "stranger"
     stranger.mkdir()
-    make_certificates(stranger, "controller")
-    tls = replace(Tls.of(stranger, "controller"), ca=tmp_path / "ca.pem")
+    make_certificates(stranger)
+    tls = replace(tls_files(stranger, "controller-left"), authority=tls_files(tmp_path, "store").authority)
     with pytest.raises(CannotRun, match="did not answer"):
         Store(",".join(REMOTES), CLASSES, tls, timeout_s=2.0).read()
 
 
-def make_certificates(directory: Path, *names: str) -> None:
-    """A CA, and a key and certificate for each name, as `rtvnic pki` lays them out."""
-
-    def openssl(*words: object) -> None:
-        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True, cwd=directory)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl("req", "-x509", *key, "-keyout", "ca-key.pem", "-out", "ca.pem", "-subj", "/CN=ca", "-days", 1)
-    for name in names:
-        openssl("req", *key, "-keyout", f"{name}-key.pem", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca-key.pem", "-CAcreateserial",
-                "-out", f"{name}-cert.pem", "-days", 1)  # fmt: skip
+def make_certificates(directory: Path) -> None:
+    words = [sys.executable, "-m", "rtvnic", "pki", "topologies/two_hypervisors.yaml", "--into", str(directory)]
+    subprocess.run(words, check=True, capture_output=True, cwd=ROOT)
 
 
 class Relay:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Sequence
@@ -52,7 +53,7 @@ class OpenFlowSwitch:
 
     `refuses` are the places, counted from 0, of the FLOW_MODs that it answers with OFPFMFC_TABLE_FULL. `flows` is what
     it tells of its flows, in as many parts as there are lists; None: those that it was sent, without any packets.
-    `down` are the ports without a carrier.
+    `down` are the ports without a carrier. With `context` it speaks TLS.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class OpenFlowSwitch:
         flows: Sequence[Sequence[tuple[int, int, int]]] | None = None,
         answers_echoes: bool = True,
         down: Sequence[int] = (),
+        context: ssl.SSLContext | None = None,
     ) -> None:
         self.down = set(down)
         self.datapath_id = datapath_id
@@ -73,7 +75,13 @@ class OpenFlowSwitch:
         self._flow_mods = 0
         self._cookies: list[int] = []
         self.connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
-        self.send(Type.HELLO, 1)
+        if context is not None:
+            self.connection = context.wrap_socket(self.connection)
+        try:
+            self.send(Type.HELLO, 1)
+        except OSError:  # hung up on already
+            self.connection.close()
+            raise
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 

@@ -7,15 +7,29 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 from support.examples import example
 from support.openflow_switch import ERROR, FLOW, QUEUE, OpenFlowSwitch, Type
 from support.waiting import PATIENCE_S, Mailbox, wait_until
 
-from controller import app
+from bench.openflow_frames import (
+    ECHO_REQUEST,
+    GENUINE,
+    HANGING,
+    PACKET_IN,
+    PORT_STATUS,
+    flow,
+    match,
+    message,
+    multipart,
+    oxm,
+    port,
+)
+from controller import app, connections, porter
 from controller.events import (
     AskContents,
     AskMeters,
@@ -50,7 +64,7 @@ class Server:
     def __init__(self) -> None:
         self.mailbox = Mailbox()
         self.switches = Switches(NETWORK, "left", lambda event: self.mailbox.post(event))
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = listener.getsockname()[1]
         app.start(self.switches)
         app.listen(listener)
@@ -211,6 +225,96 @@ def test_a_switch_that_connects_twice_is_served_at_its_second_connection(server:
             kinds = [second.received.get(timeout=PATIENCE_S) for _ in range(len(HANDSHAKE) + 1)]
             assert kinds == [*HANDSHAKE, Type.MULTIPART_REQUEST]
         assert server.mailbox.next() == SwitchGone("left")
+
+
+@pytest.mark.parametrize("frame", HANGING.values(), ids=HANGING)
+def test_what_hangs_the_parser_harms_nobody(server: Server, frame: bytes) -> None:
+    with OpenFlowSwitch(server.port, LEFT) as switch, OpenFlowSwitch(server.port, EAST):
+        assert {server.mailbox.next(), server.mailbox.next()} == {SwitchConnected("left"), SwitchConnected("east")}
+        with suppress(OSError):  # hung up on, where it is bad
+            switch.connection.sendall(frame)
+            switch.send(Type.ECHO_REQUEST, 5)
+        server.switches.order(AskQueues("east"))
+        assert server.mailbox.next_of(QueuesReported).bridge == "east"
+    wait_until(lambda: not any(thread.name.startswith("switch at") for thread in threading.enumerate()))
+
+
+def test_a_bad_message_ends_its_connection_and_the_log_says_why(
+    server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "COMPLAINTS_EVERY_S", 0.0)
+    with OpenFlowSwitch(server.port, LEFT) as switch:
+        assert server.mailbox.next() == SwitchConnected("left")
+        time.sleep(1.1)  # complaints of the tests before this one may have been the last for a second
+        switch.connection.sendall(HANGING["meter"])
+        assert server.mailbox.next() == SwitchGone("left")
+    why = "MULTIPART_REPLY of 56 bytes: METER: a meter at 16 has length 0, with 40 bytes left"
+    wait_until(lambda: why in caplog.text)
+
+
+def test_a_vendors_error_is_told_to_the_log(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    with OpenFlowSwitch(server.port, LEFT) as switch:
+        assert server.mailbox.next() == SwitchConnected("left")
+        switch.connection.sendall(GENUINE["vendor's error"])
+        wait_until(lambda: "the switch left: OFPET_EXPERIMENTER" in caplog.text)
+
+
+def test_what_os_ken_cannot_read_is_left_out(server: Server) -> None:
+    with OpenFlowSwitch(server.port, LEFT) as switch:
+        assert server.mailbox.next() == SwitchConnected("left")
+        switch.connection.sendall(multipart(1, flow(match(oxm(3, b"short")))))
+        server.switches.order(AskQueues("left"))
+        assert isinstance(server.mailbox.next(), QueuesReported)
+
+
+def test_a_packet_that_a_switch_hands_up_is_thrown_away(server: Server) -> None:
+    with OpenFlowSwitch(server.port, LEFT) as switch:
+        assert server.mailbox.next() == SwitchConnected("left")
+        for _ in range(1000):
+            switch.connection.sendall(message(PACKET_IN, bytes(1000)))
+        server.switches.order(AskQueues("left"))
+        assert isinstance(server.mailbox.next(), QueuesReported)
+
+
+def test_who_does_not_say_which_switch_it_is_is_hung_up_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(porter, "HANDSHAKE_S", 0.3)
+    for said in (b"", GENUINE["hello"][:9], GENUINE["hello"], GENUINE["hello"] + GENUINE["features"]):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as connection:
+            connection.sendall(said)
+            with suppress(ConnectionResetError):
+                while connection.recv(1 << 16):
+                    pass
+    assert server.mailbox.is_empty
+
+
+def test_the_silent_do_not_keep_a_switch_out(server: Server) -> None:
+    with ExitStack() as silent:
+        for _ in range(400):
+            silent.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S))
+        with OpenFlowSwitch(server.port, LEFT):
+            assert server.mailbox.next() == SwitchConnected("left")
+            for _ in range(400):
+                silent.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S))
+            server.switches.order(AskQueues("left"))
+            assert isinstance(server.mailbox.next(), QueuesReported)
+
+
+def test_a_switch_that_has_too_many_ports_is_hung_up_on(server: Server) -> None:
+    with OpenFlowSwitch(server.port, LEFT) as switch:
+        assert server.mailbox.next() == SwitchConnected("left")
+        with suppress(OSError):
+            for number in range(app.PORTS_MAX + 1):
+                switch.connection.sendall(message(PORT_STATUS, bytes(8) + port(1000 + number)))
+        server.mailbox.next_of(SwitchGone)
+
+
+def test_it_tells_its_ports_only_after_its_name(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as connection:
+        connection.sendall(GENUINE["hello"] + GENUINE["port desc"] + message(ECHO_REQUEST, b"still there"))
+        answer = b""
+        while b"still there" not in answer:
+            answer += connection.recv(1 << 16)
+    assert server.mailbox.is_empty
 
 
 def test_a_switch_that_is_not_in_the_file_is_left_alone_and_not_listened_to(server: Server) -> None:

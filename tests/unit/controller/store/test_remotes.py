@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from controller.errors import CannotRun
-from controller.store.remotes import Tls, parse
+from controller.model import TlsFiles
+from controller.store.remotes import parse, tls_files
 
-TLS = Tls(Path("key"), Path("cert"), Path("ca"))
+TLS = TlsFiles(Path("ca"), Path("cert"), Path("key"))
 
 
 @pytest.mark.parametrize(
@@ -46,11 +47,11 @@ def test_nothing_leaves_the_machine_in_the_clear(text: str) -> None:
 
 
 def test_ssl_needs_certificates() -> None:
-    with pytest.raises(CannotRun, match="needs certificates; give their directory: --tls DIR"):
+    with pytest.raises(CannotRun, match="needs certificates; add 'tls: pki' to the topology file"):
         parse("ssl:10.0.0.1:6641", None)
 
 
 def test_a_missing_certificate_is_named(tmp_path: Path) -> None:
     (tmp_path / "store-key.pem").touch()
     with pytest.raises(CannotRun, match=r"store-cert.pem does not exist; make it: rtvnic pki"):
-        Tls.of(tmp_path, "store")
+        tls_files(tmp_path, "store")
