@@ -9,11 +9,12 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Protocol
 
-from controller import app, rest
+from controller import app, notify, rest
 from controller.domain import Domain
-from controller.errors import CannotRun
+from controller.errors import CannotRun, RtvnicError
 from controller.events import (
     AskContents,
     AskMeters,
@@ -38,7 +39,7 @@ from controller.tolerance import leniency_ns
 
 LOG = logging.getLogger(__name__)
 BACKLOG = 64
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Post = Callable[[Event], None]
 
 
@@ -49,12 +50,21 @@ class Queues(Protocol):
     def set_channels(self, channels: Mapping[str, Channel]) -> None: ...
 
 
-def run(network: Network, name: str, on_ready: Callable[[], None], make_queues: Callable[[Post], Queues]) -> None:
-    """Run the controller of the domain `name` until SIGINT or SIGTERM; `on_ready` when it listens. Raises CannotRun."""
+def run(
+    network: Network,
+    name: str,
+    on_ready: Callable[[], None],
+    make_queues: Callable[[Post], Queues],
+    read_again: Callable[[], Network],
+) -> None:
+    """Run the controller of the domain `name` until SIGINT or SIGTERM; `on_ready` when it listens. Raises CannotRun.
+
+    At each SIGHUP the channels of the network that `read_again` returns take the place of those before.
+    """
     endpoint = network.hypervisors[name].controller
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    openflow_listener = _listener(endpoint, endpoint.openflow_port, "OpenFlow")
-    rest_listener = _listener(endpoint, endpoint.rest_port, "REST")
+    openflow_listener = listen_at(endpoint, endpoint.openflow_port, "OpenFlow")
+    rest_listener = listen_at(endpoint, endpoint.rest_port, "REST")
     controller = Controller(Domain(network, name), make_queues)
     server = rest.RestServer(rest.api(controller.loop, endpoint), rest_listener)
     controller.start()
@@ -63,8 +73,29 @@ def run(network: Network, name: str, on_ready: Callable[[], None], make_queues: 
     app.listen(openflow_listener)
     server.start()
     on_ready()
-    signal.sigwait(SIGNALS)
+    notify.tell(notify.READY)
+    notify.keep_alive(lambda: controller.loop.ask(lambda _: True))
+    while signal.sigwait(SIGNALS) is signal.SIGHUP:
+        notify.tell(notify.reloading())
+        _apply_again(network, read_again, controller.loop.post)
+        notify.tell(notify.READY)
+    notify.tell(notify.STOPPING)
     server.stop()
+
+
+def _apply_again(network: Network, read_again: Callable[[], Network], post: Post) -> None:
+    """Have the channels as they are now; where that cannot be, say why and leave all as it is."""
+    try:
+        found = read_again()
+    except RtvnicError as error:
+        LOG.error("all stays as it is: %s", error)
+        return
+    if replace(found, channels=network.channels) != network:
+        what = "more than channels has changed, or `be_slack: auto` has"
+        LOG.error("all stays as it is: %s: %s; restart the controller", network.file, what)
+        return
+    post(ChannelsTold(found.channels, leniency_ns(found)))
+    LOG.info("%s is applied again", network.file)
 
 
 class Controller:
@@ -109,7 +140,8 @@ def end_process() -> None:
     os._exit(0)
 
 
-def _listener(endpoint: Endpoint, port: int, what: str) -> socket.socket:
+def listen_at(endpoint: Endpoint, port: int, what: str) -> socket.socket:
+    """A listener for `what` at `port` of the address of `endpoint`. Raises CannotRun."""
     family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
     try:
         return socket.create_server((endpoint.address, port), family=family, backlog=BACKLOG)

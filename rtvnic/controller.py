@@ -1,55 +1,64 @@
-"""`rtvnic controller`: the controller of one domain, until a signal. `rtvnic up` starts one for each hypervisor."""
+"""`rtvnic controller`: the controller of one domain, until a signal. `rtvnic up` starts one for each hypervisor.
+
+With `--check` it starts nothing, and says what a start would lack.
+"""
 
 from __future__ import annotations
 
 import argparse
-import logging
 import os
-import sys
 from pathlib import Path
 
-from controller.errors import CannotRun
-from controller.model import Scheduler
+from controller.logs import LogFormat, start_log
+from controller.model import Network, Scheduler
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "Prints `ready` when it listens. Exit code: 0 after SIGINT or SIGTERM, 2 when it could not run."
+    parser.epilog = (
+        "Prints `ready` when it listens. SIGHUP has it read FILE again and take over its channels. Exit code: 0 after "
+        "SIGINT or SIGTERM, 2 when it could not run; with --check 0 if nothing is lacking, 1 if something is."
+    )
     parser.add_argument("file", metavar="FILE", type=Path, help="the topology file (YAML)")
     parser.add_argument("--domain", metavar="NAME", required=True, help="the hypervisor whose controller this is")
     parser.add_argument("--scheduler", type=Scheduler, choices=list(Scheduler), help="in place of each uplink's own")
     parser.add_argument("--override-admission", action="store_true", help="run also what the links cannot keep")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning"], help="default: info")
+    parser.add_argument("--log-format", type=LogFormat, choices=list(LogFormat), default=LogFormat.TEXT,
+        help="lines for people, or a JSON object a line (default: text)")  # fmt: skip
+    parser.add_argument("--check", action="store_true", help="start nothing; say what it would lack, and the cure")
+    parser.add_argument("--json", action="store_true", help="with --check: print the checklist as JSON")
     parser.add_argument("--die-with-parent", action="store_true", help="stop when the process that started it ends")
 
 
 def run(args: argparse.Namespace) -> int:
     parent_pid = os.getppid()
     from controller import launcher
-    from controller.topology_file.load import load
     from dataplane.shim import die_with_parent
     from ovs_config.keeper import QueueKeeper
 
     if args.die_with_parent and not die_with_parent(parent_pid):
         return 0
-    network = load(args.file, is_admission_asked=not args.override_admission)
-    if args.domain not in network.hypervisors:
-        allowed = ", ".join(network.hypervisors)
-        raise CannotRun(f"{args.file} has no hypervisor '{args.domain}'", f"give one of: {allowed}")
-    if args.scheduler is not None:
-        network = network.with_scheduler(args.scheduler)
-    _log_to_stderr(args.log_level)
+    if args.check:
+        from rtvnic.checklist import show
+        from rtvnic.preflight import preflight
+
+        return show(preflight(lambda: _network(args), args.file, args.domain), args.json)
+    network = _network(args)
+    start_log(args.log_level, args.log_format, args.domain)
     launcher.run(
         network,
         args.domain,
         on_ready=lambda: print("ready", flush=True),
         make_queues=lambda post: QueueKeeper(network, args.domain, post),
+        read_again=lambda: _network(args),
     )
     launcher.end_process()
     return 0
 
 
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("controller").setLevel(level.upper())
+def _network(args: argparse.Namespace) -> Network:
+    """What the file says now. Raises InvalidFile, CannotRun."""
+    from controller.topology_file.load import load_for
+
+    network = load_for(args.domain, args.file, is_admission_asked=not args.override_admission)
+    return network if args.scheduler is None else network.with_scheduler(args.scheduler)
