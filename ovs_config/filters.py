@@ -30,7 +30,6 @@ _TAKEN = (errno.EEXIST, errno.ENOSPC)
 """The kernel's words for a handle that is in use; which of them depends on how close the two were."""
 
 
-
 @dataclass(frozen=True, order=True)
 class Mark:
     """Where a packet of one EtherType says what class it is of: a u32 key, four bytes in network order at `offset`.

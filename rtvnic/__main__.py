@@ -19,6 +19,7 @@ VERBS = {
     "plan": "say whether the links can keep all deadlines, and what else they could keep",
     "up": "run a topology file in Mininet until Ctrl-C",
     "controller": "run the controller of one domain",
+    "bridge": "make the bridge of a hypervisor in the Open vSwitch of this machine, or remove it",
     "shim": "run the EDF shim between two interfaces",
     "show": "print the state of a running controller",
     "bench": "run an experiment",
