@@ -22,8 +22,12 @@ from rtvnic.preflight import Preflight
 FILE = """
 version: 1
 hypervisors:
-  left: {{uplink: 100Mbps, controller: {{openflow_port: {openflow}, rest_port: {rest}}}}}
-vms: {{a: {{hypervisor: left, ip: 10.0.0.1}}, b: {{hypervisor: left, ip: 10.0.0.2}}}}
+  left:
+    uplink: {{rate: 100Mbps, interface: no-such-1}}
+    controller: {{openflow_port: {openflow}, rest_port: {rest}}}
+vms:
+  a: {{hypervisor: left, ip: 10.0.0.1, interface: no-such-2}}
+  b: {{hypervisor: left, ip: 10.0.0.2, interface: no-such-3}}
 channels: {{near: {{from: a, to: b, deadline: 5ms, min_rate: 1Mbps}}}}
 """
 
@@ -106,7 +110,7 @@ def test_an_address_at_which_its_own_controller_listens_is_fine(
 def test_interfaces_that_are_not_there_are_named(tmp_path: Path) -> None:
     found = line(written(tmp_path), "interfaces")
     assert found.state is State.LACKING
-    assert found.found == "there is no left-up, a-port, b-port"
+    assert found.found == "there is no no-such-1, no-such-2, no-such-3"
 
 
 def test_a_shim_is_looked_for_at_its_socket(tmp_path: Path) -> None:
