@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from controller import app, rest, runtime, tls
+from controller import app, notify, rest, runtime, tls
 from controller.domain import Domain
 from controller.errors import CannotRun, RtvnicError
 from controller.events import (
@@ -41,7 +41,7 @@ from controller.switches import Switches
 
 LOG = logging.getLogger(__name__)
 BACKLOG = 512
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Post = Callable[[Event], None]
 
 
@@ -74,11 +74,11 @@ def run(
     At SIGHUP the channels of the network that `reload` reads become the wanted ones, if they are accepted.
     """
     endpoint = network.hypervisors[name].controller
-    signal.pthread_sigmask(signal.SIG_BLOCK, {*SIGNALS, signal.SIGHUP})
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     files = network.controller_tls(name)
     context = tls.server_context(files) if files else None
-    openflow_listener = _listener(endpoint, endpoint.openflow_port, "OpenFlow")
-    rest_listener = _listener(endpoint, endpoint.rest_port, "REST")
+    openflow_listener = listen_at(endpoint, endpoint.openflow_port, "OpenFlow")
+    rest_listener = listen_at(endpoint, endpoint.rest_port, "REST")
     keeper = None if store.remotes else StoreKeeper(runtime.RUN_DIR)
     controller = Controller(network, name, store, make_queues)
     server = rest.RestServer(rest.api(controller.loop, endpoint), rest_listener)
@@ -89,8 +89,13 @@ def run(
     app.listen(openflow_listener, context)
     server.start()
     on_ready()
-    while signal.sigwait({*SIGNALS, signal.SIGHUP}) == signal.SIGHUP:
+    notify.tell(notify.READY)
+    notify.keep_alive(lambda: controller.loop.ask(lambda _: True))
+    while signal.sigwait(SIGNALS) is signal.SIGHUP:
+        notify.tell(notify.reloading())
         controller.apply(reload)
+        notify.tell(notify.READY)
+    notify.tell(notify.STOPPING)
     server.stop()
     if keeper is not None:
         keeper.stop()
@@ -124,7 +129,7 @@ class Controller:
             before = self.store.read()
             self.store.change(Clerk(network, self._is_admission_asked).apply(network.channels))
         except RtvnicError as error:
-            LOG.error("nothing was applied: %s", error)
+            LOG.error("all stays as it is: %s", error)
             return
         found = differences(before, network.channels)
         counts = len(found.added), len(found.changed), len(found.removed)
@@ -158,7 +163,8 @@ def end_process() -> None:
     os._exit(0)
 
 
-def _listener(endpoint: Endpoint, port: int, what: str) -> socket.socket:
+def listen_at(endpoint: Endpoint, port: int, what: str) -> socket.socket:
+    """A listener for `what` at `port` of the address of `endpoint`. Raises CannotRun."""
     family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
     try:
         return socket.create_server((endpoint.address, port), family=family, backlog=BACKLOG)

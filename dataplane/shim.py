@@ -143,6 +143,10 @@ class Shim:
         """Have the TAP go up, within milliseconds: all settings are there, packets may come."""
         lib.shim_ready(self._core)
 
+    def await_turn(self) -> None:
+        """Return when both loops have turned once more. One that hangs is waited for, for ever."""
+        lib.shim_remove_channels(self._core, ffi.NULL, 0)
+
     def statistics(self, labels: Iterable[int]) -> Json:
         """Everything since the start, with the books of those channels of `labels` that are in the table."""
         egress, ingress = ffi.new("struct egress_counters *"), ffi.new("struct ingress_counters *")

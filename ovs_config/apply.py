@@ -24,15 +24,25 @@ def apply(plan: BridgePlan, ovsdb: Ovsdb) -> list[str]:
     return changes
 
 
+def remove(plan: BridgePlan, ovsdb: Ovsdb) -> list[str]:
+    """Remove what `apply` made of `plan`, and nothing else. Returns what was removed."""
+    return _remove(ovsdb, plan)
+
+
 def remove_all(ovsdb: Ovsdb) -> list[str]:
     """Remove every bridge, row, queue and interface that RTvNIC made, and nothing else. Returns what was removed."""
+    return _remove(ovsdb, None)
+
+
+def _remove(ovsdb: Ovsdb, plan: BridgePlan | None) -> list[str]:
+    owner = plan.name if plan else None
     with IPRoute() as ip:
-        shaped = shaped_interfaces(ovsdb)
-        removed = remove_rows(ovsdb)
+        shaped = shaped_interfaces(ovsdb, owner)
+        removed = remove_rows(ovsdb, owner)
         try:
             ovsdb.wait_for_vswitchd()
         finally:
             for interface in shaped:
                 remove_qdisc(ip, interface)
-            removed += remove_links(ip)
+            removed += remove_links(ip, plan)
     return removed

@@ -125,7 +125,7 @@ class Keeper:
 
     def _repair(self, ip: IPRoute, ovsdb: Ovsdb, plan: BridgePlan) -> None:
         if changes := apply_queues(ovsdb, plan):
-            LOG.info("%s", "; ".join(changes))
+            LOG.info("%s", "; ".join(changes), extra={"bridge": self.bridge})
         for port in plan.ports:
             if self._last.get(port.interface) is _standing(ip, port, False) is Standing.NO_QUEUES:
                 LOG.warning("the queues of %s are gone and are built anew", port.interface)
@@ -157,7 +157,7 @@ class Keeper:
         """Log what has gone wrong twice running, once."""
         self._troubles = [self._troubles[-1], trouble]
         if trouble and self._troubles[0] == trouble != self._told:
-            LOG.warning("the queues of %s cannot be kept: %s", self.bridge, trouble)
+            LOG.warning("the queues of %s cannot be kept: %s", self.bridge, trouble, extra={"bridge": self.bridge})
             self._told = trouble
 
 

@@ -38,10 +38,12 @@ def apply_links(ip: IPRoute, plan: BridgePlan) -> list[str]:
     return changes
 
 
-def remove_links(ip: IPRoute) -> list[str]:
-    """Remove every interface that this run directory's RTvNIC made. Returns what was removed."""
+def remove_links(ip: IPRoute, plan: BridgePlan | None = None) -> list[str]:
+    """Remove every interface that this run directory's RTvNIC made, for `plan` or for any. Returns what was removed."""
     removed = []
-    for name in [link.get("ifname") for link in ip.get_links() if link.get("ifalias") == ALIAS]:
+    own = [link.get("ifname") for link in ip.get_links() if link.get("ifalias") == ALIAS]
+    planned = own if plan is None else [*(near for near, _ in plan.veth_pairs), *plan.taps]
+    for name in [name for name in own if name in planned]:
         index = index_of(ip, name)
         if index is not None:  # the other end of a veth pair is gone with the first
             ip.link("del", index=index)

@@ -80,16 +80,20 @@ def rebuild_queues(ovsdb: Ovsdb, plan: BridgePlan, interface: str) -> None:
     apply_queues(ovsdb, plan)
 
 
-def remove_rows(ovsdb: Ovsdb) -> list[str]:
-    """Remove every row that RTvNIC made. Returns what was removed."""
-    return _edit(ovsdb, _remove_tagged)
+def remove_rows(ovsdb: Ovsdb, owner: str | None = None) -> list[str]:
+    """Remove every row that RTvNIC made, for the bridge `owner` or for any. Returns what was removed."""
+    return _edit(ovsdb, lambda edit: _remove_tagged(edit, owner))
 
 
-def shaped_interfaces(ovsdb: Ovsdb) -> list[str]:
-    """The interfaces to which Open vSwitch gives a qdisc of ours."""
+def shaped_interfaces(ovsdb: Ovsdb, owner: str | None = None) -> list[str]:
+    """The interfaces to which Open vSwitch gives a qdisc of ours, for the bridge `owner` or for any."""
     with ovsdb.ovsdb_connection.lock:
         ports = ovsdb.tables["Port"].rows.values()
-        return [port.name for port in ports if any(TAG in qos.external_ids for qos in port.qos)]
+        return [port.name for port in ports if any(_is_tagged(qos, owner) for qos in port.qos)]
+
+
+def _is_tagged(row: Any, owner: str | None) -> bool:
+    return TAG in row.external_ids and owner in (None, row.external_ids[TAG])
 
 
 class _Edit:
@@ -112,7 +116,7 @@ class _Edit:
     def tagged(self, table: str, owner: str | None = None) -> list[Any]:
         """The rows that RTvNIC made, for the bridge `owner` or for any."""
         rows = self._tables[table].rows.values()
-        return [row for row in rows if TAG in row.external_ids and owner in (None, row.external_ids[TAG])]
+        return [row for row in rows if _is_tagged(row, owner)]
 
     def ensure(self, table: str, row: Any, what: str, **columns: Any) -> Any:
         """`row`, or a new one when it is None, with these columns."""
@@ -307,13 +311,13 @@ def _drop_unused(edit: _Edit, owner: str, *tables: str) -> None:
                 edit.delete(row, f"unused {table} row")
 
 
-def _remove_tagged(edit: _Edit) -> None:
-    for bridge in edit.tagged("Bridge"):
+def _remove_tagged(edit: _Edit, owner: str | None) -> None:
+    for bridge in edit.tagged("Bridge", owner):
         for port in bridge.ports:
             port.qos = []
         edit.unlink(edit.root, "bridges", bridge, f"bridge {bridge.name}")
     for table in ("QoS", "Queue"):
-        for row in edit.tagged(table):
+        for row in edit.tagged(table, owner):
             edit.delete(row, f"{table} row")
     for row in edit.tagged("SSL"):
         edit.unlink(edit.root, "ssl", row, "TLS settings")

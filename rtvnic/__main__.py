@@ -22,6 +22,7 @@ VERBS = {
     "controller": "run the controller of one domain",
     "store": "run the channel store of a machine, or a member of a cluster",
     "pki": "make the certificates of a topology file",
+    "bridge": "make the bridge of a hypervisor in the Open vSwitch of this machine, or remove it",
     "shim": "run the EDF shim between two interfaces",
     "show": "print the state of a running controller",
     "bench": "run an experiment",

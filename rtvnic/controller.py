@@ -1,21 +1,22 @@
-"""`rtvnic controller`: the controller of one domain, until a signal. `rtvnic up` starts one for each hypervisor."""
+"""`rtvnic controller`: the controller of one domain, until a signal. `rtvnic up` starts one for each hypervisor.
+
+With `--check` it starts nothing, and says what a start would lack.
+"""
 
 from __future__ import annotations
 
 import argparse
-import logging
 import os
-import sys
 from pathlib import Path
 
-from controller.errors import CannotRun
+from controller.logs import LogFormat, start_log
 from controller.model import Network, Scheduler
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "Prints `ready` when it listens; SIGHUP applies the channels of FILE anew. "
-        "Exit code: 0 after SIGINT or SIGTERM, 2 when it could not run."
+        "Prints `ready` when it listens; SIGHUP applies the channels of FILE anew. Exit code: 0 after SIGINT or "
+        "SIGTERM, 2 when it could not run; with --check 0 if nothing is lacking, 1 if something is."
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="the topology file (YAML)")
     parser.add_argument("--domain", metavar="NAME", required=True, help="the hypervisor whose controller this is")
@@ -25,6 +26,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="the channel store: unix:PATH, or ssl:HOST:PORT,... (default: one that the controllers of this machine "
         "share and keep running)")  # fmt: skip
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning"], help="default: info")
+    parser.add_argument("--log-format", type=LogFormat, choices=list(LogFormat), default=LogFormat.TEXT,
+        help="lines for people, or a JSON object a line (default: text)")  # fmt: skip
+    parser.add_argument("--check", action="store_true", help="start nothing; say what it would lack, and the cure")
+    parser.add_argument("--json", action="store_true", help="with --check: print the checklist as JSON")
     parser.add_argument("--die-with-parent", action="store_true", help="stop when the process that started it ends")
 
 
@@ -36,11 +41,13 @@ def run(args: argparse.Namespace) -> int:
 
     if args.die_with_parent and not die_with_parent(parent_pid):
         return 0
+    if args.check:
+        from rtvnic.checklist import show
+        from rtvnic.preflight import preflight
+
+        return show(preflight(lambda: _network(args), args.file, args.domain), args.json)
     network = _network(args)
-    if args.domain not in network.hypervisors:
-        allowed = ", ".join(network.hypervisors)
-        raise CannotRun(f"{args.file} has no hypervisor '{args.domain}'", f"give one of: {allowed}")
-    _log_to_stderr(args.log_level)
+    start_log(args.log_level, args.log_format, args.domain)
     launcher.run(
         network,
         args.domain,
@@ -54,14 +61,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _network(args: argparse.Namespace) -> Network:
-    from controller.topology_file.load import load
+    """What the file says now. Raises InvalidFile, CannotRun."""
+    from controller.topology_file.load import load_for
 
-    network = load(args.file, is_admission_asked=not args.override_admission)
+    network = load_for(args.domain, args.file, is_admission_asked=not args.override_admission)
     return network if args.scheduler is None else network.with_scheduler(args.scheduler)
-
-
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("controller").setLevel(level.upper())

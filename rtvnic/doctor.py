@@ -6,15 +6,12 @@ What is tried is tried in a network of its own, and gone afterwards.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import socket
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +20,7 @@ from controller.units import NS_PER_MS, NS_PER_S, NS_PER_US, ms
 from rtvnic import tune
 from rtvnic.arguments import seconds
 from rtvnic.calibrate import calibrate
-from rtvnic.progress import Progress
-from rtvnic.table import aligned
+from rtvnic.checklist import Line, State, lines_of, show
 
 if TYPE_CHECKING:
     from pyroute2 import IPRoute
@@ -54,23 +50,6 @@ CALIBRATION_NS = 20 * NS_PER_S
 SCRATCH_QUEUE = 5
 
 
-class State(StrEnum):
-    FINE = "fine"
-    POOR = "poor"
-    """It works, but deadlines suffer."""
-    LACKING = "lacking"
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the checklist; `cure` is empty where all is fine."""
-
-    what: str
-    state: State
-    found: str
-    cure: str = ""
-
-
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Exit code: 0 if nothing is lacking, 1 if something is."
     parser.add_argument("--json", action="store_true", help="print the checklist, or what was measured, as JSON")
@@ -90,28 +69,7 @@ def duration(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     if args.calibrate:
         return calibrate(args.seconds, args.json)
-    progress = Progress(len(CHECKS))
-    lines = []
-    for what, check in CHECKS.items():
-        progress.step(what)
-        lines += list(_lines(what, check))
-    progress.end()
-    if args.json:
-        print(json.dumps([asdict(line) for line in lines], indent=2))
-    else:
-        rows = [(line.what, line.state, line.found, line.cure or None) for line in lines]
-        print(aligned(("check", "state", "found", "cure"), rows))
-    return int(any(line.state is State.LACKING for line in lines))
-
-
-def _lines(what: str, check: Callable[[str], Iterator[Line]]) -> Iterator[Line]:
-    """The lines of `check`; where it cannot be carried out, that is the finding."""
-    try:
-        yield from check(what)
-    except CannotRun as error:
-        yield Line(what, State.LACKING, error.what, error.cure)
-    except OSError as error:
-        yield Line(what, State.LACKING, str(error), "run it as root, outside a container")
+    return show(lines_of(CHECKS), args.json)
 
 
 def open_vswitch(what: str) -> Iterator[Line]:

@@ -10,9 +10,11 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from controller import notify
 from controller.errors import CannotRun
 from controller.units import DURATION, NS_PER_S, RATE, ms
 from rtvnic.arguments import integer, processors, quantity, seconds
@@ -104,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
             for warning in shim.warnings:
                 print(warning, file=sys.stderr)
             print("ready", flush=True)
+            notify.tell(notify.READY)
             _serve(server, shim, signals, args.report / NS_PER_S)
     except ShimError as error:
         raise CannotRun(error.what, error.cure) from error
@@ -119,18 +122,46 @@ def _catch_signals() -> int:
     return read_end
 
 
-def _serve(server: Server, shim: Shim, signals: int, period_s: float) -> None:
-    """Until a signal comes. A line each `period_s` and a summary at the end; 0: neither."""
+def _serve(server: Server, shim: Shim, signals: int, report_s: float) -> None:
+    """Until a signal comes. A line each `report_s` and a summary at the end; 0: neither."""
     stop: list[int] = []
     server.watch(signals, lambda: stop.extend(os.read(signals, 64)))
-    next_line_s = time.monotonic() + period_s
+    chores = [_Chore(period_s, chore) for period_s, chore in _chores(shim, report_s) if period_s]
     while not stop:
-        server.wait(max(0.0, next_line_s - time.monotonic()) if period_s else None)
-        if period_s and time.monotonic() >= next_line_s:
-            print(_line(shim.statistics(())), flush=True)
-            next_line_s += period_s
-    if period_s:
+        server.wait(min((chore.due_in_s() for chore in chores), default=None))
+        for chore in chores:
+            if not chore.due_in_s():
+                chore.do()
+    notify.tell(notify.STOPPING)
+    if report_s:
         print(_summary(shim.statistics(shim.labels)), flush=True)
+
+
+def _chores(shim: Shim, report_s: float) -> Iterator[tuple[float | None, Callable[[], None]]]:
+    """What is done again and again, and how often."""
+
+    def beat() -> None:
+        shim.await_turn()
+        notify.tell(notify.ALIVE)
+
+    yield report_s, lambda: print(_line(shim.statistics(())), flush=True)
+    yield notify.period_s(), beat
+
+
+class _Chore:
+    """Something to be done every `period_s`, first after one."""
+
+    def __init__(self, period_s: float, action: Callable[[], None]) -> None:
+        self._period_s = period_s
+        self._action = action
+        self._next_s = time.monotonic() + period_s
+
+    def due_in_s(self) -> float:
+        return max(0.0, self._next_s - time.monotonic())
+
+    def do(self) -> None:
+        self._next_s += self._period_s
+        self._action()
 
 
 def _line(statistics: dict[str, Any]) -> str:

@@ -52,6 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make the file if need be, and serve it."""
     parent_pid = os.getppid()
+    from controller import notify
     from controller.store import remotes, server
     from dataplane.shim import die_with_parent
 
@@ -74,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
     def be_ready() -> None:
         server.convert_cluster(listen, tls)
         print("ready", flush=True)
+        notify.tell(notify.READY)
+        notify.keep_alive(lambda: server.answers(listen, tls))
 
     return _serve(server.command(args.file.absolute(), listen, tls), lambda: server.answers(listen, tls), be_ready)
 

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from controller import notify
+
 LOG = logging.getLogger(__name__)
 
 LOCK = "store.lock"
@@ -97,7 +99,10 @@ class StoreKeeper:
 
     def _serve(self) -> None:
         """Run a store until it ends."""
-        self._process = subprocess.Popen(self._words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, text=True)
+        environment = {name: value for name, value in os.environ.items() if name not in notify.VARIABLES}
+        self._process = subprocess.Popen(
+            self._words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, text=True, env=environment
+        )
         if self._is_stopping.is_set():  # `stop` may have come before there was a process to end
             self._process.terminate()
         self._process.wait()

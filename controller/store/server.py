@@ -60,7 +60,13 @@ def command(file: Path, listen: Remote, tls: TlsFiles | None = None) -> list[str
     `ovs-appctl -t FILE.ctl` reaches it, with the path of the file.
     """
     words = ["setpriv", "--pdeathsig", "TERM", "ovsdb-server", str(file), f"--remote={listen.listening}"]
-    return [*words, f"--unixctl={file}.ctl", "--verbose=console:warn", *_files(tls)]
+    return [
+        *words,
+        f"--unixctl={file}.ctl",
+        "--verbose=console:warn",
+        "--verbose=fatal_signal:console:err",
+        *_files(tls),
+    ]
 
 
 def answers(remote: Remote, tls: TlsFiles | None = None) -> bool:

@@ -27,6 +27,15 @@ def load(file: Path, is_admission_asked: bool = True) -> Network:
     return parse(content, file, is_admission_asked)
 
 
+def load_for(domain: str, file: Path, is_admission_asked: bool = True) -> Network:
+    """As `load`, for who is to look after `domain`. Raises CannotRun also if the file has no such hypervisor."""
+    network = load(file, is_admission_asked)
+    if domain not in network.hypervisors:
+        allowed = ", ".join(network.hypervisors)
+        raise CannotRun(f"{file} has no hypervisor '{domain}'", f"give one of: {allowed}")
+    return network
+
+
 def parse(content: bytes, file: Path, is_admission_asked: bool = True) -> Network:
     """The network in `content`, whatever bytes it is. `file` is its name in messages. Raises InvalidFile."""
     source = read(content, str(file))

@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -58,11 +58,16 @@ class ShimLab:
         return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
     def spawn(
-        self, *options: str, inner: str = "app-shim", uplink: str = "wire", under: Sequence[str] = ()
+        self,
+        *options: str,
+        inner: str = "app-shim",
+        uplink: str = "wire",
+        under: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[str]:
         """A shim that need not come up, started by the command `under`."""
         words = ["ip", "netns", "exec", self.name, *under, *SHIM, inner, uplink, *options]
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         self._processes.append(process)
         return process
 

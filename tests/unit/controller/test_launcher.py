@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from support.fake_datapath import FakeDatapath
 from support.fake_shim import FakeShim
 from support.http_server import unused_port
 from support.networks import two_hypervisors
+from support.notify_socket import NotifySocket
 from support.openflow_switch import OpenFlowSwitch
 from support.waiting import PATIENCE_S, wait_until
 
@@ -45,18 +47,18 @@ def taken_port(address: str = "127.0.0.1") -> Iterator[int]:
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_a_port_that_is_taken_is_named_with_its_cure(address: str) -> None:
     with taken_port(address) as port, pytest.raises(CannotRun) as error:
-        launcher._listener(Endpoint(address, port, port), port, "OpenFlow")
+        launcher.listen_at(Endpoint(address, port, port), port, "OpenFlow")
     assert error.value.what == f"cannot listen for OpenFlow at {address}:{port}: Address already in use"
     assert error.value.cure == "end what listens there (ss -ltnp names it), or choose another port in the topology file"
 
 
 def test_an_address_that_is_not_this_machines() -> None:
     with pytest.raises(CannotRun, match=r"REST at 192\.0\.2\.1:8080: Cannot assign requested address"):
-        launcher._listener(Endpoint("192.0.2.1", 6653, 8080), 8080, "REST")
+        launcher.listen_at(Endpoint("192.0.2.1", 6653, 8080), 8080, "REST")
 
 
 def test_a_free_port_is_listened_at() -> None:
-    with launcher._listener(Endpoint("127.0.0.1", 0, 0), 0, "REST") as listener:
+    with launcher.listen_at(Endpoint("127.0.0.1", 0, 0), 0, "REST") as listener:
         assert listener.getsockname()[0] == "127.0.0.1"
 
 
@@ -142,12 +144,14 @@ channels: {{near: {{from: a, to: b, deadline: 5ms, min_rate: 1Mbps}}}}
 
 
 @contextmanager
-def run_controller(file: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+def run_controller(
+    file: Path, *words: str, environment: Mapping[str, str] = os.environ
+) -> Iterator[subprocess.Popen[str]]:
     """A controller process, which does not outlive the test."""
     process = subprocess.Popen(
         [sys.executable, "-m", "rtvnic", "controller", str(file), "--domain", "left", *words],
         cwd=ROOT,
-        env=os.environ | {"RTVNIC_RUN_DIR": str(file.parent), "RTVNIC_STATE_DIR": str(file.parent)},
+        env={**environment, "RTVNIC_RUN_DIR": str(file.parent), "RTVNIC_STATE_DIR": str(file.parent)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -240,3 +244,67 @@ def test_a_domain_that_the_file_does_not_have(tmp_path: Path) -> None:
         _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert err.endswith("net.yaml has no hypervisor 'middle'; give one of: left\n")
+
+
+def test_systemd_hears_how_it_stands(tmp_path: Path) -> None:
+    with (
+        NotifySocket(str(tmp_path / "notify")) as heard,
+        run_controller(
+            written(tmp_path, unused_port(), unused_port()), environment=heard.environment(watchdog_s=1.0)
+        ) as process,
+    ):
+        assert heard.next_besides("WATCHDOG=1") == "READY=1"
+        assert heard.next() == "WATCHDOG=1"
+        process.send_signal(signal.SIGHUP)
+        assert heard.next_besides("WATCHDOG=1").startswith("RELOADING=1\nMONOTONIC_USEC=")
+        assert heard.next_besides("WATCHDOG=1") == "READY=1"
+        process.terminate()
+        assert heard.next_besides("WATCHDOG=1") == "STOPPING=1"
+        assert process.wait(PATIENCE_S) == 0
+
+
+def names(client: httpx.Client) -> list[str]:
+    return [channel["name"] for channel in client.get("/v1/channels").json()]
+
+
+def test_a_hangup_takes_over_the_channels_of_the_file(tmp_path: Path) -> None:
+    rest = unused_port()
+    file = written(tmp_path, unused_port(), rest)
+    with (
+        run_controller(file) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{rest}", trust_env=False) as client,
+    ):
+        wait_for_ready(process)
+        wait_until(lambda: names(client) == ["near"])
+        file.write_text(file.read_text().replace("near:", "close:"))
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: names(client) == ["close"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("deadline: 5ms", "deadline: 5", "'5' has no unit"),
+        ("10.0.0.2", "10.0.0.3", "the store belongs to another topology"),
+        ("left", "right", "has no hypervisor 'left'"),
+    ],
+)
+def test_a_hangup_changes_nothing_where_the_file_is_no_good(tmp_path: Path, old: str, new: str, complaint: str) -> None:
+    rest = unused_port()
+    file = written(tmp_path, unused_port(), rest)
+    with (
+        NotifySocket(str(tmp_path / "notify")) as heard,
+        run_controller(file, "--log-format", "json", environment=heard.environment()) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{rest}", trust_env=False) as client,
+    ):
+        assert heard.next() == "READY=1"
+        wait_until(lambda: names(client) == ["near"])
+        file.write_text(file.read_text().replace(old, new))
+        process.send_signal(signal.SIGHUP)
+        assert heard.next().startswith("RELOADING=1") and heard.next() == "READY=1"
+        assert names(client) == ["near"]
+        process.terminate()
+        entries = [json.loads(line) for line in process.communicate(timeout=PATIENCE_S)[1].splitlines()]
+    refusals = [entry for entry in entries if entry["message"].startswith("all stays as it is: ")]
+    assert [(entry["level"], entry["domain"]) for entry in refusals] == [("ERROR", "left")]
+    assert complaint in refusals[0]["message"]

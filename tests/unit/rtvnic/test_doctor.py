@@ -14,7 +14,7 @@ from controller.errors import CannotRun
 from controller.events import Proof
 from rtvnic import doctor, tune
 from rtvnic.__main__ import main
-from rtvnic.doctor import Line, State
+from rtvnic.checklist import Line, State, tried
 
 
 def fine(what: str) -> Iterator[Line]:
@@ -64,7 +64,7 @@ def test_a_check_that_the_machine_does_not_let_run_is_lacking(
 
 
 def only_line(what: str) -> Line:
-    (line,) = doctor._lines(what, doctor.CHECKS[what])
+    (line,) = tried(what, doctor.CHECKS[what])
     assert line.what == what
     assert (line.cure == "") == (line.state is State.FINE), "a cure where there is something to cure"
     return line

@@ -1,0 +1,134 @@
+"""What the controller of a domain would need if it were started now. Nothing is started or changed."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import httpx
+from pyroute2 import IPRoute
+
+from controller.errors import CannotRun, InvalidFile
+from controller.launcher import listen_at
+from controller.model import Network, Scheduler
+from controller.runtime import RUN_DIR, shim_socket
+from controller.wiring import PortRole, ports_of
+from ovs_config.links import index_of
+from ovs_config.openvswitch import local_db_socket
+from ovs_config.ovsdb import TAG, connect
+from ovs_config.plan import DatapathType, plan_bridge
+from rtvnic.checklist import Check, Line, State, tried
+
+TIMEOUT_S = 2.0
+MADE_BY_BRIDGE = (PortRole.EDF, PortRole.LIVENESS)
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """The checks for the controller of `domain` in `network`, each by its name."""
+
+    network: Network
+    domain: str
+
+    def checks(self) -> dict[str, Check]:
+        endpoint = self.network.hypervisors[self.domain].controller
+        return {
+            "OpenFlow": partial(self.address, port=endpoint.openflow_port),
+            "REST": partial(self.address, port=endpoint.rest_port),
+            "interfaces": self.interfaces,
+            "Open vSwitch": self.open_vswitch,
+            "bridge": self.bridge,
+            "shim": self.shim,
+        }
+
+    def address(self, what: str, port: int) -> Iterator[Line]:
+        endpoint = self.network.hypervisors[self.domain].controller
+        try:
+            listen_at(endpoint, port, what).close()
+        except CannotRun:
+            if not self._runs_already():
+                raise
+            yield Line(what, State.FINE, f"the controller of {self.domain} that runs already listens there")
+        else:
+            yield Line(what, State.FINE, f"{endpoint.address}:{port} is free")
+
+    def _runs_already(self) -> bool:
+        """Whether the controller of this domain answers where it should."""
+        url = f"{self.network.hypervisors[self.domain].controller.rest_url}/v1/health"
+        try:
+            answer = httpx.get(url, timeout=TIMEOUT_S, trust_env=False).json()
+        except (httpx.HTTPError, ValueError):
+            return False
+        return isinstance(answer, dict) and answer.get("domain") == self.domain
+
+    def interfaces(self, what: str) -> Iterator[Line]:
+        """Those that others make: the uplink and the VMs' ports."""
+        ports = [port for port in ports_of(self.network, self.domain) if port.role not in MADE_BY_BRIDGE]
+        with IPRoute() as ip:
+            missing = [port.interface for port in ports if index_of(ip, port.interface) is None]
+        if missing:
+            cure = "`ip link` lists them; correct `interface` in the file, or make them"
+            yield Line(what, State.LACKING, f"there is no {', '.join(missing)}", cure)
+        else:
+            yield Line(what, State.FINE, f"{len(ports)}: the uplink and the VMs' ports")
+
+    def open_vswitch(self, what: str) -> Iterator[Line]:
+        yield Line(what, State.FINE, f"answers at {local_db_socket(RUN_DIR)}")
+
+    def bridge(self, what: str) -> Iterator[Line]:
+        """Is it ours, and will it come to this controller?"""
+        target = plan_bridge(self.network, self.domain, DatapathType.NETDEV).controller_target
+        cure = f"rtvnic bridge {self.network.file} --domain {self.domain}"
+        with connect(local_db_socket(RUN_DIR)) as ovsdb:
+            found = ovsdb.lookup("Bridge", self.domain, None)
+            targets = [controller.target for controller in found.controller] if found is not None else []
+        if found is None:
+            yield Line(what, State.LACKING, f"there is no bridge {self.domain}", cure)
+        elif TAG not in found.external_ids:
+            yield Line(what, State.LACKING, f"the bridge {self.domain} is not ours", f"ovs-vsctl del-br, then {cure}")
+        elif targets != [target]:
+            yield Line(what, State.LACKING, f"its controller is {', '.join(targets) or 'none'}, not {target}", cure)
+        else:
+            yield Line(what, State.FINE, f"{self.domain} has its controller at {target}")
+
+    def shim(self, what: str) -> Iterator[Line]:
+        """Not having one is no obstacle: packets go past it."""
+        path = shim_socket(self.domain)
+        if self.network.hypervisors[self.domain].uplink.scheduler is not Scheduler.EDF:
+            yield Line(what, State.FINE, "none is asked for")
+        elif reason := _why_silent(path):
+            found = f"does not serve {path} ({reason}): packets go past it"
+            yield Line(what, State.POOR, found, f"systemctl start rtvnic-shim@{self.domain}")
+        else:
+            yield Line(what, State.FINE, f"serves {path}")
+
+
+def _why_silent(path: Path) -> str:
+    """Why nobody answers at the Unix socket `path`; empty if somebody does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(TIMEOUT_S)
+        try:
+            probe.connect(str(path))
+        except OSError as error:
+            return error.strerror or str(error)
+    return ""
+
+
+def preflight(read: Callable[[], Network], file: Path, domain: str) -> list[Line]:
+    """The whole checklist for the network that `read` finds in `file`; only its first line if that is no good."""
+    what = "topology file"
+    try:
+        network = read()
+    except InvalidFile as error:
+        more = f", and {len(error.problems) - 1} more" if len(error.problems) > 1 else ""
+        found = f"{error.problems[0].text(str(file))}{more}"
+        return [Line(what, State.LACKING, found, f"correct it; `rtvnic check {file}` lists all")]
+    except CannotRun as error:
+        return [Line(what, State.LACKING, error.what, error.cure)]
+    lines = [Line(what, State.FINE, f"{file} is valid and admitted, with {len(network.channels)} channels")]
+    for what, check in Preflight(network, domain).checks().items():
+        lines += tried(what, check)
+    return lines

@@ -1,0 +1,124 @@
+"""`rtvnic controller --check`: what a start would lack, and the cure. With Open vSwitch: tests/e2e/test_bridge.py."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.fake_shim import FakeShim
+from support.http_server import unused_port
+
+from controller import runtime
+from controller.model import Scheduler
+from controller.topology_file.load import load
+from rtvnic import preflight
+from rtvnic.__main__ import main
+from rtvnic.checklist import Line, State, tried
+from rtvnic.preflight import Preflight
+
+FILE = """
+version: 1
+hypervisors:
+  left:
+    uplink: {{rate: 100Mbps, interface: no-such-1}}
+    controller: {{openflow_port: {openflow}, rest_port: {rest}}}
+vms:
+  a: {{hypervisor: left, ip: 10.0.0.1, interface: no-such-2}}
+  b: {{hypervisor: left, ip: 10.0.0.2, interface: no-such-3}}
+channels: {{near: {{from: a, to: b, deadline: 5ms, min_rate: 1Mbps}}}}
+"""
+
+
+def written(directory: Path, **values: object) -> Path:
+    file = directory / "net.yaml"
+    file.write_text(FILE.format(**{"openflow": unused_port(), "rest": unused_port()} | values))
+    return file
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "RUN_DIR", tmp_path)
+    monkeypatch.setattr(preflight, "RUN_DIR", tmp_path)
+    monkeypatch.setenv("OVS_RUNDIR", str(tmp_path / "no-ovs"))
+
+
+def line(file: Path, what: str, scheduler: Scheduler = Scheduler.EDF) -> Line:
+    (found,) = tried(what, Preflight(load(file).with_scheduler(scheduler), "left").checks()[what])
+    assert (found.cure == "") == (found.state is State.FINE), "a cure where there is something to cure"
+    return found
+
+
+def test_the_whole_list_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(tmp_path)
+    assert main(["controller", str(file), "--domain", "left", "--check", "--json"]) == 1
+    found = {each["what"]: each["state"] for each in json.loads(capsys.readouterr().out)}
+    assert found == {
+        "topology file": "fine",
+        "OpenFlow": "fine",
+        "REST": "fine",
+        "interfaces": "lacking",
+        "Open vSwitch": "lacking",
+        "bridge": "lacking",
+        "shim": "poor",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "domain", "found"),
+    [
+        ("version: 2\nhypervisors: 5\n", "left", "net.yaml:"),
+        (None, "left", "cannot read"),
+        (FILE.format(openflow=1, rest=2), "right", "has no hypervisor 'right'"),
+    ],
+)
+def test_a_file_that_is_no_good_is_the_only_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, domain: str, found: str
+) -> None:
+    file = tmp_path / "net.yaml"
+    if text is not None:
+        file.write_text(text)
+    assert main(["controller", str(file), "--domain", domain, "--check"]) == 1
+    headers, only = capsys.readouterr().out.splitlines()
+    assert headers.split() == ["check", "state", "found", "cure"]
+    assert only.startswith("topology file  lacking  ") and found in only
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize(("what", "key"), [("OpenFlow", "openflow"), ("REST", "rest")])
+def test_an_address_that_others_have(tmp_path: Path, taken: int, what: str, key: str) -> None:
+    found = line(written(tmp_path, **{key: taken}), what)
+    assert found.state is State.LACKING
+    assert f"127.0.0.1:{taken}: Address already in use" in found.found
+
+
+@pytest.mark.parametrize(("domain", "state"), [("left", State.FINE), ("right", State.LACKING)])
+def test_an_address_at_which_its_own_controller_listens_is_fine(
+    tmp_path: Path, taken: int, monkeypatch: pytest.MonkeyPatch, domain: str, state: State
+) -> None:
+    monkeypatch.setattr(preflight.httpx, "get", lambda *_, **__: preflight.httpx.Response(503, json={"domain": domain}))
+    assert line(written(tmp_path, openflow=taken), "OpenFlow").state is state
+
+
+def test_interfaces_that_are_not_there_are_named(tmp_path: Path) -> None:
+    found = line(written(tmp_path), "interfaces")
+    assert found.state is State.LACKING
+    assert found.found == "there is no no-such-1, no-such-2, no-such-3"
+
+
+def test_a_shim_is_looked_for_at_its_socket(tmp_path: Path) -> None:
+    file = written(tmp_path)
+    assert line(file, "shim").cure == "systemctl start rtvnic-shim@left"
+    with FakeShim(tmp_path / "left.shim.sock"):
+        assert line(file, "shim") == Line("shim", State.FINE, f"serves {tmp_path}/left.shim.sock")
+
+
+def test_no_shim_is_missed_where_none_is_asked_for(tmp_path: Path) -> None:
+    assert line(written(tmp_path), "shim", Scheduler.QUEUES).state is State.FINE
