@@ -30,11 +30,15 @@ def state_file(socket: Path) -> Path:
     return beside if _is_in_memory(directory) else SHARED_MEMORY / _shared_name(str(beside))
 
 
-def remove_states(directory: Path) -> None:
-    """Remove the state of every shim that serves a socket in `directory`: the next ones begin anew."""
-    beside = directory.glob(f"*{SUFFIX}")
+def states(directory: Path) -> list[Path]:
+    """The state of every shim that serves a socket in `directory`, or has done so."""
     shared = SHARED_MEMORY.glob(_shared_name(f"{directory.resolve()}/") + f"*{SUFFIX}")
-    for file in (*beside, *shared):
+    return [*directory.glob(f"*{SUFFIX}"), *shared]
+
+
+def remove_states(directory: Path) -> None:
+    """Have every shim that will serve a socket in `directory` begin anew."""
+    for file in states(directory):
         file.unlink(missing_ok=True)
 
 

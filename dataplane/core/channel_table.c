@@ -49,8 +49,8 @@ set_terms(struct channel *channel, const struct terms *terms)
     __atomic_store_n(&channel->terms.strips_labels, terms->strips_labels, __ATOMIC_RELAXED);
 }
 
-/* Ensures that 'table' has the channel of 'label', on 'terms'; one that it has already keeps its books.  Returns 0, or
- * ENOSPC if the table is full, or memory is.
+/* Ensures that 'table' has the channel of 'label', on 'terms'; one that it has already keeps its books.  Returns 0,
+ * ENOSPC if the table is full, or as memory_populate().
  *
  * The caller must ensure that what was removed is reclaimed. */
 int
@@ -58,6 +58,7 @@ channel_table_set(struct channel_table *table, uint32_t label, const struct term
 {
     struct channel *channel = table->by_label[label];
     uint32_t slot;
+    int error;
 
     if (channel) {
         set_terms(channel, terms);
@@ -68,8 +69,9 @@ channel_table_set(struct channel_table *table, uint32_t label, const struct term
     }
     slot = table->free[table->free_count - 1];
     channel = &table->channels[slot];
-    if (memory_populate(channel, sizeof *channel)) {
-        return ENOSPC;
+    error = memory_populate(channel, sizeof *channel);
+    if (error) {
+        return error;
     }
     memset(channel, 0, sizeof *channel);
     set_terms(channel, terms);

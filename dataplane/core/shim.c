@@ -194,8 +194,8 @@ shim_configure(struct shim *shim, uint64_t rate_bps, int64_t be_slack_ns)
     state_end_change(shim->state);
 }
 
-/* Ensures that the channel of 'label' (20 bits) is in the table, where it keeps its books, on 'terms'.  Returns 0, or
- * ENOSPC if the table is full, or memory is. */
+/* Ensures that the channel of 'label' (20 bits) is in the table, where it keeps its books, on 'terms'.  Returns 0,
+ * ENOSPC if the table is full, or as memory_populate(). */
 int
 shim_set_channel(struct shim *shim, uint32_t label, const struct terms *terms)
 {
