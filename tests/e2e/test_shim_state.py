@@ -200,3 +200,21 @@ def test_a_second_shim_leaves_the_state_of_the_first_alone(lab: ShimLab) -> None
     process = lab.spawn("--socket", str(lab.socket_path))
     assert "another shim has its state in" in process.communicate(timeout=5)[1]
     assert ask(lab, "labels")["labels"] == [100, 200]
+
+
+def test_memory_that_is_full_refuses_a_channel_and_no_more(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], check=True)
+    try:
+        with ShimLab(f"dp-{os.getpid()}", tmp_path) as lab:
+            process = set_up(lab)
+            assert lab.state.parent == tmp_path
+            with ShimClient(lab.socket_path) as client:
+                answer = client.ask("channels", set=[FREE | {"label": label} for label in range(300, 400)])
+                assert "does not fit: No space left on device" in answer["error"]
+                held = client.ask("labels")["labels"]
+            assert {100, 200, 300} < set(held) < {100, 200, *range(300, 400)}
+            kill(process)
+            lab.start("--liveness", LIVENESS)
+            assert ask(lab, "labels")["labels"] == held
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True)
