@@ -35,6 +35,10 @@ Example: a shim between two veth pairs, that has a 100 Mbit/s link to give.
   for i in app app-shim wire far; do ip link set $i up; done
   rtvnic shim app-shim wire --rate 100Mbps --report 1
 
+With --socket, the next shim at the same socket, between the same interfaces, goes on with this one's channels, counters
+and settings, however this one ends. They are in PATH.state, or in /dev/shm if PATH is on a disk; without that file it
+begins anew.
+
 Exit code: 0 when stopped by SIGINT or SIGTERM, 2 when it could not run or an interface has gone.
 """
 
