@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from controller.runtime import RUN_DIR
+from dataplane.state import states
 from ovs_config.openvswitch import of_system
 from ovs_config.ovsdb import connect
 from ovs_config.waiting import wait_until
@@ -46,7 +47,7 @@ def take(run_dir: Path = RUN_DIR) -> Snapshot:
         namespaces=frozenset(_namespaces()),
         interfaces=frozenset(name for _, name in socket.if_nameindex()),
         ovsdb_rows=frozenset(_rows()),
-        files=frozenset(str(path) for path in (run_dir, *run_dir.rglob("*")) if path.exists()),
+        files=frozenset(str(path) for path in (run_dir, *run_dir.rglob("*"), *states(run_dir)) if path.exists()),
     )
 
 

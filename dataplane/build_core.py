@@ -6,6 +6,7 @@ against the headers.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from cffi import FFI
@@ -60,6 +61,13 @@ def declarations(header: str) -> str:
     return "\n".join(line for line in lines if not line.startswith("#"))
 
 
+def state_layout() -> int:
+    """64 bits, not 0, that differ whenever a header does: a shim adopts no state that another version has left."""
+    headers = sorted((Path(__file__).parent / "core").glob("*.h"))
+    digest = hashlib.sha256(b"".join(header.read_bytes() for header in headers)).digest()
+    return int.from_bytes(digest[:8]) | 1
+
+
 ffibuilder = FFI()
 ffibuilder.cdef(declarations("report.h") + declarations("terms.h") + declarations("shim.h") + PURE_PARTS)
 ffibuilder.set_source(
@@ -68,6 +76,6 @@ ffibuilder.set_source(
     sources=sorted(map(str, CORE.glob("*.c"))),
     depends=sorted(map(str, CORE.glob("*.h"))),
     include_dirs=[str(CORE)],
-    define_macros=[("_GNU_SOURCE", None)],
+    define_macros=[("_GNU_SOURCE", None), ("STATE_LAYOUT", f"{state_layout()}U")],
     extra_compile_args=["-std=c11", "-O2", "-Wall", "-Wextra"],
 )

@@ -2,7 +2,8 @@
 
 `{"id": 7, "op": "statistics"}` is answered by `{"id": 7, "ok": true, ...}` or `{"id": 7, "ok": false, "error": "..."}`.
 After `subscribe` the other side is sent events too: `{"event": "misses", "misses": [...]}`. `ready` says that the
-settings are complete: until the first one, packets go past a shim that holds a liveness TAP.
+settings are complete: until the first one, packets go past a shim that holds a liveness TAP. One that was started again
+has the channels that `labels` tells, and is ready if it was so before.
 """
 
 from __future__ import annotations

@@ -12,10 +12,12 @@ import socket
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from dataplane._core import ffi, lib
 from dataplane.errors import ShimError
+from dataplane.state import identity, open_state
 from dataplane.terms import Late, Terms
 
 Json = dict[str, Any]
@@ -24,6 +26,12 @@ TC_COUNT = 8
 HIGHEST_PRIORITY = 99
 AHEAD_NS: int = lib.SCHEDULER_AHEAD_NS
 """A packet is handed to the kernel at most so long before its first bit can go."""
+
+DISCARDED = {
+    lib.ADOPTION_UNREADABLE: "of another version, or damaged",
+    lib.ADOPTION_FOREIGN: "of other interfaces, or older than this boot",
+}
+"""Why state was not adopted."""
 
 TUNSETIFF = 0x400454CA
 TUNSETCARRIER = 0x400454E2
@@ -37,7 +45,8 @@ class ShimConfig:
     """One shim: what enters by `inner` leaves by `uplink`, at `rate_bps` (0: unpaced).
 
     `liveness` names the TAP that is up while the shim is ready and works (empty: none); `priority` is SCHED_FIFO's
-    (0: none).
+    (0: none). `state` is the file that keeps what the next process of the shim adopts (None: it begins anew); then what
+    was configured goes on, unless `rate_bps` or `be_slack_ns` is another than before.
     """
 
     inner: str
@@ -48,24 +57,25 @@ class ShimConfig:
     priority: int = 50
     bypass_qdisc: bool = False
     liveness: str = ""
+    state: Path | None = None
 
 
 class Shim:
     """A running shim. Raises ShimError if it cannot start; `close` stops it, also as a context manager.
 
-    `labels` are the channels in the table; `warnings` tells what the machine did not permit; `guard` is a pidfd of the
-    process that holds the TAP.
+    `labels` are the channels in the table; `warnings` tells what the machine did not permit, and of state that was
+    discarded; `guard` is a pidfd of the process that holds the TAP.
     """
 
     def __init__(self, config: ShimConfig) -> None:
         self.config = config
-        self.rate_bps = config.rate_bps
-        self.be_slack_ns = config.be_slack_ns
-        self.labels: set[int] = set()
         self.warnings: list[str] = []
         self.guard: int | None = None
-        self._core = _open_core(config)
+        self._core: Any = None
+        self._state = None if config.state is None else open_state(config.state)
         try:
+            self._core = _open_core(config, self._state)
+            self._adopt()
             self._start()
         except ShimError:
             self.close()
@@ -76,6 +86,17 @@ class Shim:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _adopt(self) -> None:
+        """Know what the core goes on with."""
+        rate_bps, be_slack_ns = ffi.new("uint64_t *"), ffi.new("int64_t *")
+        lib.shim_configuration(self._core, rate_bps, be_slack_ns)
+        self.rate_bps, self.be_slack_ns = int(rate_bps[0]), int(be_slack_ns[0])
+        labels = ffi.new("uint32_t[]", lib.CHANNELS_MAX)
+        self.labels = set(ffi.unpack(labels, lib.shim_labels(self._core, labels)))
+        why = DISCARDED.get(lib.shim_adoption(self._core))
+        if why:
+            self.warnings.append(f"the state in {self.config.state} is {why}: counters and channels begin anew")
 
     def _start(self) -> None:
         privileges = ffi.new("struct shim_privileges *")
@@ -98,13 +119,16 @@ class Shim:
         self.guard = os.pidfd_open(lib.shim_guard_pid(self._core))
 
     def close(self) -> None:
-        """Let the TAP go down, then stop the loops. The shim is of no use afterwards."""
+        """Let the TAP go down, then stop the loops. The shim is of no use afterwards; its state stays."""
         if self.guard is not None:
             os.close(self.guard)
         self.guard = None
         if self._core is not None:
             lib.shim_close(self._core)
         self._core = None
+        if self._state is not None:
+            os.close(self._state)
+        self._state = None
 
     def fileno(self) -> int:
         """Readable when there are misses to take or a failure to see; `acknowledge` makes it unreadable."""
@@ -148,7 +172,7 @@ class Shim:
         lib.shim_remove_channels(self._core, ffi.NULL, 0)
 
     def statistics(self, labels: Iterable[int]) -> Json:
-        """Everything since the start, with the books of those channels of `labels` that are in the table."""
+        """Everything since the state began, with the books of those channels of `labels` that are in the table."""
         egress, ingress = ffi.new("struct egress_counters *"), ffi.new("struct ingress_counters *")
         lib.shim_report(self._core, egress, ingress)
         known = self.labels.intersection(labels)
@@ -186,8 +210,9 @@ def die_with_parent(parent_pid: int) -> bool:
     return bool(lib.shim_die_with_parent(parent_pid))
 
 
-def _open_core(config: ShimConfig) -> Any:
-    names = [ffi.new("char[]", name.encode()) for name in (config.inner, config.uplink)]
+def _open_core(config: ShimConfig, state: int | None) -> Any:
+    texts = (config.inner, config.uplink, identity(config.inner, config.uplink))
+    names = [ffi.new("char[]", text.encode()) for text in texts]
     core_config = ffi.new(
         "struct shim_config *",
         {
@@ -197,6 +222,8 @@ def _open_core(config: ShimConfig) -> Any:
             "be_slack_ns": config.be_slack_ns,
             "queue_capacity": config.queue_capacity,
             "bypass_qdisc": config.bypass_qdisc,
+            "state_fd": -1 if state is None else state,
+            "identity": names[2],
         },
     )
     error = ffi.new("struct shim_error *")
@@ -219,6 +246,8 @@ def _why_not(error: Any) -> ShimError:
         return ShimError(f"there is no interface {interface}", "`ip link` lists them")
     if error.number == errno.EAFNOSUPPORT:
         return ShimError(f"{interface} is not an Ethernet interface", "`ip link` tells the kind of each")
+    if error.number == errno.ENOSPC:
+        return ShimError("there is no room for the shim's state", "see `df -h /run /dev/shm`")
     where = f" on {interface}" if interface else ""
     return ShimError(f"the shim cannot start{where}: {os.strerror(error.number)}", "see `dmesg`")
 

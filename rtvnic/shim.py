@@ -22,7 +22,7 @@ from rtvnic.table import aligned
 
 if TYPE_CHECKING:
     from dataplane.server import Server
-    from dataplane.shim import Shim
+    from dataplane.shim import Shim, ShimConfig
 
 EPILOG = """\
 What comes in by INNER leaves by UPLINK, in one direction. A frame with two MPLS labels is real-time: the outermost is
@@ -36,6 +36,10 @@ Example: a shim between two veth pairs, that has a 100 Mbit/s link to give.
   ip link add wire type veth peer name far mtu 1508  # and comes out of `far`
   for i in app app-shim wire far; do ip link set $i up; done
   rtvnic shim app-shim wire --rate 100Mbps --report 1
+
+With --socket, the next shim at the same socket, between the same interfaces, goes on with this one's channels, counters
+and settings, however this one ends. They are in PATH.state, or in /dev/shm if PATH is on a disk; without that file it
+begins anew.
 
 Exit code: 0 when stopped by SIGINT or SIGTERM, 2 when it could not run or an interface has gone.
 """
@@ -77,20 +81,10 @@ def run(args: argparse.Namespace) -> int:
     parent_pid = os.getppid()
     from dataplane.errors import ShimError
     from dataplane.server import Server
-    from dataplane.shim import Shim, ShimConfig, die_with_parent
+    from dataplane.shim import Shim, die_with_parent
 
     if args.die_with_parent and not die_with_parent(parent_pid):
         return 0
-    config = ShimConfig(
-        inner=args.inner,
-        uplink=args.uplink,
-        rate_bps=args.rate,
-        be_slack_ns=args.be_slack,
-        queue_capacity=args.queue,
-        priority=args.priority,
-        bypass_qdisc=args.qdisc_bypass,
-        liveness=args.liveness,
-    )
     signals = _catch_signals()
     try:
         if args.cpus:
@@ -98,10 +92,10 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise CannotRun(f"cannot run on the processors {args.cpus}: {error.strerror}", "`nproc` counts them") from None
     try:
-        with Shim(config) as shim, Server(shim) as server:
+        with Shim(_config(args)) as shim, Server(shim) as server:
             if args.socket is None:
                 shim.ready()
-            else:  # whoever gives it its settings says when they are complete
+            else:  # whoever gives it its settings says when they are complete, unless it goes on with those it had
                 server.listen(args.socket)
             for warning in shim.warnings:
                 print(warning, file=sys.stderr)
@@ -111,6 +105,23 @@ def run(args: argparse.Namespace) -> int:
     except ShimError as error:
         raise CannotRun(error.what, error.cure) from error
     return 0
+
+
+def _config(args: argparse.Namespace) -> ShimConfig:
+    from dataplane.shim import ShimConfig
+    from dataplane.state import state_file
+
+    return ShimConfig(
+        inner=args.inner,
+        uplink=args.uplink,
+        rate_bps=args.rate,
+        be_slack_ns=args.be_slack,
+        queue_capacity=args.queue,
+        priority=args.priority,
+        bypass_qdisc=args.qdisc_bypass,
+        liveness=args.liveness,
+        state=state_file(args.socket) if args.socket else None,
+    )
 
 
 def _catch_signals() -> int:

@@ -23,6 +23,7 @@ from controller.errors import CannotRun
 from controller.model import Endpoint, Network, Scheduler, SwitchKind
 from controller.runtime import RUN_DIR, STORE_SOCKET, shim_socket
 from controller.wiring import PortRole, ports_of, shim_interface
+from dataplane.state import remove_states
 from ovs_config.apply import apply, remove_all
 from ovs_config.links import mark, remove_links
 from ovs_config.openvswitch import ensure_running, of_system, stop_leftover
@@ -244,6 +245,7 @@ def _remove_files(error: type[BaseException] | None, *_: object) -> None:
     """What the parts left in the run directory. The logs stay until the next start when something could not run."""
     for file in (*RUN_DIR.glob("*.sock"), *RUN_DIR.glob("store.*"), *RUN_DIR.glob(".store.*")):
         file.unlink()
+    remove_states(RUN_DIR)
     if error is None or not issubclass(error, CannotRun):
         shutil.rmtree(RUN_DIR / LOG, ignore_errors=True)
 

@@ -1,7 +1,9 @@
 /* The channels that the shim keeps books on, by channel label.
  *
+ * They lie in the state (state.h), where the next process finds them; the way to them is this process's own.
+ *
  * One thread adds and removes; any thread may find meanwhile, and does so with one load.  A channel that was found
- * stays valid until the finder's loop has turned: the remover waits for that (loop_synchronize()) before it frees. */
+ * stays valid until the finder's loop has turned: the remover waits for that (loop_synchronize()) before it reclaims. */
 
 #ifndef CHANNEL_TABLE_H
 #define CHANNEL_TABLE_H 1
@@ -13,25 +15,27 @@
 #include "labels.h"
 #include "terms.h"
 
-enum { CHANNEL_TABLE_MAX = 10000 };
-
 struct channel {
     struct terms terms;                 /* Each field atomic: it may change while others look. */
     struct bucket bucket;               /* The egress loop's own. */
     struct sent_books sent;
     struct received_books received;
-    struct channel *next_removed;
 };
 
 struct channel_table {
     struct channel **by_label;          /* LABELS_SPACE elements, mostly untouched. */
-    uint32_t count;
+    uint32_t *labels;                   /* CHANNELS_MAX elements, as of the next: whose it is; 0: nobody's. */
+    struct channel *channels;
+    uint32_t free[CHANNELS_MAX];   /* A stack of elements; those removed, not yet reclaimed, are above its top. */
+    uint32_t free_count;
+    uint32_t removed_count;
 };
 
-int channel_table_init(struct channel_table *);
+int channel_table_init(struct channel_table *, uint32_t *labels, struct channel *channels);
 void channel_table_destroy(struct channel_table *);
 int channel_table_set(struct channel_table *, uint32_t label, const struct terms *);
-struct channel *channel_table_remove(struct channel_table *, uint32_t label);
+void channel_table_remove(struct channel_table *, uint32_t label);
+void channel_table_reclaim(struct channel_table *);
 
 /* Returns the channel of 'label' (20 bits), or NULL. */
 static inline struct channel *

@@ -71,20 +71,20 @@ egress_close(struct egress *egress)
 void
 egress_configure(struct egress *egress, uint64_t rate_bps, int64_t be_slack_ns)
 {
-    __atomic_store_n(&egress->rate_bps, rate_bps, __ATOMIC_RELAXED);
-    __atomic_store_n(&egress->be_slack_ns, be_slack_ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&egress->kept->rate_bps, rate_bps, __ATOMIC_RELAXED);
+    __atomic_store_n(&egress->kept->be_slack_ns, be_slack_ns, __ATOMIC_RELAXED);
     loop_wake(&egress->loop);
 }
 
 static void
 adopt_configuration(struct egress *egress)
 {
-    uint64_t rate_bps = __atomic_load_n(&egress->rate_bps, __ATOMIC_RELAXED);
+    uint64_t rate_bps = __atomic_load_n(&egress->kept->rate_bps, __ATOMIC_RELAXED);
 
     if (rate_bps != egress->scheduler.rate_bps) {
         scheduler_set_rate(&egress->scheduler, rate_bps);
     }
-    egress->scheduler.be_slack_ns = __atomic_load_n(&egress->be_slack_ns, __ATOMIC_RELAXED);
+    egress->scheduler.be_slack_ns = __atomic_load_n(&egress->kept->be_slack_ns, __ATOMIC_RELAXED);
 }
 
 /* Returns true if the wall clock was set since the last turn, so that the stamps of what arrived meanwhile do not tell
@@ -101,8 +101,8 @@ wall_clock_has_stepped(struct egress *egress, const struct moment *now)
 /* Counts a packet of CHANNEL (may be NULL) and class TC under CAUSE, a member of struct excess. */
 #define COUNT_EXCESS(EGRESS, CHANNEL, TC, CAUSE)                                    \
     do {                                                                            \
-        counter_add(&(EGRESS)->counters.excess.CAUSE, 1);                           \
-        counter_add(&(EGRESS)->classes[TC].excess.CAUSE, 1);                        \
+        counter_add(&(EGRESS)->kept->counters.excess.CAUSE, 1);                     \
+        counter_add(&(EGRESS)->kept->classes[TC].excess.CAUSE, 1);                  \
         if (CHANNEL) {                                                              \
             counter_add(&(CHANNEL)->sent.excess.CAUSE, 1);                          \
         }                                                                           \
@@ -121,7 +121,7 @@ police(struct egress *egress, struct channel *channel, const struct labels *labe
     if (!channel || !labels_is_relative(labels)) {
         return 0;
     }
-    bucket_start(&channel->bucket, egress->starts, arrival_ns);
+    bucket_start(&channel->bucket, egress->kept->starts, arrival_ns);
     conforming_ns = contract_conforming_ns(&terms, &channel->bucket, wire_bytes, arrival_ns);
     postponed_ns = conforming_ns - arrival_ns;
     if (postponed_ns > POSTPONED_MOST_NS || (postponed_ns > 0 && packet_pool_is_scarce(&egress->pool))) {
@@ -165,7 +165,7 @@ enqueue(struct egress *egress, const struct ring_frame *frame, const struct labe
     }
     index = packet_pool_take(&egress->pool);
     if (index == PACKET_POOL_NONE) {
-        counter_add(&egress->counters.queue_full, 1);
+        counter_add(&egress->kept->counters.queue_full, 1);
         return;
     }
     packet = &egress->pool.packets[index];
@@ -186,9 +186,9 @@ accept_frame(struct egress *egress, const struct ring_frame *frame, int64_t arri
     enum labels_kind kind = labels_parse(frame->bytes, frame->length, &labels);
 
     if (kind != LABELS_LABELLED) {
-        counter_add_malformed(&egress->counters.malformed, kind);
+        counter_add_malformed(&egress->kept->counters.malformed, kind);
     } else if (frame->length < frame->wire_length) {
-        counter_add(&egress->counters.too_long, 1);
+        counter_add(&egress->kept->counters.too_long, 1);
     } else {
         enqueue(egress, frame, &labels, arrival_ns, now);
     }
@@ -200,7 +200,7 @@ accept_arrivals(struct egress *egress, const struct moment *now)
     bool are_ages_known = !wall_clock_has_stepped(egress, now);
     struct ring_frame frame;
 
-    egress->starts += edf_queue_is_empty(&egress->queue);
+    egress->kept->starts += edf_queue_is_empty(&egress->queue);
     for (uint32_t i = 0; i < ACCEPT_MAX && ring_take(&egress->labelled, &frame); i++) {
         int64_t age_ns = are_ages_known ? now->wall_ns - frame.stamp_ns : 0;
         accept_frame(egress, &frame, now->mono_ns - age_ns, now);
@@ -326,7 +326,7 @@ depart_best_effort(struct egress *egress, enum source source, int64_t now_ns)
     }
     ring_take(&egress->best_effort[source], &frame);
     if (frame.length < frame.wire_length) {
-        counter_add(&egress->counters.too_long, 1);
+        counter_add(&egress->kept->counters.too_long, 1);
         return;
     }
     depart(egress, frame.bytes, frame.length, PACKET_POOL_NONE, now_ns);
@@ -362,15 +362,15 @@ account_real_time(struct egress *egress, const struct departure *departure)
 
     /* A frame that came while the turn ran is younger than the turn's own clock. */
     delay_ns = delay_ns > 0 ? delay_ns : 0;
-    counter_add_frame(&egress->counters.real_time, departure->length);
-    books_enter_sent(&egress->classes[packet->tc], departure->length, delay_ns);
+    counter_add_frame(&egress->kept->counters.real_time, departure->length);
+    books_enter_sent(&egress->kept->classes[packet->tc], departure->length, delay_ns);
     if (departure->end_ns > packet->deadline_ns) {
-        counter_add(&egress->counters.late_departures, 1);
+        counter_add(&egress->kept->counters.late_departures, 1);
     }
     if (channel) {
         books_enter_sent(&channel->sent, departure->length, delay_ns);
     } else {
-        counter_add(&egress->counters.unknown_channel, 1);
+        counter_add(&egress->kept->counters.unknown_channel, 1);
     }
 }
 
@@ -378,12 +378,12 @@ static void
 account(struct egress *egress, const struct departure *departure, bool is_sent)
 {
     if (!is_sent) {
-        counter_add(&egress->counters.send_errors, 1);
+        counter_add(&egress->kept->counters.send_errors, 1);
     } else if (departure->packet != PACKET_POOL_NONE) {
         account_real_time(egress, departure);
     } else {
-        counter_add_frame(&egress->counters.best_effort, departure->length);
-        counter_add_frame(&egress->classes[0].traffic, departure->length);
+        counter_add_frame(&egress->kept->counters.best_effort, departure->length);
+        counter_add_frame(&egress->kept->classes[0].traffic, departure->length);
     }
     if (departure->packet != PACKET_POOL_NONE) {
         packet_pool_give(&egress->pool, departure->packet);
@@ -452,6 +452,7 @@ turn(struct egress *egress)
     accept_arrivals(egress, &now);
     choice = fill_batch(egress, now.mono_ns);
     send_batch(egress);
+    __atomic_store_n(&egress->kept->queued, packet_pool_taken(&egress->pool), __ATOMIC_RELAXED);
     if (choice == SCHEDULER_NOTHING) {
         wait_for_frames(egress);
     } else if (choice == SCHEDULER_WAIT) {
@@ -475,7 +476,11 @@ egress_body(void *egress_)
 void
 egress_report(struct egress *egress, struct egress_counters *counters)
 {
-    counter_copy(counters, &egress->counters, sizeof *counters);
-    counters->ring_dropped_real_time = ring_drops(&egress->labelled);
-    counters->ring_dropped_best_effort = ring_drops(&egress->best_effort[0]) + ring_drops(&egress->best_effort[1]);
+    struct egress_counters *kept = &egress->kept->counters;
+
+    counter_add(&kept->ring_dropped_real_time, ring_take_drops(&egress->labelled));
+    for (uint32_t i = 0; i < 2; i++) {
+        counter_add(&kept->ring_dropped_best_effort, ring_take_drops(&egress->best_effort[i]));
+    }
+    counter_copy(counters, kept, sizeof *counters);
 }

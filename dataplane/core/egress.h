@@ -26,8 +26,19 @@ struct departure {
     int64_t end_ns;
 };
 
+/* What outlives the process (state.h). */
+struct egress_kept {
+    uint64_t rate_bps;              /* Atomic: what the other thread asks for. */
+    int64_t be_slack_ns;
+    uint64_t starts;                /* How often no labelled frame was waiting: contracts start afresh then. */
+    uint64_t queued;                /* Labelled frames that wait for the wire. */
+    struct egress_counters counters;
+    struct sent_books classes[LABELS_TC_COUNT];
+};
+
 struct egress {
     struct loop loop;
+    struct egress_kept *kept;
     const struct channel_table *channels;
     int inner_ifindex;
 
@@ -35,19 +46,12 @@ struct egress {
     struct ring best_effort[2];     /* Control and bulk. */
     struct packet_fifo late;        /* Labelled frames that were demoted. */
     uint32_t last_source;           /* Control takes turns with the others: neither starves. */
-    uint64_t starts;                /* How often no labelled frame was waiting: contracts start afresh then. */
     int64_t wall_offset_ns;         /* moment_offset_ns() as of the last turn. */
     struct packet_pool pool;
     struct edf_queue queue;
     struct scheduler scheduler;
     struct sender sender;
     struct departure departures[SENDER_BATCH];
-
-    uint64_t rate_bps;              /* Atomic: what the other thread asks for. */
-    int64_t be_slack_ns;
-
-    struct egress_counters counters;
-    struct sent_books classes[LABELS_TC_COUNT];
 };
 
 /* Opening and closing; loop_start() and loop_destroy() are the caller's. */

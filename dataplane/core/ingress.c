@@ -35,15 +35,15 @@ tell_miss(struct ingress *ingress, uint32_t channel_label, int64_t lateness_ns, 
     if (miss_ring_put(&ingress->misses, miss)) {
         loop_signal(ingress->loop.event_fd);
     } else {
-        counter_add(&ingress->counters.miss_events_dropped, 1);
+        counter_add(&ingress->kept->counters.miss_events_dropped, 1);
     }
 }
 
 static void
 judge_bypassed(struct ingress *ingress, const struct labels *labels, struct channel *channel, uint32_t length)
 {
-    counter_add(&ingress->counters.bypassed, 1);
-    books_enter_bypassed(&ingress->classes[labels->tc], length);
+    counter_add(&ingress->kept->counters.bypassed, 1);
+    books_enter_bypassed(&ingress->kept->classes[labels->tc], length);
     if (channel) {
         books_enter_bypassed(&channel->received, length);
     }
@@ -55,8 +55,8 @@ judge_stamped(struct ingress *ingress, const struct labels *labels, struct chann
 {
     int64_t lateness_ns = labels_lateness_ns(labels->deadline, at_ns);
 
-    counter_add(&ingress->counters.missed, lateness_ns > 0);
-    books_enter_received(&ingress->classes[labels->tc], length, lateness_ns);
+    counter_add(&ingress->kept->counters.missed, lateness_ns > 0);
+    books_enter_received(&ingress->kept->classes[labels->tc], length, lateness_ns);
     if (channel) {
         books_enter_received(&channel->received, length, lateness_ns);
         if (lateness_ns > 0) {
@@ -73,12 +73,12 @@ judge(struct ingress *ingress, const struct ring_frame *frame)
     struct channel *channel;
 
     if (kind != LABELS_LABELLED) {
-        counter_add_malformed(&ingress->counters.malformed, kind);
+        counter_add_malformed(&ingress->kept->counters.malformed, kind);
         return;
     }
-    counter_add(&ingress->counters.packets, 1);
+    counter_add(&ingress->kept->counters.packets, 1);
     channel = channel_table_find(ingress->channels, labels.channel);
-    counter_add(&ingress->counters.unknown_channel, !channel);
+    counter_add(&ingress->kept->counters.unknown_channel, !channel);
     if (labels_is_relative(&labels)) {
         judge_bypassed(ingress, &labels, channel, frame->wire_length);
     } else {
@@ -141,6 +141,6 @@ ingress_body(void *ingress_)
 void
 ingress_report(struct ingress *ingress, struct ingress_counters *counters)
 {
-    counter_copy(counters, &ingress->counters, sizeof *counters);
-    counters->ring_dropped = ring_drops(&ingress->ring);
+    counter_add(&ingress->kept->counters.ring_dropped, ring_take_drops(&ingress->ring));
+    counter_copy(counters, &ingress->kept->counters, sizeof *counters);
 }

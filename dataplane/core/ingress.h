@@ -11,13 +11,18 @@
 #include "miss_ring.h"
 #include "ring.h"
 
+/* What outlives the process (state.h). */
+struct ingress_kept {
+    struct ingress_counters counters;
+    struct received_books classes[LABELS_TC_COUNT];
+};
+
 struct ingress {
     struct loop loop;
+    struct ingress_kept *kept;
     const struct channel_table *channels;
     int ifindex;
     struct ring ring;
-    struct ingress_counters counters;
-    struct received_books classes[LABELS_TC_COUNT];
     struct miss_ring misses;        /* To the thread that reads the loop's eventfd. */
 };
 

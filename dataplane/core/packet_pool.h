@@ -47,6 +47,13 @@ packet_pool_is_scarce(const struct packet_pool *pool)
     return pool->free_count < pool->capacity / 2;
 }
 
+/* Returns how many packets are taken. */
+static inline uint32_t
+packet_pool_taken(const struct packet_pool *pool)
+{
+    return pool->capacity - pool->free_count;
+}
+
 /* Gives back the packet of 'index', which packet_pool_take() returned. */
 static inline void
 packet_pool_give(struct packet_pool *pool, uint32_t index)

@@ -30,7 +30,15 @@ struct excess {
     uint64_t late_dropped;      /* Too late to be on time, and dropped for it. */
 };
 
-/* The egress since its start.  From 'excess' on, all should be zero, save 'ring_dropped_best_effort': that is how best
+/* What became of what a former process of this shim has left. */
+enum adoption {
+    ADOPTION_NOTHING,           /* It has left nothing. */
+    ADOPTION_DONE,              /* All of it goes on. */
+    ADOPTION_UNREADABLE,        /* Discarded: another version of the program has left it, or it is damaged. */
+    ADOPTION_FOREIGN,           /* Discarded: it is of other interfaces, or from before the machine started. */
+};
+
+/* The egress since the start of its state (state.h), which outlives the process.  From 'excess' on, all should be zero, save 'ring_dropped_best_effort': that is how best
  * effort learns that the link is full. */
 struct egress_counters {
     struct traffic real_time;
@@ -44,9 +52,10 @@ struct egress_counters {
     uint64_t unknown_channel;               /* Sent all the same. */
     uint64_t late_departures;               /* Sent, last bit after the deadline. */
     uint64_t send_errors;                   /* Dropped: the uplink would not take it. */
+    uint64_t lost_at_end;                   /* Real-time that waited when a process of this shim ended. */
 };
 
-/* The deadline check since its start.  All but 'packets' should be zero. */
+/* The deadline check, likewise.  All but 'packets' should be zero. */
 struct ingress_counters {
     uint64_t packets;                       /* With two labels. */
     uint64_t missed;
@@ -69,7 +78,7 @@ struct summary {
     int64_t max;
 };
 
-/* One channel since it is in the table, or one class since the start. */
+/* One channel since it is in the table, or one class, likewise. */
 struct books_report {
     struct traffic sent;
     struct traffic received;

@@ -179,17 +179,14 @@ ring_release(struct ring *ring)
     }
 }
 
-/* Returns how many frames the kernel has dropped because 'ring' was full. */
-uint64_t
-ring_drops(struct ring *ring)
+/* Returns how many frames the kernel has dropped because 'ring' was full, since this was asked last. */
+uint32_t
+ring_take_drops(const struct ring *ring)
 {
     struct tpacket_stats since_last;
     socklen_t size = sizeof since_last;
 
-    if (!getsockopt(ring->fd, SOL_PACKET, PACKET_STATISTICS, &since_last, &size)) {
-        ring->dropped += since_last.tp_drops;
-    }
-    return ring->dropped;
+    return getsockopt(ring->fd, SOL_PACKET, PACKET_STATISTICS, &since_last, &size) ? 0 : since_last.tp_drops;
 }
 
 /* Clears the error that poll() reported for 'fd', a ring on 'ifindex'.  Returns true if the interface is gone; false

@@ -4,7 +4,7 @@
  * A frame that was taken stays where it is until it is released.  When all of the ring is taken or waits, the kernel
  * drops what arrives, at no cost to the reader, and counts it.
  *
- * For one thread; another one may read the drops. */
+ * For one thread; another one may take the drops. */
 
 #ifndef RING_H
 #define RING_H 1
@@ -34,7 +34,6 @@ struct ring {
     uint32_t slot_count;        /* A power of two. */
     uint32_t taken;             /* Slots taken and released since the start; both wrap. */
     uint32_t released;
-    uint64_t dropped;
 };
 
 struct ring_frame {
@@ -52,7 +51,7 @@ void ring_close(struct ring *);
 static inline bool ring_is_empty(const struct ring *);
 bool ring_take(struct ring *, struct ring_frame *);
 void ring_release(struct ring *);
-uint64_t ring_drops(struct ring *);
+uint32_t ring_take_drops(const struct ring *);
 bool ring_is_gone(int fd, int ifindex);
 
 static inline volatile uint32_t *

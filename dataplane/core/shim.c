@@ -4,7 +4,6 @@
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -17,6 +16,7 @@
 #include "egress.h"
 #include "guard.h"
 #include "ingress.h"
+#include "state.h"
 
 #ifndef MCL_ONFAULT
 #define MCL_ONFAULT 4
@@ -25,7 +25,8 @@
 struct shim {
     int event_fd;
     pid_t guard_pid;            /* 0: none. */
-    bool is_ready;              /* The guard reads it. */
+    enum adoption adoption;
+    struct state *state;
     struct channel_table channels;
     struct egress egress;
     struct ingress ingress;
@@ -52,6 +53,21 @@ find_ethernet(const char *name, int *ifindex)
     return failed || request.ifr_hwaddr.sa_family != ARPHRD_ETHER ? EAFNOSUPPORT : 0;
 }
 
+/* What was configured goes on, unless 'config' is another one than the former process was given. */
+static void
+adopt_configuration(struct shim *shim, const struct shim_config *config)
+{
+    struct state *state = shim->state;
+
+    if (config->rate_bps != state->given_rate_bps || config->be_slack_ns != state->given_be_slack_ns) {
+        state_begin_change(state);
+        state->given_rate_bps = config->rate_bps;
+        state->given_be_slack_ns = config->be_slack_ns;
+        egress_configure(&shim->egress, config->rate_bps, config->be_slack_ns);
+        state_end_change(state);
+    }
+}
+
 /* Opens all parts, also past a failed one, so that close_parts() may follow.  Returns 0 or an errno. */
 static int
 open_parts(struct shim *shim, const struct shim_config *config, int inner, int uplink)
@@ -61,7 +77,7 @@ open_parts(struct shim *shim, const struct shim_config *config, int inner, int u
     int event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int errors[] = {
         event_fd < 0 ? errno : 0,
-        channel_table_init(&shim->channels),
+        channel_table_init(&shim->channels, shim->state->labels, shim->state->channels),
         loop_init(&egress->loop, "edf-egress", egress_body, egress, event_fd),
         loop_init(&ingress->loop, "edf-check", ingress_body, ingress, event_fd),
         egress_open(egress, inner, uplink, config->queue_capacity, config->bypass_qdisc),
@@ -70,7 +86,9 @@ open_parts(struct shim *shim, const struct shim_config *config, int inner, int u
 
     shim->event_fd = event_fd;
     egress->channels = ingress->channels = &shim->channels;
-    egress_configure(egress, config->rate_bps, config->be_slack_ns);
+    egress->kept = &shim->state->egress;
+    ingress->kept = &shim->state->ingress;
+    adopt_configuration(shim, config);
     for (uint32_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
         if (errors[i]) {
             return errors[i];
@@ -94,6 +112,10 @@ shim_open(const struct shim_config *config, struct shim_error *error)
     *error = (struct shim_error) { .number = find_ethernet(config->inner, &inner), .interface = config->inner };
     if (!error->number) {
         *error = (struct shim_error) { .number = find_ethernet(config->uplink, &uplink), .interface = config->uplink };
+    }
+    if (!error->number) {
+        error->interface = NULL;
+        error->number = state_open(&shim->state, config->state_fd, config->identity, &shim->adoption);
     }
     if (error->number) {
         munmap(shim, sizeof *shim);
@@ -132,13 +154,13 @@ int
 shim_guard(struct shim *shim, int tap_fd, int priority)
 {
     pid_t pid;
-    int error = guard_start(&shim->egress.loop, &shim->is_ready, tap_fd, priority, &pid);
+    int error = guard_start(&shim->egress.loop, &shim->state->is_ready, tap_fd, priority, &pid);
 
     shim->guard_pid = error ? 0 : pid;
     return error;
 }
 
-/* Stops 'shim', if it was started, and frees it.  What is queued is lost. */
+/* Stops 'shim', if it was started, and frees it.  What is queued is lost; the state stays in its file. */
 void
 shim_close(struct shim *shim)
 {
@@ -150,6 +172,7 @@ shim_close(struct shim *shim)
     egress_close(&shim->egress);
     ingress_close(&shim->ingress);
     channel_table_destroy(&shim->channels);
+    state_close(shim->state);
     close(shim->event_fd);
     munmap(shim, sizeof *shim);
 }
@@ -166,44 +189,70 @@ shim_die_with_parent(int parent_pid)
 void
 shim_configure(struct shim *shim, uint64_t rate_bps, int64_t be_slack_ns)
 {
+    state_begin_change(shim->state);
     egress_configure(&shim->egress, rate_bps, be_slack_ns);
+    state_end_change(shim->state);
 }
 
 /* Ensures that the channel of 'label' (20 bits) is in the table, where it keeps its books, on 'terms'.  Returns 0,
- * ENOSPC if the table is full, or ENOMEM. */
+ * ENOSPC if the table is full, or as memory_populate(). */
 int
 shim_set_channel(struct shim *shim, uint32_t label, const struct terms *terms)
 {
-    return channel_table_set(&shim->channels, label, terms);
+    int error;
+
+    state_begin_change(shim->state);
+    error = channel_table_set(&shim->channels, label, terms);
+    state_end_change(shim->state);
+    return error;
 }
 
 /* Removes the channels of the 'count' 'labels' (20 bits), those that there are.  Returns when no loop uses them. */
 void
 shim_remove_channels(struct shim *shim, const uint32_t *labels, uint32_t count)
 {
-    struct channel *removed = NULL;
-
     for (uint32_t i = 0; i < count; i++) {
-        struct channel *channel = channel_table_remove(&shim->channels, labels[i]);
-        if (channel) {
-            channel->next_removed = removed;
-            removed = channel;
-        }
+        channel_table_remove(&shim->channels, labels[i]);
     }
     loop_synchronize(&shim->egress.loop);
     loop_synchronize(&shim->ingress.loop);
-    while (removed) {
-        struct channel *next = removed->next_removed;
-        free(removed);
-        removed = next;
-    }
+    channel_table_reclaim(&shim->channels);
 }
 
 /* Lets traffic come: within milliseconds the guard gives the TAP its carrier. */
 void
 shim_ready(struct shim *shim)
 {
-    __atomic_store_n(&shim->is_ready, true, __ATOMIC_RELEASE);
+    __atomic_store_n(&shim->state->is_ready, true, __ATOMIC_RELEASE);
+}
+
+/* Says what became of what a former process of this shim has left. */
+enum adoption
+shim_adoption(const struct shim *shim)
+{
+    return shim->adoption;
+}
+
+/* Writes the uplink's rate and the best-effort slack that were asked for last. */
+void
+shim_configuration(const struct shim *shim, uint64_t *rate_bps, int64_t *be_slack_ns)
+{
+    *rate_bps = shim->state->egress.rate_bps;
+    *be_slack_ns = shim->state->egress.be_slack_ns;
+}
+
+/* Writes the labels of all channels to 'labels', of CHANNELS_MAX elements.  Returns how many. */
+uint32_t
+shim_labels(const struct shim *shim, uint32_t *labels)
+{
+    uint32_t count = 0;
+
+    for (uint32_t slot = 0; slot < CHANNELS_MAX; slot++) {
+        if (shim->state->labels[slot]) {
+            labels[count++] = shim->state->labels[slot];
+        }
+    }
+    return count;
 }
 
 /* Returns an eventfd that is readable when there is a miss to take or a failure to see. */
@@ -248,7 +297,7 @@ shim_report(struct shim *shim, struct egress_counters *egress, struct ingress_co
 void
 shim_report_class(const struct shim *shim, uint32_t tc, struct books_report *report)
 {
-    books_report(&shim->egress.classes[tc], &shim->ingress.classes[tc], report);
+    books_report(&shim->state->egress.classes[tc], &shim->state->ingress.classes[tc], report);
 }
 
 /* Writes the books of the channel of 'label' to 'report'.

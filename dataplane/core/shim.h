@@ -18,6 +18,8 @@ struct shim_config {
     int64_t be_slack_ns;
     uint32_t queue_capacity;        /* Packets; at least 1. */
     bool bypass_qdisc;
+    int state_fd;                   /* A file in memory, of this process alone, for the state; or -1.  Stays open. */
+    const char *identity;           /* Of the shim whose state may be adopted. */
 };
 
 /* Why shim_open() failed: 'number' is an errno, 'interface' the one concerned or NULL. */
@@ -48,6 +50,9 @@ void shim_remove_channels(struct shim *, const uint32_t *labels, uint32_t count)
 void shim_ready(struct shim *);
 
 /* What it says. */
+enum adoption shim_adoption(const struct shim *);
+void shim_configuration(const struct shim *, uint64_t *rate_bps, int64_t *be_slack_ns);
+uint32_t shim_labels(const struct shim *, uint32_t *labels);
 int shim_event_fd(const struct shim *);
 int shim_failure(const struct shim *);
 int shim_guard_pid(const struct shim *);

@@ -8,6 +8,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Of a shim. */
+enum { CHANNELS_MAX = 10000 };
+
 /* What becomes of a packet that can no longer be on time. */
 enum terms_late {
     TERMS_LATE_DEMOTE,          /* It gives way to all that can be, so that it makes no other one late. */

@@ -20,11 +20,13 @@ from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from support.frames import channel_of, label_entry, ttl_of
+from support.shim_lab import ShimClient
 from support.wire import capture, has_right_checksums
 
 import topologies
 from controller.labels import TTL_CHANNEL, TTL_STAMPED
 from controller.model import Channel
+from controller.runtime import shim_socket
 from controller.topology_file.load import load
 from topologies.testbed import Testbed
 
@@ -297,6 +299,25 @@ def test_packets_go_past_a_shim_that_is_killed_until_it_comes_back(testbed: Test
     testbed.await_channels()
     eventually(lambda: testbed.channels()["video"]["bypassed"] > before, True)
     send(testbed, testbed.network.channels["video"], 1, 100)
+
+
+def test_a_shim_that_is_killed_goes_on_counting(testbed: Testbed) -> None:
+    send(testbed, testbed.network.channels["video"], 1, 100)
+    before = sent_by_shim()
+    pid = testbed.child("shim of left").pid
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: testbed.child("shim of left").pid != pid, True)
+    eventually(lambda: (sent_by_shim() or 0) >= (before or 1), True)
+    testbed.await_channels()
+
+
+def sent_by_shim() -> int | None:
+    """Real-time packets of the left shim, by all its processes; None while it does not answer."""
+    try:
+        with ShimClient(shim_socket("left")) as client:
+            return int(client.ask("statistics", labels=[])["egress"]["real_time_packets"])
+    except OSError:
+        return None
 
 
 def send_while_killing(testbed: Testbed, child: str) -> int:

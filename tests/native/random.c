@@ -14,6 +14,7 @@
 #include "miss_ring.h"
 #include "packet_fifo.h"
 #include "packet_pool.h"
+#include "state.h"
 
 enum { ROUNDS = 20000 };
 
@@ -181,36 +182,41 @@ check_packet_fifo(void)
     packet_fifo_destroy(&fifo);
 }
 
-/* Adds, removes and frees channels under a running loop. */
+/* Adds, removes and reclaims channels under a running loop. */
 static void
 check_channel_table(void)
 {
     static struct reader reader;
     const struct terms none = { 0 };
     int event_fd = eventfd(0, EFD_NONBLOCK);
+    enum adoption adoption;
+    struct state *state;
     bool is_real_time;
 
-    CHECK(!channel_table_init(&reader.table));
+    CHECK(!state_open(&state, -1, "random", &adoption));
+    CHECK(!channel_table_init(&reader.table, state->labels, state->channels));
     CHECK(!loop_init(&reader.loop, "reader", reader_body, &reader, event_fd));
     CHECK(!loop_start(&reader.loop, 0, &is_real_time));
     for (int round = 0; round < 2000; round++) {
         uint32_t label = LABELS_FIRST + next_random() % 100;
-        struct channel *removed = next_random() % 2 ? channel_table_remove(&reader.table, label) : NULL;
         struct terms terms = { .burst_bytes = next_random(), .late = TERMS_LATE_DROP };
 
-        CHECK(removed || !channel_table_set(&reader.table, label, &terms));
-        if (removed) {
+        if (next_random() % 2) {
+            channel_table_remove(&reader.table, label);
             loop_synchronize(&reader.loop);
-            free(removed);
+            channel_table_reclaim(&reader.table);
+        } else {
+            CHECK(!channel_table_set(&reader.table, label, &terms));
         }
     }
     loop_destroy(&reader.loop);
     CHECK(reader.found > 0);
-    for (uint32_t label = LABELS_SPACE - CHANNEL_TABLE_MAX; reader.table.count < CHANNEL_TABLE_MAX; label++) {
+    for (uint32_t label = LABELS_SPACE - CHANNELS_MAX; reader.table.free_count > 0; label++) {
         CHECK(!channel_table_set(&reader.table, label, &none));
     }
     CHECK(channel_table_set(&reader.table, LABELS_SPACE / 2, &none) == ENOSPC);
     channel_table_destroy(&reader.table);
+    state_close(state);
     close(event_fd);
 }
 

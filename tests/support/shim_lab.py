@@ -19,6 +19,8 @@ from typing import Any, Self
 from pyroute2 import netns
 from support.waiting import wait_until
 
+from dataplane.state import remove_states, state_file
+
 ETH_P_ALL = 3
 SOL_PACKET = 263
 PACKET_IGNORE_OUTGOING = 23
@@ -51,6 +53,12 @@ class ShimLab:
             process.kill()
             process.communicate()
         netns.remove(self.name)
+        remove_states(self.socket_path.parent)
+
+    @property
+    def state(self) -> Path:
+        """The file in which the shim keeps its state."""
+        return state_file(self.socket_path)
 
     def run(self, command: str) -> str:
         """The output of a command in the namespace."""
@@ -71,9 +79,11 @@ class ShimLab:
         self._processes.append(process)
         return process
 
-    def start(self, *options: str, under: Sequence[str] = ()) -> subprocess.Popen[str]:
-        """A shim that is ready."""
-        process = self.spawn("--socket", str(self.socket_path), *options, under=under)
+    def start(
+        self, *options: str, inner: str = "app-shim", uplink: str = "wire", under: Sequence[str] = ()
+    ) -> subprocess.Popen[str]:
+        """A shim that serves its socket."""
+        process = self.spawn("--socket", str(self.socket_path), *options, inner=inner, uplink=uplink, under=under)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         return process
