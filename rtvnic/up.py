@@ -25,6 +25,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="the topology file (YAML)")
     parser.add_argument("--cli", action="store_true", help="open Mininet's command line; its end ends the network")
+    parser.add_argument("--store", metavar="REMOTES", default="",
+        help="the channel store: unix:PATH, or ssl:HOST:PORT,... (default: one that ends with it)")  # fmt: skip
     parser.add_argument("--scheduler", type=Scheduler, choices=list(Scheduler), help="in place of each uplink's own")
 
 
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     network = load(args.file)
     progress = Progress(STAGES)
     try:
-        with interruptible(), Testbed(network, args.scheduler, progress.step) as testbed:
+        with interruptible(), Testbed(network, args.scheduler, progress.step, store=args.store) as testbed:
             progress.step("channels")
             testbed.await_channels()
             progress.end()

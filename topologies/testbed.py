@@ -57,8 +57,9 @@ REST_TIMEOUT_S = 5.0
 class Testbed:
     """The network of `network.file` while a with block lasts; with `scheduler` at every uplink if that is given.
 
-    With `overrides_admission` also one that asks for more than its links can keep. `on_stage` hears what happens, for
-    people. Raises CannotRun; nothing is left behind then either.
+    With `overrides_admission` also one that asks for more than its links can keep. Its channels are in the channel
+    store at `store`; without that in one of its own, which ends with it. `on_stage` hears what happens, for people.
+    Raises CannotRun; nothing is left behind then either.
     """
 
     __test__ = False  # pytest: not a test class
@@ -69,10 +70,12 @@ class Testbed:
         scheduler: Scheduler | None = None,
         on_stage: Callable[[str], None] = lambda _: None,
         overrides_admission: bool = False,
+        store: str = "",
     ) -> None:
         self.network = network if scheduler is None else network.with_scheduler(scheduler)
         self._options = [] if scheduler is None else ["--scheduler", scheduler]
         self._options += ["--override-admission"] if overrides_admission else []
+        self._store_at = store
         self._on_stage = on_stage
         self._stack = ExitStack()
         self._log_dir = RUN_DIR / LOG
@@ -145,7 +148,7 @@ class Testbed:
         _sweep()
         _remove_files(None)
         self._log_dir.mkdir()
-        self._stores = self._children([self._store()])
+        self._stores = self._children([] if self._store_at else [self._store()])
         self._controllers = self._children(map(self._controller, self.network.hypervisors))
         self._stack.callback(_sweep)
         self.openvswitch = ensure_running(RUN_DIR)
@@ -195,7 +198,8 @@ class Testbed:
         return self._child("channel store", "store.log", ["store", "--file", str(STORE_FILE)])
 
     def _controller(self, domain: str) -> Child:
-        words = ["controller", str(self.network.file), "--domain", domain, "--store", STORE, *self._options]
+        words = ["controller", str(self.network.file), "--domain", domain, *self._options]
+        words += ["--store", self._store_at or STORE]
         return self._child(f"controller of {domain}", f"{domain}.controller.log", words)
 
     def _shim(self, hypervisor: str) -> Child:
