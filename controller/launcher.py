@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from controller import app, rest
@@ -29,14 +30,17 @@ from controller.events import (
     Tell,
     WriteBack,
 )
+from controller.gate import Door
 from controller.loop import DomainLoop
 from controller.model import Channel, Endpoint, Network
 from controller.peers import Peers
-from controller.runtime import shim_socket
+from controller.runtime import rest_socket, shim_socket
 from controller.shim_link import ShimLink
 from controller.store.link import StoreLink
 from controller.store.remotes import Tls
 from controller.switches import Switches
+from controller.token_file import TokenFile
+from controller.writes import Writer
 
 LOG = logging.getLogger(__name__)
 BACKLOG = 64
@@ -60,39 +64,72 @@ class StoreAddress:
     is_admission_asked: bool = True
 
 
+@dataclass(frozen=True)
+class RestAccess:
+    """Who may use REST beside this machine's root: who has a token of the file; from other machines with `tls` only."""
+
+    tokens: Path | None = None
+    tls: Tls | None = None
+
+
 def run(
     network: Network,
     name: str,
     store: StoreAddress,
     on_ready: Callable[[], None],
     make_queues: Callable[[Post], Queues],
+    rest_access: RestAccess = RestAccess(),
 ) -> None:
     """Run the controller of the domain `name` until SIGINT or SIGTERM; `on_ready` when it listens. Raises CannotRun."""
     endpoint = network.hypervisors[name].controller
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     openflow_listener = _listener(endpoint, endpoint.openflow_port, "OpenFlow")
     rest_listener = _listener(endpoint, endpoint.rest_port, "REST")
-    controller = Controller(network, name, store, make_queues)
-    server = rest.RestServer(rest.api(controller.loop, endpoint), rest_listener)
+    controller = Controller(network, name, store, make_queues, rest_access.tls)
+    servers = _rest_servers(controller, network, name, rest_listener, rest_access)
     controller.start()
     app.start(controller.switches)
     app.listen(openflow_listener)
-    server.start()
+    for server in servers:
+        server.start()
     on_ready()
     signal.sigwait(SIGNALS)
-    server.stop()
+    for server in servers:
+        server.stop()
+
+
+def _rest_servers(
+    controller: Controller, network: Network, name: str, listener: socket.socket, access: RestAccess
+) -> tuple[rest.RestServer, rest.RestServer]:
+    """At the endpoint that the file gives, and at a Unix socket for this machine's root."""
+    endpoint = network.hypervisors[name].controller
+    if endpoint.is_distant and access.tls is None:
+        raise CannotRun(f"REST at {endpoint.address} can be reached from other machines", "give --tls DIR")
+    writer = Writer(network, controller.store)
+    door = Door(is_distant=endpoint.is_distant, tokens=TokenFile(access.tokens) if access.tokens else None)
+    outer = rest.api(controller.loop, writer, endpoint, door)
+    inner = rest.api(controller.loop, writer, endpoint, Door(is_private=True))
+    tls = access.tls if endpoint.is_distant else None
+    return rest.RestServer(outer, listener, tls), rest.RestServer(inner, _unix_listener(rest_socket(name)))
 
 
 class Controller:
     """A domain with the threads around it."""
 
-    def __init__(self, network: Network, name: str, store: StoreAddress, make_queues: Callable[[Post], Queues]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        name: str,
+        store: StoreAddress,
+        make_queues: Callable[[Post], Queues],
+        tls: Tls | None = None,
+    ) -> None:
         self.loop = DomainLoop(Domain(network, name), self._perform)
         self.store = StoreLink(network, name, store.remotes, self.loop.post, store.tls, store.is_admission_asked)
         self.switches = Switches(network, name, self.loop.post)
         self._queues = make_queues(self.loop.post)
         urls = {domain: hypervisor.controller.rest_url for domain, hypervisor in network.hypervisors.items()}
-        self._peers = Peers(urls, self.loop.post)
+        self._peers = Peers(urls, self.loop.post, tls)
         self._shim = ShimLink(shim_socket(name), self.loop.post)
 
     def start(self) -> None:
@@ -137,3 +174,18 @@ def _listener(endpoint: Endpoint, port: int, what: str) -> socket.socket:
         reason = os.strerror(error.errno) if error.errno else str(error)
         cure = "end what listens there (ss -ltnp names it), or choose another port in the topology file"
         raise CannotRun(f"cannot listen for {what} at {endpoint.address}:{port}: {reason}", cure) from error
+
+
+def _unix_listener(path: Path) -> socket.socket:
+    """For root alone. One that a former process left there is replaced: its port was free, so it is gone."""
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        cure = "run it as root, or name another directory: RTVNIC_RUN_DIR"
+        raise CannotRun(f"cannot listen for REST at {path}: {error.strerror or error}", cure) from error
+    return listener

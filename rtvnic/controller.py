@@ -21,6 +21,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--override-admission", action="store_true", help="run also what the links cannot keep")
     parser.add_argument("--store", metavar="REMOTES", help="the channel store: unix:PATH, or ssl:HOST:PORT,... "
         "(default: one that the controllers of this machine share and keep running)")  # fmt: skip
+    parser.add_argument("--tokens", type=Path, metavar="FILE", help="who may write over REST: see rtvnic token")
+    parser.add_argument(
+        "--tls", type=Path, metavar="DIR", help="the directory of the certificates, for REST beyond this machine"
+    )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning"], help="default: info")
     parser.add_argument("--die-with-parent", action="store_true", help="stop when the process that started it ends")
 
@@ -29,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     parent_pid = os.getppid()
     from controller import launcher
     from controller.store.keeper import StoreKeeper
+    from controller.store.remotes import Tls
     from controller.topology_file.load import load
     from dataplane.shim import die_with_parent
     from ovs_config.keeper import QueueKeeper
@@ -50,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         launcher.StoreAddress(args.store or f"unix:{STORE_SOCKET}", is_admission_asked=not args.override_admission),
         on_ready=lambda: print("ready", flush=True),
         make_queues=lambda post: QueueKeeper(network, args.domain, post),
+        rest_access=launcher.RestAccess(args.tokens, Tls.of(args.tls, args.domain) if args.tls else None),
     )
     launcher.end_process()
     return 0
