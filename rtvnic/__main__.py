@@ -17,10 +17,12 @@ from controller.errors import RtvnicError
 VERBS = {
     "check": "validate a topology file, or print its JSON Schema",
     "plan": "say whether the links can keep all deadlines, and what else they could keep",
+    "channel": "add, change or remove a channel of a running network",
     "up": "run a topology file in Mininet until Ctrl-C",
     "controller": "run the controller of one domain",
     "store": "run the channel store of a machine, or a member of a cluster",
     "shim": "run the EDF shim between two interfaces",
+    "token": "manage the tokens that REST takes",
     "show": "print the state of a running controller",
     "bench": "run an experiment",
     "tune": "change settings of this machine that deadlines gain from, or undo it",
