@@ -186,6 +186,7 @@ def _unix_listener(path: Path) -> socket.socket:
         path.chmod(0o600)
         listener.listen(BACKLOG)
     except OSError as error:
+        listener.close()
         cure = "run it as root, or name another directory: RTVNIC_RUN_DIR"
         raise CannotRun(f"cannot listen for REST at {path}: {error.strerror or error}", cure) from error
     return listener

@@ -99,7 +99,10 @@ def test_one_that_does_not_get_installed_is_exit_1_with_the_reason(
     assert "channel 'new' is accepted, but waiting: this domain has no channel 'new'" in capsys.readouterr().err
     served.hear()
     assert main(["channel", "add", *NEW]) == 1
-    assert "channel 'new' is accepted, but waiting: the controller of right has not answered yet" in capsys.readouterr().err
+    assert (
+        "channel 'new' is accepted, but waiting: the controller of right has not answered yet"
+        in capsys.readouterr().err
+    )
     main(["channel", "change", "new", "--deadline", "6ms"])
     assert "its talker's controller has not heard of the change yet" in capsys.readouterr().err
 

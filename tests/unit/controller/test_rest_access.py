@@ -1,0 +1,63 @@
+"""How a controller lets REST in: what it refuses to start with, and the Unix socket that is root's own."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.networks import two_hypervisors
+
+from controller import launcher, runtime
+from controller.errors import CannotRun
+from controller.launcher import RestAccess
+from controller.model import Endpoint, Network
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(runtime, "RUN_DIR", tmp_path / "run")
+    return tmp_path / "run"
+
+
+class NoController:
+    """What servers are made for, and never ask before they start."""
+
+    loop: Any = None
+    store: Any = None
+
+
+def servers(network: Network, access: RestAccess) -> None:
+    with socket.socket() as listener:
+        launcher._rest_servers(NoController(), network, "left", listener, access)  # type: ignore[arg-type]
+
+
+def test_rest_beyond_this_machine_needs_certificates(run_dir: Path) -> None:
+    network = two_hypervisors()
+    distant = replace(network.hypervisors["left"], controller=Endpoint("192.0.2.1", 6653, 8181))
+    network = replace(network, hypervisors={**network.hypervisors, "left": distant})
+    assert distant.controller.rest_url == "https://192.0.2.1:8181"
+    with pytest.raises(CannotRun, match=r"REST at 192\.0\.2\.1 can be reached from other machines; give --tls DIR"):
+        servers(network, RestAccess())
+    assert not run_dir.exists()
+
+
+def test_a_token_file_that_cannot_be_used_is_told_at_the_start(run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokens").touch(0o644)
+    with pytest.raises(CannotRun, match="chmod 600"):
+        servers(two_hypervisors(), RestAccess(tmp_path / "tokens"))
+
+
+def test_the_unix_socket_is_for_root_alone_and_takes_the_place_of_a_former_one(run_dir: Path) -> None:
+    for _ in range(2):
+        listener = launcher._unix_listener(runtime.rest_socket("left"))
+        assert (run_dir / "left.rest.sock").stat().st_mode & 0o777 == 0o600
+        assert run_dir.stat().st_mode & 0o777 == 0o700
+        listener.close()
+
+
+def test_a_directory_that_is_too_long_for_a_socket_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(CannotRun, match="too long; run it as root, or name another directory: RTVNIC_RUN_DIR"):
+        launcher._unix_listener(tmp_path / ("x" * 120) / "left.rest.sock")
