@@ -3,6 +3,8 @@
 RtvnicError                 base: one message for a person, no traceback
 ├── AnswerIsNo     exit 1   the question was understood; the answer is no
 │   ├── InvalidFile         a topology file with one or more problems, all of them listed
+│   ├── InvalidChannel      one channel's entry with one or more problems, all of them listed
+│   ├── UnknownChannel      no channel has the name
 │   ├── NotAdmitted         the links cannot keep what is asked for; every reason is listed
 │   ├── Conflict            what is there already does not go together with what is asked for
 │   └── Outdated            what is there is not what the asker has seen
@@ -57,6 +59,18 @@ class InvalidFile(AnswerIsNo):
         self.file = file
         self.problems = tuple(sorted(problems))
         super().__init__("\n".join(problem.text(file) for problem in self.problems))
+
+
+class InvalidChannel(AnswerIsNo):
+    """A channel's entry that cannot be used. `problems` are its keys (empty: the entry) and what is wrong with each."""
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"{key}: {message}" if key else message for key, message in self.problems))
+
+
+class UnknownChannel(AnswerIsNo):
+    """There is no channel of that name."""
 
 
 class NotAdmitted(AnswerIsNo):

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from controller import app, notify, rest, runtime, tls
@@ -29,15 +30,18 @@ from controller.events import (
     Tell,
     WriteBack,
 )
+from controller.gate import Door
 from controller.loop import DomainLoop
 from controller.model import Channel, Endpoint, Network
 from controller.peers import Peers
-from controller.runtime import shim_socket
+from controller.runtime import rest_socket, shim_socket
 from controller.shim_link import ShimLink
 from controller.store.decisions import Clerk, differences
 from controller.store.keeper import StoreKeeper
 from controller.store.link import StoreLink
 from controller.switches import Switches
+from controller.token_file import TokenFile
+from controller.writes import Writer
 
 LOG = logging.getLogger(__name__)
 BACKLOG = 512
@@ -68,6 +72,7 @@ def run(
     on_ready: Callable[[], None],
     make_queues: Callable[[Post], Queues],
     reload: Callable[[], Network],
+    tokens: Path | None = None,
 ) -> None:
     """Run the controller of the domain `name` until SIGINT or SIGTERM; `on_ready` when it listens. Raises CannotRun.
 
@@ -81,13 +86,14 @@ def run(
     rest_listener = listen_at(endpoint, endpoint.rest_port, "REST")
     keeper = None if store.remotes else StoreKeeper(runtime.RUN_DIR)
     controller = Controller(network, name, store, make_queues)
-    server = rest.RestServer(rest.api(controller.loop, endpoint), rest_listener)
+    servers = _rest_servers(controller, network, name, rest_listener, tokens)
     if keeper is not None:
         keeper.start()
     controller.start()
     app.start(controller.switches)
     app.listen(openflow_listener, context)
-    server.start()
+    for server in servers:
+        server.start()
     on_ready()
     notify.tell(notify.READY)
     notify.keep_alive(lambda: controller.loop.ask(lambda _: True))
@@ -96,15 +102,38 @@ def run(
         controller.apply(reload)
         notify.tell(notify.READY)
     notify.tell(notify.STOPPING)
-    server.stop()
+    for server in servers:
+        server.stop()
     if keeper is not None:
         keeper.stop()
+
+
+def _rest_servers(
+    controller: Controller, network: Network, name: str, listener: socket.socket, tokens: Path | None
+) -> tuple[rest.RestServer, rest.RestServer]:
+    """At the endpoint that the file gives, and at a Unix socket for this machine's root.
+
+    Beyond this machine with TLS; a file with such an address and without `tls` is refused.
+    """
+    endpoint = network.hypervisors[name].controller
+    writer = Writer(network, controller.store)
+    door = Door(is_distant=endpoint.is_distant, tokens=TokenFile(tokens) if tokens else None)
+    outer = rest.api(controller.loop, writer, endpoint, door)
+    inner = rest.api(controller.loop, writer, endpoint, Door(is_private=True))
+    files = network.controller_tls(name) if endpoint.is_distant else None
+    return rest.RestServer(outer, listener, files), rest.RestServer(inner, _unix_listener(rest_socket(name)))
 
 
 class Controller:
     """A domain with the threads around it."""
 
-    def __init__(self, network: Network, name: str, store: StoreAddress, make_queues: Callable[[Post], Queues]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        name: str,
+        store: StoreAddress,
+        make_queues: Callable[[Post], Queues],
+    ) -> None:
         self.loop = DomainLoop(Domain(network, name), self._perform)
         self._is_admission_asked = store.is_admission_asked
         remotes = store.remotes or f"unix:{runtime.STORE_SOCKET}"
@@ -113,7 +142,7 @@ class Controller:
         self.switches = Switches(network, name, self.loop.post)
         self._queues = make_queues(self.loop.post)
         urls = {domain: hypervisor.controller.rest_url for domain, hypervisor in network.hypervisors.items()}
-        self._peers = Peers(urls, self.loop.post)
+        self._peers = Peers(urls, self.loop.post, tls_files)
         self._shim = ShimLink(shim_socket(name), self.loop.post)
 
     def start(self) -> None:
@@ -172,3 +201,19 @@ def listen_at(endpoint: Endpoint, port: int, what: str) -> socket.socket:
         reason = os.strerror(error.errno) if error.errno else str(error)
         cure = "end what listens there (ss -ltnp names it), or choose another port in the topology file"
         raise CannotRun(f"cannot listen for {what} at {endpoint.address}:{port}: {reason}", cure) from error
+
+
+def _unix_listener(path: Path) -> socket.socket:
+    """For root alone. One that a former process left there is replaced: its port was free, so it is gone."""
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        cure = "run it as root, or name another directory: RTVNIC_RUN_DIR"
+        raise CannotRun(f"cannot listen for REST at {path}: {error.strerror or error}", cure) from error
+    return listener

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address
 from pathlib import Path
 
 IpAddress = IPv4Address | IPv6Address
@@ -144,9 +144,14 @@ class Endpoint:
     rest_port: int
 
     @property
+    def is_distant(self) -> bool:
+        """Whether other machines can reach it: then REST needs TLS."""
+        return not ip_address(self.address).is_loopback
+
+    @property
     def rest_url(self) -> str:
         host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"http://{host}:{self.rest_port}"
+        return f"{'https' if self.is_distant else 'http'}://{host}:{self.rest_port}"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ One thread for each peer; what it hears becomes events.
 from __future__ import annotations
 
 import logging
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
@@ -13,6 +14,7 @@ import httpx
 from pydantic import ValidationError
 
 from controller.events import Event, PeerGone, PeerReported
+from controller.model import TlsFiles
 from controller.reports import EndReports
 
 LOG = logging.getLogger(__name__)
@@ -21,12 +23,25 @@ TIMEOUT_S = 2.0
 ENDS = "/v1/ends"
 
 
-class Peers:
-    """Those that are followed, of all controllers: `urls` says where each domain's answers. One thread at a time."""
+def client_context(tls: TlsFiles | None) -> ssl.SSLContext | bool:
+    """What httpx calls `verify`: trust in our CA alone, and our own certificate to show."""
+    if tls is None:
+        return True
+    context = ssl.create_default_context(cafile=tls.authority)
+    context.load_cert_chain(tls.certificate, tls.key)
+    return context
 
-    def __init__(self, urls: Mapping[str, str], post: Callable[[Event], None]) -> None:
+
+class Peers:
+    """Those that are followed, of all controllers: `urls` says where each domain's answers. One thread at a time.
+
+    To those on other machines it shows the certificate of `tls`.
+    """
+
+    def __init__(self, urls: Mapping[str, str], post: Callable[[Event], None], tls: TlsFiles | None = None) -> None:
         self._urls = urls
         self._post = post
+        self._verify = client_context(tls)
         self._links: dict[str, PeerLink] = {}
 
     def follow(self, domains: Iterable[str]) -> None:
@@ -35,16 +50,18 @@ class Peers:
         for domain in self._links.keys() - wanted:
             self._links.pop(domain).stop()
         for domain in sorted(wanted - self._links.keys()):
-            self._links[domain] = PeerLink(domain, self._urls[domain], self._post)
+            self._links[domain] = PeerLink(domain, self._urls[domain], self._post, self._verify)
             self._links[domain].start()
 
 
 class PeerLink:
     """Asks the controller of `domain` at `rest_url`, from `start` to `stop`."""
 
-    def __init__(self, domain: str, rest_url: str, post: Callable[[Event], None]) -> None:
+    def __init__(
+        self, domain: str, rest_url: str, post: Callable[[Event], None], verify: ssl.SSLContext | bool = True
+    ) -> None:
         self._domain = domain
-        self._client = httpx.Client(base_url=rest_url, timeout=TIMEOUT_S, trust_env=False)
+        self._client = httpx.Client(base_url=rest_url, timeout=TIMEOUT_S, trust_env=False, verify=verify)
         self._post = post
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"peer {domain}", daemon=True)

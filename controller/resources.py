@@ -77,6 +77,20 @@ class ChannelView(Model):
     lateness: Summary
 
 
+class WrittenView(Model):
+    """A channel as the store has it after a write. `url`, at its talker's controller, says how it stands.
+
+    `is_installed`: whether the controllers of its ends have said so of this version.
+    """
+
+    name: str
+    owner: str
+    version: int
+    channel_label: int
+    is_installed: bool
+    url: str
+
+
 class ClassView(Model):
     """A deadline class in a domain: what it takes, how its packets are marked, its channels, what the shim counted.
 

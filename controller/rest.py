@@ -1,4 +1,4 @@
-"""The REST API of a controller: reads the domain, changes nothing. Errors are problem+json (RFC 9457).
+"""The REST API of a controller: reads the domain, and asks the channel store for changes.
 
 uvicorn serves it in a thread of its own. `/docs` works without the Internet. Only requests for a name of this machine's
 loopback are answered, so that no web page can reach it by a name of its own (DNS rebinding).
@@ -6,36 +6,32 @@ loopback are answered, so that no web page can reach it by a name of its own (DN
 
 from __future__ import annotations
 
-import logging
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol, TypeVar
-from urllib.parse import urlsplit
 
 import uvicorn
-from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI, HTTPException, Response
 from fastapi_offline import FastAPIOffline
-from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from controller import resources, view
 from controller.domain import Domain
-from controller.model import Endpoint
-from controller.reports import EndReports, Model
+from controller.gate import Door, Gate
+from controller.model import Endpoint, TlsFiles
+from controller.problems import add_problems, describing
+from controller.reports import EndReports
+from controller.writes import Writer, add_writes, etag
 
-LOG = logging.getLogger(__name__)
-PROBLEM = "application/problem+json"
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 1.0
 CONCURRENT_REQUESTS_MAX = 64
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Answer = TypeVar("Answer")
-CallNext = Callable[[Request], Awaitable[Response]]
 
 
 class Readable(Protocol):
@@ -44,28 +40,19 @@ class Readable(Protocol):
     def ask(self, question: Callable[[Domain], Answer]) -> Answer: ...
 
 
-class Problem(Model):
-    """What went wrong, in the form of RFC 9457."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
-
-
-def api(domain: Readable, endpoint: Endpoint) -> FastAPI:
-    """The API of a controller that listens at `endpoint`."""
+def api(domain: Readable, writer: Writer, endpoint: Endpoint, door: Door) -> FastAPI:
+    """The API of a controller that listens at `endpoint`, for those who come in by `door`."""
     app = FastAPIOffline(
         title="RTvNIC",
         description="Real-time channels of one controller's domain. Durations are ns, rates bit/s, sizes bytes.",
         version="1",
         redoc_url=None,
+        responses=describing(HTTPStatus.BAD_REQUEST),
     )
-    app.middleware("http")(_refuse_foreign_hosts({*LOOPBACK, endpoint.address}))
-    app.add_exception_handler(StarletteHTTPException, _http_problem)
-    app.add_exception_handler(RequestValidationError, _validation_problem)
-    app.add_exception_handler(Exception, _unforeseen_problem)
+    app.add_middleware(Gate, hosts={*LOOPBACK, endpoint.address}, door=door)
     _add_routes(app, domain)
+    add_writes(app, writer)
+    add_problems(app)
     return app
 
 
@@ -75,12 +62,13 @@ def _add_routes(app: FastAPI, domain: Readable) -> None:
         """All channels with an end in the domain, by name."""
         return domain.ask(view.channels)
 
-    @app.get("/v1/channels/{name}", responses={404: {"model": Problem}})
-    def channel(name: str) -> resources.ChannelView:
-        """One channel: contract, state and why, path and labels, counts, delay and lateness."""
+    @app.get("/v1/channels/{name}", responses=describing(HTTPStatus.NOT_FOUND))
+    def channel(name: str, response: Response) -> resources.ChannelView:
+        """One channel: contract, state and why, path, labels, counts, delay and lateness. The ETag is its version."""
         found = domain.ask(lambda state: view.channel(state, name))
         if found is None:
             raise HTTPException(HTTPStatus.NOT_FOUND, f"this domain has no channel '{name}'; see /v1/channels")
+        response.headers["ETag"] = etag(found.version)
         return found
 
     @app.get("/v1/classes")
@@ -132,51 +120,10 @@ def _add_routes(app: FastAPI, domain: Readable) -> None:
         return found
 
 
-def _refuse_foreign_hosts(hosts: set[str]) -> Callable[[Request, CallNext], Awaitable[Response]]:
-    async def middleware(request: Request, call_next: CallNext) -> Response:
-        host = request.headers.get("host", "")
-        if _hostname(host) not in hosts:
-            return _problem(HTTPStatus.BAD_REQUEST, f"this is not '{host}'; ask for 127.0.0.1 or localhost")
-        return await call_next(request)
-
-    return middleware
-
-
-def _hostname(host: str) -> str | None:
-    """A Host header without its port, in lower case."""
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None
-
-
-def _problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
-    return JSONResponse(problem.model_dump(), status_code=status, headers=headers, media_type=PROBLEM)
-
-
-def _http_problem(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, StarletteHTTPException)
-    is_plain = error.detail == HTTPStatus(error.status_code).phrase
-    detail = f"{request.method} {request.url.path} is not served here; see /docs" if is_plain else error.detail
-    return _problem(error.status_code, detail, error.headers)
-
-
-def _validation_problem(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    details = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-    return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(details))
-
-
-def _unforeseen_problem(request: Request, error: Exception) -> JSONResponse:
-    LOG.error("%s %s: %r", request.method, request.url.path, error)
-    return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the controller's log says more")
-
-
 class RestServer:
-    """Serves `app` on `listener` in a thread, from `start` to `stop`."""
+    """Serves `app` on `listener` in a thread, from `start` to `stop`; with `tls` to who has a certificate of its CA."""
 
-    def __init__(self, app: FastAPI, listener: socket.socket) -> None:
+    def __init__(self, app: FastAPI, listener: socket.socket, tls: TlsFiles | None = None) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -185,6 +132,10 @@ class RestServer:
             timeout_graceful_shutdown=1,
             ws="none",
             lifespan="off",
+            ssl_keyfile=tls.key if tls else None,
+            ssl_certfile=tls.certificate if tls else None,
+            ssl_ca_certs=str(tls.authority) if tls else None,
+            ssl_cert_reqs=ssl.CERT_REQUIRED if tls else ssl.CERT_NONE,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(

@@ -14,7 +14,14 @@ STATE_DIR = Path(os.environ.get("RTVNIC_STATE_DIR", "/var/lib/rtvnic"))
 STORE_SOCKET = RUN_DIR / "store.sock"
 """Where the channel store of this machine answers."""
 
+REST_SOCKET_SUFFIX = ".rest.sock"
+
 
 def shim_socket(hypervisor: str) -> Path:
     """The Unix socket on which the shim of `hypervisor` serves its controller."""
     return RUN_DIR / f"{hypervisor}.shim.sock"
+
+
+def rest_socket(domain: str) -> Path:
+    """The Unix socket on which the controller of `domain` serves REST to this machine's root."""
+    return RUN_DIR / f"{domain}{REST_SOCKET_SUFFIX}"

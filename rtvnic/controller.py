@@ -25,6 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", metavar="REMOTES", default="",
         help="the channel store: unix:PATH, or ssl:HOST:PORT,... (default: one that the controllers of this machine "
         "share and keep running)")  # fmt: skip
+    parser.add_argument("--tokens", type=Path, metavar="FILE", help="who may write over REST: see rtvnic token")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning"], help="default: info")
     parser.add_argument("--log-format", type=LogFormat, choices=list(LogFormat), default=LogFormat.TEXT,
         help="lines for people, or a JSON object a line (default: text)")  # fmt: skip
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         on_ready=lambda: print("ready", flush=True),
         make_queues=lambda post: QueueKeeper(network, args.domain, post),
         reload=lambda: _network(args),
+        tokens=args.tokens,
     )
     launcher.end_process()
     return 0

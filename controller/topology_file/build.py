@@ -62,7 +62,7 @@ def network(form: File, file: Path) -> Network:
         vms={name: _vm(name, index, entry) for index, (name, entry) in enumerate(form.vms.items())},
         hosts={name: _host(name, index, entry, form) for index, (name, entry) in enumerate(form.hosts.items())},
         classes=classes,
-        channels={name: _channel(name, labels[name], entry, form, classes) for name, entry in form.channels.items()},
+        channels={name: channel(name, labels[name], entry, form, classes) for name, entry in form.channels.items()},
         tls_directory=file.parent / form.tls if form.tls is not None else None,
     )
 
@@ -76,6 +76,33 @@ def deadline_classes(forms: Mapping[str, ClassForm]) -> tuple[DeadlineClass, ...
     return tuple(
         DeadlineClass(name, queue, dscp, above_ns, up_to_ns, limit_bps)
         for (name, queue, dscp, up_to_ns, limit_bps), above_ns in zip(rows, bounds, strict=False)
+    )
+
+
+def channel(name: str, label: int, form: ChannelForm, file: File, classes: tuple[DeadlineClass, ...]) -> Channel:
+    """The channel that `form` declares in `file`. Both must have passed every rule of `rules.CHANNEL_RULES`."""
+    listener = file.vms.get(form.listener) or file.hosts[form.listener]
+    addresses = common_addresses(file.vms[form.talker], listener, form.ip_version)
+    assert addresses is not None, "checked by rules.channel_addresses"
+    return Channel(
+        name=name,
+        label=label,
+        talker=form.talker,
+        listener=form.listener,
+        source=addresses[0].ip,
+        destination=addresses[1].ip,
+        protocol=form.protocol,
+        src_port=form.src_port,
+        dst_port=form.dst_port,
+        deadline_ns=form.deadline,
+        rate_bps=form.min_rate,
+        burst_bytes=form.burst or default_burst_bytes(form.min_rate),
+        deadline_class=next(entry for entry in classes if entry.takes(form.deadline)),
+        packet_bytes=form.packet or VM_MTU - UDP_BYTES[addresses[0].version],
+        on_miss=tuple(form.on_miss),
+        excess=form.excess,
+        late=form.late,
+        on_bypass=form.on_bypass,
     )
 
 
@@ -148,32 +175,6 @@ def _vm(name: str, index: int, form: VmForm) -> Vm:
 def _host(name: str, index: int, form: HostForm, file: File) -> Host:
     switch = form.switch or next(iter(file.switches))
     return Host(name, switch, host_mac(form, index), tuple(form.ip), form.rate or _fastest_bps(file))
-
-
-def _channel(name: str, label: int, form: ChannelForm, file: File, classes: tuple[DeadlineClass, ...]) -> Channel:
-    listener = file.vms.get(form.listener) or file.hosts[form.listener]
-    addresses = common_addresses(file.vms[form.talker], listener, form.ip_version)
-    assert addresses is not None, "checked by rules.channel_addresses"
-    return Channel(
-        name=name,
-        label=label,
-        talker=form.talker,
-        listener=form.listener,
-        source=addresses[0].ip,
-        destination=addresses[1].ip,
-        protocol=form.protocol,
-        src_port=form.src_port,
-        dst_port=form.dst_port,
-        deadline_ns=form.deadline,
-        rate_bps=form.min_rate,
-        burst_bytes=form.burst or default_burst_bytes(form.min_rate),
-        deadline_class=next(entry for entry in classes if entry.takes(form.deadline)),
-        packet_bytes=form.packet or VM_MTU - UDP_BYTES[addresses[0].version],
-        on_miss=tuple(form.on_miss),
-        excess=form.excess,
-        late=form.late,
-        on_bypass=form.on_bypass,
-    )
 
 
 def default_burst_bytes(rate_bps: int) -> int:

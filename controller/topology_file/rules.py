@@ -276,6 +276,9 @@ FORM_RULES = (
     channel_packets,
     channel_selectors,
 )
+CHANNEL_RULES = (references, channel_ends, channel_ports, channel_deadlines, channel_addresses, channel_packets)
+"""For one channel of a valid network. Whether two channels would take the same packets is the store's to say."""
+
 NETWORK_RULES = (interface_names, plain_loops, reachability)
 ADMISSION_RULES = (admission,)
 """These say no to a file that is valid: it asks for more than its links have."""

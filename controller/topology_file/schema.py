@@ -369,3 +369,8 @@ def json_schema() -> dict[str, Any]:
         **File.model_json_schema(by_alias=True, schema_generator=_SchemaWriter),
         "title": "RTvNIC topology file",
     }
+
+
+def channel_schema() -> dict[str, Any]:
+    """The JSON Schema of one channel's entry."""
+    return ChannelForm.model_json_schema(by_alias=True, schema_generator=_SchemaWriter)

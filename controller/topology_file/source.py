@@ -74,7 +74,7 @@ class Source:
             place = place[:-1]
         at_key = finding.at_key or place in self.containers
         position = self.keys.get(place, self.values[place]) if at_key else self.values[place]
-        return Problem(*position, _one_line(path_text(place)), _one_line(finding.message))
+        return Problem(*position, one_line(path_text(place)), one_line(finding.message))
 
 
 def path_text(place: Place) -> str:
@@ -195,7 +195,7 @@ class _Reader:
         self._report(event, place, message)
 
     def _report(self, event: Any, place: Place, message: str) -> None:
-        problem = Problem(*_position(event), _one_line(path_text(place)), _one_line(message))
+        problem = Problem(*_position(event), one_line(path_text(place)), one_line(message))
         self.source.problems.append(problem)
 
 
@@ -237,7 +237,7 @@ def _syntax_problem(error: yaml.YAMLError) -> Problem:
     return Problem(line, column, "", message)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """`text` fit for one line of a terminal: no control characters, and the middle left out where it is long."""
     shown = text if len(text) <= 400 else f"{text[:200]} … {text[-200:]}"
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in shown)

@@ -12,21 +12,25 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from support.domains import Driver, books, peer_tells, statistics, summary
 from support.examples import distinct
+from support.fake_store import ENDPOINT, FakeStore, asking
 from support.networks import two_hypervisors
 
 from controller import rest, view
 from controller.domain import Domain
 from controller.events import Missed, QueueCount, QueuesReported, ShimReported, Traffic
+from controller.gate import Door
 from controller.model import Endpoint, Scheduler, SwitchKind
 from controller.pipeline import Purpose
+from controller.problems import PROBLEM
 from controller.reports import Role
-from controller.rest import PROBLEM, RestServer, api
+from controller.rest import RestServer
+from controller.writes import Writer
 
 Answer = TypeVar("Answer")
 NETWORK = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
-ENDPOINT = Endpoint("127.0.0.1", 6653, 8080)
 LISTS = ["channels", "classes", "queues", "switches", "peers", "misses"]
 OBJECTS = ["topology", "health", "ends", "shim"]
 
@@ -34,14 +38,12 @@ OBJECTS = ["topology", "health", "ends", "shim"]
 def ask(
     domain: rest.Readable, path: str, method: str = "GET", endpoint: Endpoint = ENDPOINT, **headers: str
 ) -> httpx.Response:
-    """What the API of `domain` answers."""
+    """What the API of `domain` answers to who comes in by TCP."""
+    return asking(domain, FakeStore(NETWORK), NETWORK, [(method, path, {"headers": headers})], endpoint, Door())[0]
 
-    async def answer() -> httpx.Response:
-        transport = httpx.ASGITransport(api(domain, endpoint), raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url=endpoint.rest_url) as client:
-            return await client.request(method, path, headers=headers)
 
-    return asyncio.run(answer())
+def whole_api(domain: rest.Readable, endpoint: Endpoint = ENDPOINT) -> FastAPI:
+    return rest.api(domain, Writer(NETWORK, FakeStore(NETWORK)), endpoint, Door())
 
 
 @pytest.fixture
@@ -153,13 +155,6 @@ def test_an_unknown_path(left: Driver) -> None:
     assert (found["status"], found["detail"]) == (404, "GET /v2/channels is not served here; see /docs")
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_nothing_can_be_changed(left: Driver, method: str) -> None:
-    answer = ask(left, "/v1/channels", method)
-    assert problem(answer)["detail"] == f"{method} /v1/channels is not served here; see /docs"
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
-
-
 def test_a_domain_that_does_not_answer(caplog: pytest.LogCaptureFixture) -> None:
     found = problem(ask(Broken(), "/v1/channels"))
     assert (found["status"], found["detail"]) == (500, "the controller's log says more")
@@ -167,8 +162,7 @@ def test_a_domain_that_does_not_answer(caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_a_request_that_does_not_fit_its_route() -> None:
-    """No route has anything to validate yet; the first that does will find this in its place."""
-    app = api(Broken(), ENDPOINT)
+    app = whole_api(Broken())
 
     @app.get("/v1/number/{value}")
     def number(value: int) -> int:
@@ -224,12 +218,22 @@ def test_the_page_needs_nothing_from_outside(left: Driver) -> None:
 def test_the_description_names_every_route_and_every_model(left: Driver) -> None:
     description = ask(left, "/openapi.json").json()
     assert set(description["paths"]) == {f"/v1/{name}" for name in [*LISTS, *OBJECTS, "channels/{name}"]}
-    assert all(set(operations) == {"get"} for operations in description["paths"].values())
+    methods = {path: set(operations) for path, operations in description["paths"].items() if set(operations) != {"get"}}
+    assert methods == {"/v1/channels": {"get", "post"}, "/v1/channels/{name}": {"get", "patch", "delete"}}
     schemas = description["components"]["schemas"]
     assert {"ChannelView", "Problem", "Summary"} <= set(schemas)
     references = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(description))
     assert set(references) <= set(schemas)
-    assert all(operations["get"]["description"] for operations in description["paths"].values())
+    assert all(each["description"] for operations in description["paths"].values() for each in operations.values())
+
+
+def test_the_description_gives_every_error_its_media_type(left: Driver) -> None:
+    description = ask(left, "/openapi.json").json()
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                is_error = int(status) >= 400 and "HealthView" not in json.dumps(response)
+                assert set(response.get("content", {})) <= {PROBLEM if is_error else "application/json"}
 
 
 def test_every_field_of_an_answer_is_always_there(left: Driver) -> None:
@@ -249,7 +253,7 @@ def listener() -> Iterator[socket.socket]:
 
 
 def test_a_server_answers_until_it_is_stopped(left: Driver, listener: socket.socket) -> None:
-    server = RestServer(api(left, ENDPOINT), listener)
+    server = RestServer(whole_api(left), listener)
     server.start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with httpx.Client(trust_env=False) as client:
@@ -263,7 +267,7 @@ def test_a_server_that_does_not_start_is_given_up(
     left: Driver, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rest, "START_TIMEOUT_S", 0.0)
-    server = RestServer(api(left, ENDPOINT), listener)
+    server = RestServer(whole_api(left), listener)
     monkeypatch.setattr(server, "_thread", threading.Thread(target=lambda: None))
     with pytest.raises(TimeoutError, match="the REST server does not start"):
         server.start()
