@@ -118,6 +118,17 @@ def test_what_cannot_be_kept_is_refused_as_a_whole(testbed: Testbed, file: Path)
     assert "extra" not in states(testbed)
 
 
+def test_what_is_exported_can_be_applied(testbed: Testbed, file: Path, tmp_path: Path) -> None:
+    apply(with_extra(file))
+    words = [sys.executable, "-m", "rtvnic", "export", str(file), "--store", STORE]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True)
+    exported = tmp_path / "exported.yaml"
+    exported.write_text(done.stdout)
+    assert set(load(exported).channels) == {"video", "extra"}
+    assert apply(exported).stdout.strip() == "nothing to change"
+    apply(file)
+
+
 def test_a_signal_applies_the_file_anew(testbed: Testbed, file: Path) -> None:
     original = file.read_text()
     try:
