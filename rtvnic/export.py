@@ -9,7 +9,9 @@ from rtvnic.apply import CERTIFICATE, store_arguments
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Print FILE with the channels of the channel store in place of its own: a backup, and a file that can be applied."
+    parser.description = (
+        "Print FILE with the channels of the channel store in place of its own: a backup, which can be applied."
+    )
     parser.epilog = "Exit code: 0 if it is printed, 1 if FILE is invalid, 2 without a store."
     parser.add_argument(
         "file", metavar="FILE", type=Path, help="the topology file (YAML) that the network was started with"
