@@ -202,6 +202,6 @@ def test_tokens_are_taken_note_of_while_the_controller_runs(url: str, tmp_path: 
     assert post("unknown") == 401
     reader, writer = secret_of(tmp_path, "wall", "read"), secret_of(tmp_path, "planner", "write")
     assert (post(reader), post(writer)) == (403, 202)
-    assert httpx.get(f"{url}/v1/channels/near", trust_env=False).json()["owner"] == "rest"
+    wait_until(lambda: httpx.get(f"{url}/v1/channels/near", trust_env=False).json().get("owner") == "rest")
     rtvnic("token", "remove", str(tmp_path / "tokens"), "planner")
     assert post(writer) == 401
