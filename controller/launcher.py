@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from controller import app, rest
+from controller.counts_file import CountsFile
 from controller.domain import Domain
 from controller.errors import CannotRun
 from controller.events import (
@@ -23,6 +24,7 @@ from controller.events import (
     Command,
     Event,
     Follow,
+    KeepCounts,
     Send,
     SetQueues,
     SetShim,
@@ -32,7 +34,7 @@ from controller.events import (
 from controller.loop import DomainLoop
 from controller.model import Channel, Endpoint, Network
 from controller.peers import Peers
-from controller.runtime import shim_socket
+from controller.runtime import counts_file, shim_socket
 from controller.shim_link import ShimLink
 from controller.store.link import StoreLink
 from controller.store.remotes import Tls
@@ -87,7 +89,8 @@ class Controller:
     """A domain with the threads around it."""
 
     def __init__(self, network: Network, name: str, store: StoreAddress, make_queues: Callable[[Post], Queues]) -> None:
-        self.loop = DomainLoop(Domain(network, name), self._perform)
+        self._counts = CountsFile(counts_file(name))
+        self.loop = DomainLoop(Domain(network, name, self._counts.read()), self._perform)
         self.store = StoreLink(network, name, store.remotes, self.loop.post, store.tls, store.is_admission_asked)
         self.switches = Switches(network, name, self.loop.post)
         self._queues = make_queues(self.loop.post)
@@ -116,6 +119,8 @@ class Controller:
                 self.store.announce(domains)
             case WriteBack(standings):
                 self.store.tell(standings)
+            case KeepCounts(counts):
+                self._counts.write(counts)
             case Tell(what, is_trouble):
                 LOG.log(logging.WARNING if is_trouble else logging.INFO, "%s", what)
 

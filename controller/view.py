@@ -90,6 +90,7 @@ def shim(domain: Domain) -> ShimView:
         is_bypassed=shim.is_bypassed,
         why=shim.trouble if domain.has_shim else f"the uplink has the scheduler {scheduler}",
         since_ns=domain.wall_offset_ns + shim.since_ns,
+        settings=domain.revision,
         **counters,
     )
 
@@ -311,6 +312,7 @@ def _switch(network: Network, bridge: Bridge) -> SwitchView:
         state=bridge.base.state,
         why=bridge.base.why,
         flows=len(bridge.contents.flows),
+        changes_sent=bridge.changes_sent,
         dropped=dropped,
     )
 

@@ -17,8 +17,9 @@ from support.examples import distinct
 from support.networks import two_hypervisors
 
 from controller import rest, view
+from controller.counts import Traffic
 from controller.domain import Domain
-from controller.events import Missed, QueueCount, QueuesReported, ShimReported, Traffic
+from controller.events import Missed, QueueCount, QueuesReported, ShimReported
 from controller.model import Endpoint, Scheduler, SwitchKind
 from controller.pipeline import Purpose
 from controller.reports import Role
