@@ -8,6 +8,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from pyroute2 import IPRoute
 
 from bench.report import Report, Verdict, publish
 from bench.stalls import Stall, StallWatch
@@ -39,6 +41,8 @@ from controller.store.client import Store
 from controller.store.decisions import Clerk, Decision
 from controller.store.records import Owner
 from controller.units import NS_PER_MS
+from ovs_config.filters import QueueFilter, missing_filters
+from ovs_config.plan import BridgePlan, plan_bridge
 from rtvnic.arguments import integer
 from rtvnic.progress import Progress
 
@@ -57,7 +61,7 @@ TERMS = {"deadline": "5ms", "min_rate": "2Mbps", "packet": f"{PACKET_BYTES}B"}
 PACKETS_PER_S = 200
 """Of each channel: what two processors carry without loss, beside sources and receivers, while nothing happens."""
 
-CHANGED = "c00"
+CHANGED, METERED = "c00", 49
 CHANGES = 100
 CHANGE_EVERY_S = 0.1
 SEED = 1
@@ -68,7 +72,8 @@ LEAD_S, TAIL_S = 1.5, 1.0
 LASTING_S = 10.0
 """A process that died sooner is not started again at once: so long it is left alone."""
 
-READY_S = 1.0
+MOST_REPAIR_S = 5
+READY_S = 1.5
 """What has been ready for so long is ready again."""
 
 POLL_S = 0.05
@@ -77,11 +82,15 @@ TIMEOUT_S = 5.0
 PATIENCE_S = 2.0
 
 
+IsWell = Callable[[], bool]
+
+
 @dataclass(frozen=True)
 class Case:
     """Processes that are killed at once, or else what `does` to the channels, and what that may cost.
 
-    None is no limit: then the figures are for reading. `others_only`: the channel CHANGED does not count.
+    None is no limit: then the figures are for reading. `others_only`: the channel CHANGED does not count. What `does`
+    it returns how to tell that its traces are gone, beside what REST says.
     """
 
     name: str
@@ -90,7 +99,7 @@ class Case:
     most_gap_ms: int | None = None
     most_ready_s: float | None = None
     most_messages: int | None = None
-    does: Callable[[Testbed, Store], None] | None = None
+    does: Callable[[Testbed, Store], IsWell] | None = None
     others_only: bool = False
 
 
@@ -113,8 +122,8 @@ class Outcome:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", choices=[case.name for case in CASES], metavar="CASE",
-                        help=f"of {', '.join(case.name for case in CASES)}")  # fmt: skip
+    parser.add_argument("--only", action="append", choices=[case.name for case in CASES], metavar="CASE",
+                        help=f"of {', '.join(case.name for case in CASES)}; may be given several times")  # fmt: skip
     parser.add_argument("--packets-per-second", type=integer(range(1, 10_001)), default=PACKETS_PER_S, metavar="N",
                         help=f"of each channel (default: {PACKETS_PER_S})")  # fmt: skip
 
@@ -123,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print, and say whether the channels were worse off than they may be."""
     from topologies.interruption import interruptible
 
-    cases = [case for case in CASES if args.only in (None, case.name)]
+    cases = [case for case in CASES if args.only is None or case.name in args.only]
     with interruptible():
         outcomes = measure(cases, args.packets_per_second, Progress(len(cases)))
     return publish(report(outcomes, args.packets_per_second), args)
@@ -155,7 +164,7 @@ def topology() -> str:
         vms[f"l{pair}"] = {"hypervisor": "right", "ip": f"10.0.0.{pair + 101}"}
     channels = {
         f"c{number:02}": {"from": f"t{number % PAIRS}", "to": f"l{number % PAIRS}", "protocol": "udp",
-                          "dst_port": 6000 + number, **TERMS}
+                          "dst_port": 6000 + number, **TERMS, "excess": "drop" if number == METERED else "postpone"}
         for number in range(COUNT)
     }  # fmt: skip
     hypervisors = {
@@ -168,7 +177,7 @@ def topology() -> str:
 # The cases
 
 
-def _change(testbed: Testbed, store: Store) -> None:
+def _change(testbed: Testbed, store: Store) -> IsWell:
     """CHANGED is changed, removed and added again, CHANGES times at random; at last it is as it was."""
     network, chance = testbed.network, random.Random(SEED)
     clerk, first = Clerk(network), network.channels[CHANGED]
@@ -179,6 +188,7 @@ def _change(testbed: Testbed, store: Store) -> None:
         is_there = not removes
         time.sleep(CHANGE_EVERY_S)
     store.change(clerk.put(first, Owner.FILE))
+    return lambda: True
 
 
 def _another(clerk: Clerk, channel: Channel, chance: random.Random) -> Decision:
@@ -188,14 +198,49 @@ def _another(clerk: Clerk, channel: Channel, chance: random.Random) -> Decision:
     return clerk.put(replace(channel, rate_bps=rate_bps, deadline_ns=deadline_ns), Owner.FILE)
 
 
-def _apply_again(testbed: Testbed, store: Store) -> None:
+def _apply_again(testbed: Testbed, store: Store) -> IsWell:
     store.change(Clerk(testbed.network).apply(testbed.network.channels))
+    return lambda: True
 
 
+def _remove_entries(what: str) -> Callable[[Testbed, Store], IsWell]:
+    """All flows, groups or meters of a bridge."""
+
+    def remove(testbed: Testbed, _: Store) -> IsWell:
+        before = _entries(testbed, what)
+        testbed.openvswitch.run("ovs-ofctl", *OPENFLOW, f"del-{what}", BRIDGE)
+        return lambda: _entries(testbed, what) == before
+
+    return remove
+
+
+def _entries(testbed: Testbed, what: str) -> list[str]:
+    """Without the counters, and without the line that numbers the answer."""
+    options = ("--no-stats",) if what == "flows" else ()
+    lines = testbed.openvswitch.run("ovs-ofctl", *OPENFLOW, f"dump-{what}", BRIDGE, *options).splitlines()
+    return sorted(line for line in lines if "xid=" not in line)
+
+
+def _remove_queues(what: str, place: str) -> Callable[[Testbed, Store], IsWell]:
+    """What `tc` calls so, of an uplink."""
+
+    def remove(testbed: Testbed, _: Store) -> IsWell:
+        plan = plan_bridge(testbed.network, BRIDGE, testbed.openvswitch.datapath_type)
+        subprocess.run(["tc", what, "del", "dev", UPLINK, *place.split()], check=True)
+        return lambda: not _missing_filters(plan)
+
+    return remove
+
+
+def _missing_filters(plan: BridgePlan) -> set[QueueFilter]:
+    with IPRoute() as ip:
+        return missing_filters(ip, plan)
+
+
+BRIDGE, UPLINK = "left", "left-up"
+OPENFLOW = ("-O", "OpenFlow13")
 LEFT, RIGHT = "controller of left", "controller of right"
 SHIM, STORE_SERVER, VSWITCHD, OVSDB_SERVER = "shim of left", "store server", "ovs-vswitchd", "ovsdb-server"
-NOTHING_LOST = {"most_lost": 0, "most_gap_ms": 20}
-BACK = {"most_ready_s": GIVE_UP_S}
 
 CASES: tuple[Case, ...] = (
     Case("nothing", most_lost=0, most_gap_ms=20, most_messages=0),
@@ -213,6 +258,15 @@ CASES: tuple[Case, ...] = (
     Case("controller+vswitchd", (LEFT, VSWITCHD), most_ready_s=GIVE_UP_S),
     Case("vswitchd+ovsdb", (VSWITCHD, OVSDB_SERVER), most_ready_s=GIVE_UP_S),
     Case("vswitchd+shim", (VSWITCHD, SHIM), most_ready_s=GIVE_UP_S),
+    Case("flows-removed", most_ready_s=MOST_REPAIR_S, does=_remove_entries("flows")),
+    Case("groups-removed", most_ready_s=MOST_REPAIR_S, does=_remove_entries("groups")),
+    Case("meters-removed", most_ready_s=MOST_REPAIR_S, does=_remove_entries("meters")),
+    Case(
+        "filters-removed",
+        most_ready_s=MOST_REPAIR_S,
+        does=_remove_queues("filter", "parent 1:"),
+    ),
+    Case("qdisc-removed", most_ready_s=MOST_REPAIR_S, does=_remove_queues("qdisc", "root")),
 )
 
 
@@ -254,9 +308,8 @@ def _under_traffic(
     time.sleep(LEAD_S)
     for pid in [testbed.pid_of(victim) for victim in case.victims]:
         os.kill(pid, signal.SIGKILL)
-    if case.does is not None:
-        case.does(testbed, store)
-    ready_s = _ready_s(testbed)
+    is_well = case.does(testbed, store) if case.does is not None else lambda: True
+    ready_s = _ready_s(lambda: is_well() and not testbed.missing())
     time.sleep(TAIL_S)
     for process in sources.values():
         process.send_signal(signal.SIGINT)
@@ -269,12 +322,12 @@ def _under_traffic(
     return ready_s, sent
 
 
-def _ready_s(testbed: Testbed) -> float:
+def _ready_s(is_well: IsWell) -> float:
     """How long it takes from now until all is well, and stays so; infinite if it does not come to that."""
     start_s = time.monotonic()
     since_s = start_s
     while (now_s := time.monotonic()) - since_s < READY_S:
-        if testbed.missing():
+        if not is_well():
             since_s = time.monotonic()
         if now_s - start_s > GIVE_UP_S:
             return float("inf")
