@@ -435,4 +435,3 @@ def draw(figure: Figure, outcomes: Sequence[Outcome]) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("longest time without an arrival, ms")
     axes.set_title("50 channels, and what happens to them")
-    figure.tight_layout()
