@@ -26,7 +26,7 @@ check: install ## the gate for a change: formatting, types, warnings, sanitizers
 
 bench: install ## the benchmarks of the README, with their plots, into out/
 	@mkdir -p out
-	@verdict=0; for name in scheduler admission experiment2 isolation overload failover admitted store; do \
+	@verdict=0; for name in scheduler admission experiment2 isolation overload failover hitless admitted store; do \
 		echo "== $$name"; \
 		$(PYTHON) -m rtvnic bench $$name --json out/$$name.json --plot out/$$name.png || verdict=$$?; \
 		[ $$verdict -le 1 ] || break; \

@@ -199,13 +199,13 @@ def acquaint(testbed: Testbed, offers: Sequence[Offer]) -> None:
 
 
 def start_receivers(
-    testbed: Testbed, offers: Sequence[Offer], directory: Path, seconds: float
+    testbed: Testbed, offers: Sequence[Offer], directory: Path, seconds: float, idle_s: float = IDLE_S
 ) -> list[subprocess.Popen[str]]:
-    """One for each listener; they listen, write what arrives into `directory`, and end some time after the last."""
+    """One for each listener; they listen, write what arrives into `directory`, and end `idle_s` after the last."""
     lines = defaultdict(list)
     for offer in offers:
         most = 1000 + 2 * round(seconds * offer.rate_bps / (offer.channel.packet_bytes * 8))
-        options = f"--idle {IDLE_S} --seconds {seconds + PATIENCE_S} --count {most}"
+        options = f"--idle {idle_s} --seconds {seconds + PATIENCE_S} --count {most}"
         file = csv_file(directory, offer.channel)
         line = f"receive --port {offer.channel.dst_port} {options} --delays {file}"
         lines[offer.channel.listener].append(line)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
+from controller.counts import Counts
 from controller.events import (
     AskContents,
     AskMeters,
@@ -25,6 +26,7 @@ from controller.events import (
     ContentsReported,
     Event,
     Follow,
+    KeepCounts,
     MetersReported,
     Missed,
     PeerGone,
@@ -69,14 +71,17 @@ class Domain:
 
     `store_trouble` says why it is not told of changes; empty when it is. `channels` have an end in the domain; those
     of `network` are all that it was told of, such as channels that cross a switch of the domain. `versions` and
-    `owners` are the store's.
+    `owners` are the store's. `counts` are those of the controller that was there before, by bridge.
+    `revision` is that of the last settings for the shim.
     """
 
-    def __init__(self, network: Network, name: str) -> None:
+    def __init__(self, network: Network, name: str, counts: Mapping[str, Counts] | None = None) -> None:
         self.network = replace(network, channels={})
         self.name = name
         self.bridges = {
-            bridge: Bridge(bridge, Installation(bridge, base_entries(network, bridge)))
+            bridge: Bridge(
+                bridge, Installation(bridge, base_entries(network, bridge)), counts=(counts or {}).get(bridge, Counts())
+            )
             for bridge in network.bridges_of(name)
         }
         self.store_trouble = "no answer yet"
@@ -95,7 +100,7 @@ class Domain:
         self._batches: dict[int, list[Installation]] = {}
         self._names: dict[int, str] = {}
         self._settings: Settings | None = None
-        self._revision = 0
+        self.revision = 0
         self._leaving: dict[int, Terms] = {}
         self._standings: dict[str, Standing] = {}
         self._handlers: Mapping[type[Event], Callable[[Any, int], None]] = {
@@ -200,7 +205,8 @@ class Domain:
 
     def _on_contents(self, event: ContentsReported, now_ns: int) -> None:
         bridge = self.bridges[event.bridge]
-        bridge.take(event.contents, now_ns)
+        if bridge.take(event.contents, now_ns):
+            self._orders.append(KeepCounts({name: each.counts for name, each in self.bridges.items()}))
         for installation in filter(bridge.has_lost, bridge.installations):
             installation.take(Step.LOST, now_ns)
         if self._leaving.keys() - self.bridges[self.name].labels():
@@ -347,7 +353,7 @@ class Domain:
             former.channel = channel
             return former
         role = Role.TALKER if is_talker else Role.LISTENER
-        return End(self.name, entries, channel, role, shim_revision=self._revision)
+        return End(self.name, entries, channel, role, shim_revision=self.revision)
 
     def _set_shim(self) -> None:
         """Have the shim hold what is wanted now, and what packets may still come for."""
@@ -360,8 +366,8 @@ class Domain:
             self._leaving = {label: held[label] for label in still_there & held.keys()}
         complete = replace(wanted, channels={**wanted.channels, **self._leaving})
         if complete != self._settings:
-            self._settings, self._revision = complete, self._revision + 1
-            self._orders.append(SetShim(self._revision, complete))
+            self._settings, self.revision = complete, self.revision + 1
+            self._orders.append(SetShim(self.revision, complete))
 
     def _write_back(self) -> None:
         """Tell the store of the ends that stand otherwise than it was told."""

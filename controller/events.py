@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from controller.counts import Counts, Traffic
 from controller.guarantee import ToldBounds
 from controller.lifecycle import State
 from controller.model import Channel
@@ -18,17 +19,6 @@ from controller.pipeline import Entry, Group, Meter
 from controller.reports import EndReport, Role
 from controller.shim_terms import Settings
 from controller.store.records import StoreBack, StoreGone
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """Packets and bytes that a switch has counted."""
-
-    packets: int = 0
-    bytes: int = 0
-
-    def __add__(self, other: Traffic) -> Traffic:
-        return Traffic(self.packets + other.packets, self.bytes + other.bytes)
 
 
 @dataclass(frozen=True)
@@ -296,6 +286,13 @@ class WriteBack:
 
 
 @dataclass(frozen=True)
+class KeepCounts:
+    """Remember what the flows of the domain's switches have counted, by switch; before anybody is told of it."""
+
+    counts: Mapping[str, Counts]
+
+
+@dataclass(frozen=True)
 class Tell:
     """Write `what` into the log: trouble, or the end of it."""
 
@@ -303,4 +300,6 @@ class Tell:
     is_trouble: bool
 
 
-Command = Send | AskContents | AskQueues | AskMeters | AskShim | SetShim | SetQueues | Follow | WriteBack | Tell
+Command = (
+    Send | AskContents | AskQueues | AskMeters | AskShim | SetShim | SetQueues | Follow | WriteBack | KeepCounts | Tell
+)

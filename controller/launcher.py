@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from controller import app, notify, rest, runtime, tls
+from controller.counts_file import CountsFile
 from controller.domain import Domain
 from controller.errors import CannotRun, RtvnicError
 from controller.events import (
@@ -24,6 +25,7 @@ from controller.events import (
     Command,
     Event,
     Follow,
+    KeepCounts,
     Send,
     SetQueues,
     SetShim,
@@ -34,7 +36,7 @@ from controller.gate import Door
 from controller.loop import DomainLoop
 from controller.model import Channel, Endpoint, Network
 from controller.peers import Peers
-from controller.runtime import rest_socket, shim_socket
+from controller.runtime import counts_file, rest_socket, shim_socket
 from controller.shim_link import ShimLink
 from controller.store.decisions import Clerk, differences
 from controller.store.keeper import StoreKeeper
@@ -127,14 +129,9 @@ def _rest_servers(
 class Controller:
     """A domain with the threads around it."""
 
-    def __init__(
-        self,
-        network: Network,
-        name: str,
-        store: StoreAddress,
-        make_queues: Callable[[Post], Queues],
-    ) -> None:
-        self.loop = DomainLoop(Domain(network, name), self._perform)
+    def __init__(self, network: Network, name: str, store: StoreAddress, make_queues: Callable[[Post], Queues]) -> None:
+        self._counts = CountsFile(counts_file(name))
+        self.loop = DomainLoop(Domain(network, name, self._counts.read()), self._perform)
         self._is_admission_asked = store.is_admission_asked
         remotes = store.remotes or f"unix:{runtime.STORE_SOCKET}"
         tls_files = network.controller_tls(name)
@@ -179,6 +176,8 @@ class Controller:
                 self.store.announce(domains)
             case WriteBack(standings):
                 self.store.tell(standings)
+            case KeepCounts(counts):
+                self._counts.write(counts)
             case Tell(what, is_trouble):
                 LOG.log(logging.WARNING if is_trouble else logging.INFO, "%s", what)
 

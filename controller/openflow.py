@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from controller.events import QueueCount, Traffic
+from controller.counts import Traffic
+from controller.events import QueueCount
 from controller.pipeline import (
     COOKIE_MARK,
     COOKIE_MARK_MASK,

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from controller.events import Contents, Proof, QueueCount, Traffic
+from controller.counts import Counts, Traffic
+from controller.events import Contents, Proof, QueueCount
 from controller.lifecycle import Installation, State
 from controller.model import Channel
 from controller.pipeline import (
@@ -50,7 +51,8 @@ class Bridge:
     """A switch of the domain and all that is to be installed on it. `set_ends` says which ends of channels.
 
     `contents` and `queues` are the switch's own last words; it is known once it has told its contents. `meters` are
-    the packets that each has dropped; `proofs` are by port number and queue id. `withdrawals` are to be sent next.
+    the packets that each has dropped; `proofs` are by port number and queue id. `withdrawals` are to be sent next;
+    `changes_sent` is how many entries it was sent so far, or told to withdraw.
     """
 
     name: str
@@ -63,9 +65,10 @@ class Bridge:
     meters: Mapping[int, int] = field(default_factory=dict)
     proofs: Mapping[tuple[int, int], Proof] = field(default_factory=dict)
     withdrawals: list[Entry] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+    changes_sent: int = 0
 
     def __post_init__(self) -> None:
-        self._carried: dict[int, Traffic] = {}
         self._ended_ns: dict[int, int] = {}
         self._are_ends_told = False
         self._index()
@@ -93,13 +96,12 @@ class Bridge:
         recent = {label: at_ns for label, at_ns in self._ended_ns.items() if now_ns - at_ns < GRACE_NS}
         self._ended_ns = recent | dict.fromkeys(former.keys() - self._by_label.keys(), now_ns)
 
-    def take(self, contents: Contents, now_ns: int) -> None:
-        """Note what the switch says that it has. Counts of flows that began anew go on from where they were."""
-        for cookie, traffic in self.contents.flows.items():
-            if cookie in self._wanted and contents.flows.get(cookie, Traffic()).packets < traffic.packets:
-                self._carried[cookie] = self._carried.get(cookie, Traffic()) + traffic
+    def take(self, contents: Contents, now_ns: int) -> bool:
+        """Note what the switch says that it has. Whether its wanted flows have counted otherwise than it said last."""
+        has_counted = self.counts.take(contents.flows, lambda cookie: cookie in self._wanted or not self._are_ends_told)
         self.contents, self.is_known = contents, True
         self.withdrawals = unwanted(contents, lambda cookie: self._keeps(cookie, now_ns), self._keeps_meter)
+        return has_counted
 
     def missing(self, installation: Installation) -> tuple[Entry, ...]:
         """What of `installation` the bridge does not have, as far as it has told."""
@@ -112,6 +114,7 @@ class Bridge:
     def forget(self, sent: Iterable[Entry]) -> None:
         """Take from `contents`, and from what is to be withdrawn, what the switch no longer has once it has `sent`."""
         sent = list(sent)
+        self.changes_sent += len(sent)
         cookies = {entry.cookie for entry in sent if isinstance(entry, Withdrawal)}
         meters = {entry.meter_id for entry in sent if isinstance(entry, MeterWithdrawal)}
         replaced = {channel_end(entry.cookie) for entry in sent if isinstance(entry, FlowEntry)} - {None}
@@ -121,6 +124,7 @@ class Bridge:
             flows={cookie: traffic for cookie, traffic in self.contents.flows.items() if cookie not in cookies},
             meters={number: meter for number, meter in self.contents.meters.items() if number not in meters},
         )
+        self.counts.last = self.contents.flows  # a flow that comes again later begins at zero
         self.withdrawals = []
 
     def labels(self) -> set[int]:
@@ -130,17 +134,17 @@ class Bridge:
     def traffic(self) -> Mapping[tuple[Purpose, int], Traffic]:
         """What its flows have counted, by purpose and subject."""
         total: dict[tuple[Purpose, int], Traffic] = {}
-        for counts in (self.contents.flows, self._carried):
-            for cookie in counts.keys() & self._wanted:
-                key = purpose_and_subject(cookie)
-                total[key] = total.get(key, Traffic()) + counts[cookie]
+        for cookie in self._wanted:
+            key = purpose_and_subject(cookie)
+            total[key] = total.get(key, Traffic()) + self.counts.total(cookie)
         return total
 
     def _index(self) -> None:
         entries = (entry for installation in self.installations for entry in installation.entries)
         self._wanted = {entry.cookie for entry in entries if isinstance(entry, FlowEntry)}
         self._by_label = {end.channel.label: end for end in self.ends}
-        self._carried = {cookie: self._carried[cookie] for cookie in self._carried.keys() & self._wanted}
+        if self._are_ends_told:
+            self.counts.keep(self._wanted)
 
     def _keeps(self, cookie: int, now_ns: int) -> bool:
         """Whether a flow stays: it is wanted, or what takes its place is not installed yet."""

@@ -137,7 +137,10 @@ class QueueView(Model):
 
 
 class SwitchView(Model):
-    """A bridge of the domain. `dropped`: packets by the cause for which they were refused."""
+    """A bridge of the domain. `dropped`: packets by the cause for which they were refused.
+
+    `changes_sent`: entries that this controller has sent to it, or told it to withdraw, since it began.
+    """
 
     name: str
     kind: SwitchKind
@@ -146,19 +149,22 @@ class SwitchView(Model):
     state: State
     why: str
     flows: int
+    changes_sent: int
     dropped: dict[str, int]
 
 
 class ShimView(Model):
     """The shim of the domain's uplink: whether it answers, whether packets go past it, and since when that is so.
 
-    Its counters are those of dataplane/core/report.h: most should be zero.
+    `settings` is how many different ones this controller has had it take since it began. Its counters are those of
+    dataplane/core/report.h: most should be zero.
     """
 
     is_ready: bool
     is_bypassed: bool
     why: str
     since_ns: int
+    settings: int
     egress: dict[str, int]
     ingress: dict[str, int]
 

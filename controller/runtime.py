@@ -17,6 +17,11 @@ STORE_SOCKET = RUN_DIR / "store.sock"
 REST_SOCKET_SUFFIX = ".rest.sock"
 
 
+def counts_file(domain: str) -> Path:
+    """What the controller of `domain` remembers of its switches' counters."""
+    return RUN_DIR / f"{domain}.counts.json"
+
+
 def shim_socket(hypervisor: str) -> Path:
     """The Unix socket on which the shim of `hypervisor` serves its controller."""
     return RUN_DIR / f"{hypervisor}.shim.sock"

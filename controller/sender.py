@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from controller import openflow
+from controller.counts import Traffic
 from controller.events import (
     AskContents,
     AskMeters,
@@ -27,7 +28,6 @@ from controller.events import (
     QueuesReported,
     Refused,
     Send,
-    Traffic,
 )
 from controller.pipeline import Entry, Group, Meter
 

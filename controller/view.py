@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from controller.counts import Traffic
 from controller.domain import Domain
-from controller.events import Proof, Traffic
+from controller.events import Proof
 from controller.guarantee import Hop
 from controller.labels import relative_deadline_label
 from controller.lifecycle import State, standing
@@ -74,6 +75,7 @@ def shim(domain: Domain) -> ShimView:
         is_bypassed=shim.is_bypassed,
         why=shim.trouble if domain.has_shim else f"the uplink has the scheduler {scheduler}",
         since_ns=domain.wall_offset_ns + shim.since_ns,
+        settings=domain.revision,
         **counters,
     )
 
@@ -314,6 +316,7 @@ def _switch(network: Network, bridge: Bridge) -> SwitchView:
         state=bridge.base.state,
         why=bridge.base.why,
         flows=len(bridge.contents.flows),
+        changes_sent=bridge.changes_sent,
         dropped=dropped,
     )
 

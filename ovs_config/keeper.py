@@ -30,7 +30,7 @@ from ovs_config.plan import BridgePlan, DatapathType, PortPlan, plan_bridge
 from ovs_config.probe import probe_port
 
 LOG = logging.getLogger(__name__)
-PERIOD_S = 2.0
+PERIOD_S = 1.0
 
 Post = Callable[[QueuesProbed], None]
 
@@ -127,15 +127,20 @@ class Keeper:
         if changes := apply_queues(ovsdb, plan):
             LOG.info("%s", "; ".join(changes), extra={"bridge": self.bridge})
         for port in plan.ports:
-            if self._last.get(port.interface) is _standing(ip, port, False) is Standing.NO_QUEUES:
-                LOG.warning("the queues of %s are gone and are built anew", port.interface)
-                rebuild_queues(ovsdb, plan, port.interface)
+            has_none = _standing(ip, port, is_incomplete=False) is Standing.NO_QUEUES
+            if has_none and self._last.get(port.interface) is Standing.NO_QUEUES:
+                self._rebuild(ovsdb, plan, port.interface)
         missing = missing_filters(ip, plan)
         added = add_possible_filters(ip, plan) if missing else []
         if added:
             LOG.warning("%s", "; ".join(added))
             for each in missing:
                 self._probed.pop(each.interface, None)
+
+    def _rebuild(self, ovsdb: Ovsdb, plan: BridgePlan, interface: str) -> None:
+        """Of a port that has been without queues for two rounds: by then Open vSwitch would have built them."""
+        if rebuild_queues(ovsdb, plan, interface):
+            LOG.warning("the queues of %s are gone and are built anew", interface)
 
     def _probe(self, ip: IPRoute, plan: BridgePlan) -> None:
         """Try each port that has changed since it was tried; what is incomplete may be so for a moment only."""

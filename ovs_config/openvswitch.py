@@ -1,7 +1,7 @@
 """Find the system's Open vSwitch, or run a private one below a run directory.
 
-Guarantee: `stop` and `stop_leftover` end exactly the two processes that were started here. Any thread; blocks for up to
-some seconds.
+Guarantee: `stop` and `stop_leftover` end exactly the two processes that were started here; `revive` starts one that has
+died as it was before, with the same database and sockets. Any thread; blocks for up to some seconds.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ OLDEST = (2, 17)
 START_TIMEOUT_S = 15
 STOP_TIMEOUT_S = 5
 SCHEMA = Path(os.environ.get("OVS_PKGDATADIR", "/usr/share/openvswitch")) / "vswitch.ovsschema"
+
+DATABASE = "conf.db"
+VSWITCHD, OVSDB_SERVER = "ovs-vswitchd", "ovsdb-server"
+DAEMONS = (VSWITCHD, OVSDB_SERVER)
 
 _EXIT = {"ovs-vswitchd": ("exit", "--cleanup"), "ovsdb-server": ("exit",)}
 """The daemons in the order in which they end, and the ovs-appctl command that ends each."""
@@ -53,6 +57,22 @@ class OpenVSwitch:
     def run(self, program: str, *arguments: str) -> str:
         """What `program`, one of Open vSwitch's own, prints of this instance. Raises CannotRun."""
         return _output(program, *arguments, rundir=self.directory)
+
+    def pid_of(self, daemon: str) -> int | None:
+        """The process of one of DAEMONS; None when it does not run."""
+        return _pid_of(daemon, self.directory)
+
+    def revive(self, daemon: str) -> int:
+        """Start one of DAEMONS of a private Open vSwitch again; its process id when it is ready. Raises CannotRun.
+
+        That of an ovs-vswitchd is known when all bridges are there; without its ovsdb-server it waits for that.
+        """
+        if (running := self.pid_of(daemon)) is not None:
+            return running
+        _start_daemon(daemon, self.directory)
+        if (pid := self.pid_of(daemon)) is None:
+            raise CannotRun(f"{daemon} has died at once", f"its log says why: {self.directory / daemon}.log")
+        return pid
 
     def stop(self) -> None:
         """End it if it is private; the system's own stays as it is."""
@@ -156,17 +176,22 @@ def _answers(db_socket: Path) -> bool:
 def _start(directory: Path) -> None:
     """Start the two daemons; both are ready on return. What was started is ended again when anything fails."""
     directory.mkdir(parents=True, mode=0o700)
-    database = directory / "conf.db"
     remote = f"unix:{directory}/db.sock"
     try:
-        _output("ovsdb-tool", "create", database, SCHEMA)
-        _output("ovsdb-server", database, f"--remote=p{remote}", *_daemon_options("ovsdb-server", directory))
+        _output("ovsdb-tool", "create", directory / DATABASE, SCHEMA)
+        _start_daemon(OVSDB_SERVER, directory)
         _output("ovs-vsctl", f"--db={remote}", "--no-wait", "init")
-        _output("ovs-vswitchd", remote, *_daemon_options("ovs-vswitchd", directory), rundir=directory)
+        _start_daemon(VSWITCHD, directory)
         _output("ovs-vsctl", f"--db={remote}", f"--timeout={START_TIMEOUT_S}", "init")
     except BaseException:
         _end(directory)
         raise
+
+
+def _start_daemon(program: str, directory: Path) -> None:
+    remote = f"unix:{directory}/db.sock"
+    words = [remote] if program == VSWITCHD else [str(directory / DATABASE), f"--remote=p{remote}"]
+    _output(program, *words, *_daemon_options(program, directory), rundir=directory)
 
 
 def _daemon_options(program: str, directory: Path) -> list[str]:

@@ -73,11 +73,16 @@ def apply_queues(ovsdb: Ovsdb, plan: BridgePlan) -> list[str]:
     return _edit(ovsdb, lambda edit: _apply_queues(edit, plan))
 
 
-def rebuild_queues(ovsdb: Ovsdb, plan: BridgePlan, interface: str) -> None:
-    """Have Open vSwitch build the qdisc of a port of `plan` anew: it does not see that somebody has removed it."""
-    _edit(ovsdb, lambda edit: _clear_qos(edit, interface))
+def rebuild_queues(ovsdb: Ovsdb, plan: BridgePlan, interface: str) -> bool:
+    """Have Open vSwitch build the qdisc of a port of `plan` anew: it does not see that somebody has removed it.
+
+    False: there is no such port of ours, or it has no queues to build.
+    """
+    if not _edit(ovsdb, lambda edit: _clear_qos(edit, interface)):
+        return False
     ovsdb.wait_for_vswitchd()
     apply_queues(ovsdb, plan)
+    return True
 
 
 def remove_rows(ovsdb: Ovsdb, owner: str | None = None) -> list[str]:

@@ -26,6 +26,11 @@ def data_plane_cpus(count: int) -> tuple[int, ...]:
     return tuple(range(count - reserved, count))
 
 
+def make_real_time(pid: int, priority: int, cpus: tuple[int, ...] = ()) -> str:
+    """What `real_time` does, and says, for as long as the process lasts."""
+    return _raise_threads(pid, priority, cpus, {})
+
+
 @contextmanager
 def real_time(pid: int, priority: int, cpus: tuple[int, ...] = ()) -> Iterator[str]:
     """All present threads of `pid` run under SCHED_FIFO at `priority` (1 to 99), on `cpus` if given, in the with block.

@@ -13,6 +13,7 @@ EXPERIMENTS = {
     "cycles": "bench.cycles",
     "experiment2": "bench.experiment2",
     "failover": "bench.failover",
+    "hitless": "bench.hitless",
     "hostile": "bench.hostile",
     "isolation": "bench.isolation",
     "overload": "bench.overload",
@@ -26,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     experiments = parser.add_subparsers(dest="experiment", metavar="NAME", required=True)
     for name, path in EXPERIMENTS.items():
         module = importlib.import_module(path)
-        experiment = experiments.add_parser(name, help=module.SUMMARY, description=module.__doc__)
+        experiment = experiments.add_parser(name, help=module.SUMMARY.replace("%", "%%"), description=module.__doc__)
         report.arguments(experiment)
         module.arguments(experiment)
         experiment.set_defaults(run_experiment=module.run)

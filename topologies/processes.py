@@ -27,6 +27,21 @@ LASTING_S = 10.0
 STOP_TIMEOUT_S = 3.0
 
 
+class Backoff:
+    """How long to wait before something that has died is started again."""
+
+    def __init__(self) -> None:
+        self._pause_s = BACKOFF_S
+
+    def pause_s(self, lasted_s: float) -> float:
+        """After it has lived for `lasted_s`."""
+        if lasted_s >= LASTING_S:
+            self._pause_s = BACKOFF_S
+            return 0.0
+        pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, BACKOFF_MOST_S)
+        return pause_s
+
+
 class Child:
     """`rtvnic WORDS --die-with-parent`, which prints `ready` when it is. `on_death` hears of each unwanted end."""
 
@@ -81,16 +96,13 @@ class Child:
         return bool(has_spoken) and self._process.stdout.readline() == READY
 
     def _watch(self) -> None:
-        backoff_s = BACKOFF_S
+        backoff = Backoff()
         while not self._is_stopping.is_set():
             started_s = time.monotonic()
             self._process.wait()
-            if time.monotonic() - started_s >= LASTING_S:
-                backoff_s = BACKOFF_S
-            if self._is_stopping.wait(backoff_s):
+            if self._is_stopping.wait(backoff.pause_s(time.monotonic() - started_s)):
                 return
             self._on_death(f"the {self.name} has died and is started again; its log is {self._log}")
-            backoff_s = min(2 * backoff_s, BACKOFF_MOST_S)
             self._restart()
 
     def _restart(self) -> None:

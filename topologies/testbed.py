@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,14 +27,15 @@ from controller.wiring import PortRole, ports_of, shim_interface
 from dataplane.state import remove_states
 from ovs_config.apply import apply, remove_all
 from ovs_config.links import mark, remove_links
-from ovs_config.openvswitch import ensure_running, of_system, stop_leftover
+from ovs_config.openvswitch import DAEMONS, VSWITCHD, ensure_running, of_system, stop_leftover
 from ovs_config.ovsdb import connect
 from ovs_config.plan import DatapathType, plan_bridge
-from ovs_config.realtime import data_plane_cpus, real_time
+from ovs_config.realtime import data_plane_cpus, make_real_time, real_time
 from topologies import cables
 from topologies.interruption import uninterrupted
 from topologies.processes import Child, stop
 from topologies.run_lock import held
+from topologies.supervision import Supervisor
 from topologies.vms import Vms
 
 VSWITCHD_PRIORITY = 40
@@ -45,6 +47,7 @@ CPUS = data_plane_cpus(os.cpu_count() or 1)
 USERSPACE_TAP = "ovs-netdev"
 """What Open vSwitch adds to the bridges' own interfaces."""
 
+STORE_SERVER = "store server"
 STORE = f"unix:{STORE_SOCKET}"
 STORE_FILE = RUN_DIR / "store.db"
 
@@ -108,6 +111,21 @@ class Testbed:
         """The process of that name: `channel store`, `controller of left`, `shim of left`."""
         return next(child for child in (*self._stores, *self._controllers, *self._shims) if child.name == name)
 
+    def pid_of(self, process: str) -> int:
+        """Of a child, a daemon of the private Open vSwitch, or the `store server`, which the channel store runs.
+
+        Raises CannotRun when it does not run.
+        """
+        if process in DAEMONS:
+            pid = self.openvswitch.pid_of(process)
+        elif process == STORE_SERVER:
+            pid = _first_child(self.child("channel store").pid)
+        else:
+            pid = self.child(process).pid
+        if pid is None:
+            raise CannotRun(f"the {process} does not run just now", "try again")
+        return pid
+
     def channels(self) -> dict[str, dict[str, Any]]:
         """What each talker's controller says of its channels, by name. Raises httpx.HTTPError."""
         found = {}
@@ -120,12 +138,13 @@ class Testbed:
     def await_channels(self) -> None:
         """Return when every domain does all that the file asks for. Raises CannotRun with what is missing."""
         end_s = time.monotonic() + INSTALL_TIMEOUT_S
-        while missing := self._missing():
+        while missing := self.missing():
             if time.monotonic() > end_s:
                 raise CannotRun(f"the network does not come up: {missing[0]}", f"the logs in {self._log_dir} say more")
             time.sleep(POLL_S)
 
-    def _missing(self) -> list[str]:
+    def missing(self) -> list[str]:
+        """What keeps the domains from doing all that they are asked for; empty when nothing does."""
         try:
             problems = [
                 problem
@@ -176,9 +195,26 @@ class Testbed:
             for bridge in bridges:
                 apply(plan_bridge(self.network, bridge, self.openvswitch.datapath_type), ovsdb)
         self._mark_taps(bridges)
-        warning = self._stack.enter_context(real_time(self.openvswitch.vswitchd_pid, VSWITCHD_PRIORITY, CPUS))
+        pid = self.openvswitch.vswitchd_pid
+        if self.openvswitch.private:
+            warning = make_real_time(pid, VSWITCHD_PRIORITY, CPUS)
+            self._supervise(bridges)
+        else:
+            warning = self._stack.enter_context(real_time(pid, VSWITCHD_PRIORITY, CPUS))
         if warning:
             self._on_stage(warning)
+
+    def _supervise(self, bridges: Sequence[str]) -> None:
+        """Have a private Open vSwitch back as it was when it dies."""
+
+        def on_revival(daemon: str, pid: int) -> None:
+            if daemon == VSWITCHD:
+                make_real_time(pid, VSWITCHD_PRIORITY, CPUS)
+                self._mark_taps(bridges)
+
+        supervisor = Supervisor(self.openvswitch, _tell, on_revival)
+        supervisor.start()
+        self._stack.callback(supervisor.stop)
 
     def _mark_taps(self, bridges: Sequence[str]) -> None:
         """The TAPs of a private userspace datapath: they stay when its ovs-vswitchd is killed."""
@@ -226,6 +262,11 @@ def remove_leftovers() -> None:
         _remove_files(None)
 
 
+def _first_child(pid: int) -> int | None:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(children[0]) if children else None
+
+
 def _await_ready(children: Sequence[Child]) -> None:
     for child in children:
         child.await_ready()
@@ -247,8 +288,9 @@ def _sweep() -> None:
 
 def _remove_files(error: type[BaseException] | None, *_: object) -> None:
     """What the parts left in the run directory. The logs stay until the next start when something could not run."""
-    for file in (*RUN_DIR.glob("*.sock"), *RUN_DIR.glob("store.*"), *RUN_DIR.glob(".store.*")):
-        file.unlink()
+    for pattern in ("*.sock", "store.*", ".store.*", "*.counts.*"):
+        for file in RUN_DIR.glob(pattern):
+            file.unlink()
     remove_states(RUN_DIR)
     if error is None or not issubclass(error, CannotRun):
         shutil.rmtree(RUN_DIR / LOG, ignore_errors=True)

@@ -13,7 +13,8 @@ from functools import cache
 from ipaddress import ip_address
 from typing import Any
 
-from controller.events import Contents, Traffic
+from controller.counts import Traffic
+from controller.events import Contents
 from controller.flows import base_entries, link_local, listener_entries, talker_entries
 from controller.labels import TTL_RELATIVE, TTL_STAMPED
 from controller.model import Channel, Host, Network, Protocol, SwitchKind, Vm

@@ -10,6 +10,7 @@ from support.domains import contents_of
 from support.examples import distinct, example
 from support.networks import FAST, channel, two_hypervisors
 
+from controller.counts import Counts, Traffic
 from controller.domain import MISSES_KEPT, RETRY_NS, Domain
 from controller.events import (
     AskContents,
@@ -23,6 +24,7 @@ from controller.events import (
     ContentsReported,
     Event,
     Follow,
+    KeepCounts,
     MetersReported,
     Missed,
     PeerGone,
@@ -42,7 +44,6 @@ from controller.events import (
     SwitchGone,
     Tell,
     Tick,
-    Traffic,
     WriteBack,
 )
 from controller.flows import base_entries, listener_entries, talker_entries
@@ -791,3 +792,34 @@ def test_counts_go_on_when_a_switch_begins_anew(left: Script) -> None:
     left.hear(ContentsReported("left", Contents()))
     left.hear(ContentsReported("left", replace(held, flows=dict.fromkeys(held.flows, Traffic(2, 200)))))
     assert left.domain.bridges["left"].traffic()[Purpose.TALKER, 17] == Traffic(9, 900)
+
+
+def test_counts_go_on_after_a_restart_of_both_controller_and_switch_before_the_channels_are_told() -> None:
+    network = plain()
+    held = contents_of(all_entries(network))
+    former = Counts(last=dict.fromkeys(held.flows, Traffic(7, 700)))
+    domain = Domain(network, "left", {"left": former})
+    domain.handle(SwitchConnected("left"), 0)
+    assert KeepCounts({"left": former}) in domain.handle(ContentsReported("left", Contents()), S)
+    domain.handle(ChannelsTold(network.channels), 2 * S)
+    domain.handle(ContentsReported("left", replace(held, flows=dict.fromkeys(held.flows, Traffic(2, 200)))), 3 * S)
+    assert domain.bridges["left"].traffic()[Purpose.TALKER, 17] == Traffic(9, 900)
+
+
+def test_a_channel_that_comes_again_is_counted_from_zero(left: Script) -> None:
+    installed(left)
+    held = contents_of(all_entries(left.domain.network))
+    left.hear(ContentsReported("left", replace(held, flows=dict.fromkeys(held.flows, Traffic(7, 700)))))
+    left.tell_channels({})
+    left.hear(ContentsReported("left", replace(held, flows=dict.fromkeys(held.flows, Traffic(7, 700)))))
+    left.tell_channels(plain().channels)
+    left.hear(ContentsReported("left", held))
+    assert left.domain.bridges["left"].traffic()[Purpose.TALKER, 17] == Traffic()
+
+
+def test_what_was_sent_to_a_switch_is_counted(left: Script) -> None:
+    installed(left)
+    sent = left.domain.bridges["left"].changes_sent
+    assert sent == len(all_entries(left.domain.network))
+    left.hear(ContentsReported("left", contents_of(all_entries(left.domain.network))))
+    assert left.domain.bridges["left"].changes_sent == sent

@@ -12,7 +12,8 @@ from support.examples import all_networks, example
 from support.fake_datapath import HARDWARE_ADDRESS, FakeDatapath, flow_stats, multipart, on_the_wire, parsed
 
 from controller import openflow
-from controller.events import QueueCount, Traffic
+from controller.counts import Traffic
+from controller.events import QueueCount
 from controller.flows import base_entries, listener_entries, talker_entries
 from controller.labels import TTL_CHANNEL, TTL_RELATIVE
 from controller.model import Excess, Network, Scheduler

@@ -19,8 +19,9 @@ from support.fake_store import ENDPOINT, FakeStore, asking
 from support.networks import two_hypervisors
 
 from controller import rest, view
+from controller.counts import Traffic
 from controller.domain import Domain
-from controller.events import Missed, QueueCount, QueuesReported, ShimReported, Traffic
+from controller.events import Missed, QueueCount, QueuesReported, ShimReported
 from controller.gate import Door
 from controller.model import Endpoint, Scheduler, SwitchKind
 from controller.pipeline import Purpose

@@ -233,7 +233,7 @@ def test_where_there_is_no_shim_its_counts_are_not_known() -> None:
 
 def test_the_shim_counts_what_it_did_and_dropped(talker: Driver) -> None:
     assert view.shim(talker.domain) == ShimView(
-        is_ready=True, is_bypassed=False, why="", since_ns=S, egress={}, ingress={}
+        is_ready=True, is_bypassed=False, why="", since_ns=S, settings=1, egress={}, ingress={}
     )
     talker.hear(ShimReported(statistics({}, {}) | {"egress": {"queue_full": 3}, "ingress": {"missed": 2}}))
     assert view.shim(talker.domain).model_dump() == {
@@ -241,6 +241,7 @@ def test_the_shim_counts_what_it_did_and_dropped(talker: Driver) -> None:
         "is_bypassed": False,
         "why": "",
         "since_ns": S,
+        "settings": 1,
         "egress": {"queue_full": 3},
         "ingress": {"missed": 2},
     }

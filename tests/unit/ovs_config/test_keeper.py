@@ -55,10 +55,11 @@ class FakeKernel:
         changes, self.changes = self.changes, []
         return changes
 
-    def rebuild_queues(self, ovsdb: object, plan: BridgePlan, interface: str) -> None:
+    def rebuild_queues(self, ovsdb: object, plan: BridgePlan, interface: str) -> bool:
         assert ovsdb is self
         self.rebuilt.append(interface)
         self.has_queues = self.can_rebuild
+        return self.can_rebuild
 
     def probe_port(self, ip: object, interface: str, qos: QosPlan) -> dict[int, Proof]:
         self.probed += 1

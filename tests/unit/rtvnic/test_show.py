@@ -13,7 +13,8 @@ from support.http_server import FakeRest, unused_port
 from support.networks import two_hypervisors
 
 from controller import view
-from controller.events import Missed, Proof, QueueCount, QueuesProbed, QueuesReported, ShimReported, Traffic
+from controller.counts import Traffic
+from controller.events import Missed, Proof, QueueCount, QueuesProbed, QueuesReported, ShimReported
 from controller.model import SwitchKind
 from controller.pipeline import Purpose
 from controller.reports import Role

@@ -1,0 +1,113 @@
+"""Daemons that die are started again: real processes stand in for those of Open vSwitch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from support.waiting import wait_until
+
+from controller.errors import CannotRun
+from topologies.processes import BACKOFF_MOST_S, BACKOFF_S, LASTING_S, Backoff
+from topologies.supervision import Supervisor
+
+DAEMONS = ("ovs-vswitchd", "ovsdb-server")
+
+
+class FakeOpenVSwitch:
+    """Its daemons are sleepers; `refusals` says how often each refuses to start again."""
+
+    def __init__(self) -> None:
+        self.refusals = dict.fromkeys(DAEMONS, 0)
+        self._processes = {daemon: self._sleeper() for daemon in DAEMONS}
+
+    def pid_of(self, daemon: str) -> int | None:
+        process = self._processes[daemon]
+        return process.pid if process.poll() is None else None
+
+    def revive(self, daemon: str) -> int:
+        if self.refusals[daemon]:
+            self.refusals[daemon] -= 1
+            raise CannotRun(f"{daemon} does not want to", "ask again")
+        self._processes[daemon].wait()
+        self._processes[daemon] = self._sleeper()
+        return self._processes[daemon].pid
+
+    def kill(self, daemon: str) -> None:
+        self._processes[daemon].kill()
+
+    def end(self) -> None:
+        for process in self._processes.values():
+            process.kill()
+            process.wait()
+
+    def _sleeper(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["sleep", "60"])
+
+
+@pytest.fixture
+def openvswitch() -> Iterator[FakeOpenVSwitch]:
+    found = FakeOpenVSwitch()
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def heard() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def supervisor(openvswitch: FakeOpenVSwitch, heard: list[str]) -> Iterator[Supervisor]:
+    found = Supervisor(openvswitch, heard.append, lambda daemon, pid: heard.append(f"{daemon} lives: {pid}"))
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.mark.parametrize("daemon", DAEMONS)
+def test_a_daemon_that_dies_is_started_again(
+    openvswitch: FakeOpenVSwitch, supervisor: Supervisor, heard: list[str], daemon: str
+) -> None:
+    openvswitch.kill(daemon)
+    wait_until(lambda: len(heard) == 2)
+    assert heard == [f"{daemon} has died and is started again", f"{daemon} lives: {openvswitch.pid_of(daemon)}"]
+
+
+def test_both_may_die_at_once_and_again(openvswitch: FakeOpenVSwitch, supervisor: Supervisor, heard: list[str]) -> None:
+    for times in (1, 2):
+        for daemon in DAEMONS:
+            openvswitch.kill(daemon)
+        wait_until(lambda times=times: sum("lives" in each for each in heard) == 2 * times)
+    assert all(openvswitch.pid_of(daemon) for daemon in DAEMONS)
+
+
+def test_one_that_does_not_start_is_tried_again(
+    openvswitch: FakeOpenVSwitch, supervisor: Supervisor, heard: list[str]
+) -> None:
+    openvswitch.refusals["ovsdb-server"] = 1
+    openvswitch.kill("ovsdb-server")
+    wait_until(lambda: any("lives" in each for each in heard))
+    assert "ovsdb-server does not want to" in heard[1]
+
+
+def test_after_the_end_nothing_is_started(
+    openvswitch: FakeOpenVSwitch, supervisor: Supervisor, heard: list[str]
+) -> None:
+    supervisor.stop()
+    pid = openvswitch.pid_of("ovs-vswitchd")
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: openvswitch.pid_of("ovs-vswitchd") is None)
+    assert heard == []
+
+
+def test_what_has_lasted_starts_at_once_and_what_dies_soon_later_each_time() -> None:
+    backoff = Backoff()
+    assert [backoff.pause_s(0.0) for _ in range(3)] == [BACKOFF_S, 2 * BACKOFF_S, 4 * BACKOFF_S]
+    assert [backoff.pause_s(1.0) for _ in range(6)][-1] == BACKOFF_MOST_S
+    assert backoff.pause_s(LASTING_S) == 0.0
+    assert backoff.pause_s(0.0) == BACKOFF_S
