@@ -120,9 +120,28 @@ def _port_qos(network: Network, bridge: str, port: Port) -> QosPlan | None:
         return None
     is_uplink = port.role is PortRole.UPLINK
     asked = Guarantees(network).traffic.asked(paths.Port(bridge, port.peer, is_uplink))
+    if is_uplink and network.hypervisors[bridge].uplink.scheduler is Scheduler.EDF:
+        asked = {name: _in_steps(each) for name, each in asked.items()}
     uplinks = [network.hypervisors[bridge]] if is_uplink else network.hypervisors.values()
     is_fifo = all(each.uplink.scheduler is Scheduler.FIFO for each in uplinks)
     return _qos(link_rate_bps(network, bridge, port.peer), () if is_fifo else network.classes, asked)
+
+
+def _in_steps(asked: Asked) -> Asked:
+    """What is asked of queues that a shim orders, and that count only without it: in steps, so that not each channel
+    that comes, changes or goes changes them. To change a queue stops Open vSwitch for some milliseconds."""
+    return Asked(
+        rate_bps=_step(asked.rate_bps),
+        burst_bytes=_step(asked.burst_bytes),
+        arriving_bytes=_step(asked.arriving_bytes),
+        shortest_ns=_step(asked.shortest_ns),
+    )
+
+
+def _step(value: int) -> int:
+    """The next of 1, 1.5, 2, 3, 4, 6, 8, 12, ... from `value` on."""
+    power = 1 << max(0, value - 1).bit_length()
+    return power * 3 // 4 if value <= power * 3 // 4 else power
 
 
 def _qos(rate_bps: int, classes: Sequence[DeadlineClass], asked: Mapping[str, Asked]) -> QosPlan:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.networks import FAST, RATE_BPS, SLOW, channel, two_hypervisors, vm
 
 from controller.model import DeadlineClass, Endpoint, Link, Network, Scheduler, Switch, SwitchKind
@@ -31,8 +33,8 @@ def trunk_qos(network: Network, bridge: str, peer: str) -> QosPlan:
 
 
 def queue_of(network: Network, deadline_class: DeadlineClass) -> QueuePlan:
-    """Its queue at the uplink of `left`."""
-    qos = qos_of(network, "left", "left-up")
+    """Its queue at the uplink of `left`, where no shim is."""
+    qos = qos_of(network.with_scheduler(Scheduler.QUEUES), "left", "left-up")
     assert qos is not None
     return next(queue for queue in qos.queues if queue.queue_id == deadline_class.queue_id)
 
@@ -112,7 +114,29 @@ def test_class_queues_alone_need_no_shim_and_are_as_beside_one() -> None:
     left = plan(two_hypervisors(Scheduler.QUEUES), "left")
     assert [port.interface for port in left.ports] == ["left-up", "vm1-nic"]
     assert (left.veth_pairs, left.taps, left.labelled) == ((), (), ("left-up",))
-    assert left.ports[0].qos == qos_of(two_hypervisors(), "left", "left-up")
+    beside = qos_of(two_hypervisors(), "left", "left-up")
+    assert left.ports[0].qos is not None and beside is not None
+    marks = [[(each.queue_id, each.priority, each.dscp) for each in qos.queues] for qos in (left.ports[0].qos, beside)]
+    assert marks[0] == marks[1]
+
+
+@given(st.integers(1000, 10**8), st.integers(64, 10**6))
+def test_beside_a_shim_queues_change_in_steps(rate_bps: int, burst_bytes: int) -> None:
+    """So that a channel that changes a little changes no queue: that would stop Open vSwitch for a while."""
+    network = two_hypervisors()
+    changed = replace(network.channels["video"], rate_bps=rate_bps, burst_bytes=burst_bytes)
+    queues = {each.queue_id: each for each in _queues(replace(network, channels={"video": changed}))}
+    assert changed.wire_burst_bytes <= queues[FAST.queue_id].burst_bytes <= 1.5 * changed.wire_burst_bytes + 1
+    assert sum(each.min_rate_bps for each in queues.values()) <= RATE_BPS
+    video = network.channels["video"]
+    little = replace(network, channels={"video": replace(video, rate_bps=video.rate_bps + 1000, burst_bytes=3001)})
+    assert _queues(little) == _queues(replace(network, channels={"video": video}))
+
+
+def _queues(network: Network) -> tuple[QueuePlan, ...]:
+    qos = qos_of(network, "left", "left-up")
+    assert qos is not None
+    return qos.queues
 
 
 def test_a_port_between_switches_has_the_rate_of_its_link_and_the_queues_of_what_crosses_it() -> None:
@@ -152,7 +176,7 @@ def test_ovs_switch_has_the_class_queues_towards_hypervisors() -> None:
     assert [(port.interface, port.number) for port in middle.ports] == [("middle-1", 1), ("middle-2", 2)]
     assert middle.labelled == ("middle-1", "middle-2")
     assert middle.veth_pairs == middle.taps == middle.offloads_off == ()
-    assert qos_of(network, "middle", "middle-2") == qos_of(network, "left", "left-up")
+    assert qos_of(network, "middle", "middle-2") == qos_of(two_hypervisors(Scheduler.QUEUES), "left", "left-up")
     assert qos_of(network, "middle", "middle-1") == qos_of(network, "right", "right-up")
 
 
