@@ -63,7 +63,7 @@ def test_hypervisor_with_fifo_has_one_queue_and_no_shim() -> None:
 
 def test_queues_get_their_share_and_priority_by_deadline() -> None:
     """3,000 bytes within 5 ms need 4.8 Mb/s; within 100 ms, 240 kb/s: of 97 Mb/s over the floors, 20 parts and 1."""
-    assert qos_of(two_hypervisors(), "left", "left-up") == QosPlan(
+    assert qos_of(two_hypervisors(Scheduler.QUEUES), "left", "left-up") == QosPlan(
         RATE_BPS,
         (
             BEST_EFFORT,
