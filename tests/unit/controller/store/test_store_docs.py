@@ -30,3 +30,14 @@ def test_every_column_is_documented_and_no_other(table: str) -> None:
 
 def test_a_record_fills_every_column_of_its_table() -> None:
     assert set(row_of(record("video"))) | STANDING_COLUMNS == set(TABLES["Channel"]["columns"])
+
+
+def test_every_table_and_every_column_has_a_largest_size() -> None:
+    for name, table in TABLES.items():
+        assert table["maxRows"] <= 1 << 16, name
+        for column, described in table["columns"].items():
+            kind = described["type"] if isinstance(described["type"], dict) else {"key": described["type"]}
+            assert isinstance(kind.get("max", 1), int), column
+            for part in (kind["key"], kind.get("value", "integer")):
+                is_text = part == "string" or (isinstance(part, dict) and part["type"] == "string")
+                assert not is_text or "maxLength" in part or "enum" in part, column
