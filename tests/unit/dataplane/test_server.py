@@ -20,9 +20,9 @@ class SilentShim:
     """One that has nothing to tell."""
 
     guard = None
-    labels: set[int] = set()
 
     def __init__(self) -> None:
+        self.labels: set[int] = set()
         self._event = os.eventfd(0)
 
     def fileno(self) -> int:

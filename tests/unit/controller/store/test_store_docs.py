@@ -11,6 +11,7 @@ from support.stores import record
 
 from controller.store.database import SCHEMA
 from controller.store.records import STANDING_COLUMNS, row_of
+from controller.topology_file.schema import File
 
 TABLES = json.loads(SCHEMA.read_text())["tables"]
 PAGE = (Path(__file__).parents[4] / "docs" / "store.md").read_text()
@@ -41,3 +42,9 @@ def test_every_table_and_every_column_has_a_largest_size() -> None:
             for part in (kind["key"], kind.get("value", "integer")):
                 is_text = part == "string" or (isinstance(part, dict) and part["type"] == "string")
                 assert not is_text or "maxLength" in part or "enum" in part, column
+
+
+def test_a_channel_may_concern_every_domain_of_a_file() -> None:
+    """Those of its ends, and of all Open vSwitch switches between them."""
+    most = next(each.max_length for each in File.model_fields["hypervisors"].metadata if hasattr(each, "max_length"))
+    assert TABLES["Channel"]["columns"]["domains"]["type"]["max"] == most
