@@ -18,6 +18,9 @@ from controller.units import DURATION, NS_PER_MS, RATE
 
 Passes = Callable[[Network], bool]
 
+ADVISED_MOST = 10_000
+"""Channels of the network times refusals: what would be accepted instead takes some hundred admissions to find."""
+
 _LEAST_RATE_BPS = 1000
 _DEFAULT_SLACK_NS = 2 * NS_PER_MS
 _AUTO_JITTER_NS = 5 * NS_PER_MS
@@ -86,6 +89,13 @@ def with_slacks(network: Network) -> Network:
     return network.with_slacks(slacks_ns)
 
 
+def refusal_texts(found: Guarantees) -> list[str]:
+    """All refusals of `found` in words; of the first ones, or all in a small network, with what would be accepted."""
+    advised = max(1, ADVISED_MOST // max(1, len(found.network.channels)))
+    texts = [refusal_text(found, refusal) for refusal in found.refusals[:advised]]
+    return texts + [f"{_what(refusal)}; mend the others first" for refusal in found.refusals[advised:]]
+
+
 def refusal_text(found: Guarantees, refusal: Refusal) -> str:
     """`refusal`, one of those of `found`, in words, with what would be accepted instead."""
     others = {_key(each) for each in found.refusals} - {_key(refusal)}
@@ -101,10 +111,8 @@ def refusal_text(found: Guarantees, refusal: Refusal) -> str:
         remedies.append(f"min_rate: {RATE.format(rate_bps)} or less for '{heaviest}'")
     if (larger_ns := _larger_slack_ns(found, refusal, passes)) is not None:
         remedies.append(f"be_slack: {DURATION.format(larger_ns)} or more")
-    most = f"; most of it from {', '.join(refusal.heaviest)}" if isinstance(refusal.at, Port) else ""
     advice = f"one of these would do: {'; '.join(remedies)}" if remedies else "take channels away, or a faster link"
-    where = refusal.at if isinstance(refusal.at, Port) else f"channel '{refusal.at}'"
-    return f"{where}: {refusal.what}{most}; {advice}"
+    return f"{_what(refusal)}; {advice}"
 
 
 def rounded_up(value: int) -> int:
@@ -135,6 +143,12 @@ def _larger_slack_ns(found: Guarantees, refusal: Refusal, passes: Passes) -> int
     smallest_ns = slack_ns(found, refusal.at)
     is_enough = smallest_ns is not None and passes(found.network.with_slacks({refusal.at.node: smallest_ns}))
     return smallest_ns if is_enough else None
+
+
+def _what(refusal: Refusal) -> str:
+    if not isinstance(refusal.at, Port):
+        return f"channel '{refusal.at}': {refusal.what}"
+    return f"{refusal.at}: {refusal.what}; most of it from {', '.join(refusal.heaviest)}"
 
 
 def _key(refusal: Refusal) -> str:

@@ -16,6 +16,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+PROBLEMS_MAX = 1000
+"""Told of one file: whoever has written more has made the same mistake in each line, or means to keep us busy."""
+
 
 class RtvnicError(Exception):
     """Base of all errors meant for a person. `str(error)` is the whole message."""
@@ -53,11 +56,13 @@ class Problem:
 
 
 class InvalidFile(AnswerIsNo):
-    """A topology file that cannot be used. Carries every problem found, in file order."""
+    """A topology file that cannot be used. Carries every problem found, in file order, up to PROBLEMS_MAX."""
 
     def __init__(self, file: str, problems: Sequence[Problem]) -> None:
         self.file = file
-        self.problems = tuple(sorted(problems))
+        told, more = (found := sorted(problems))[:PROBLEMS_MAX], found[PROBLEMS_MAX:]
+        marks = [Problem(each.line, each.column, "", "more problems from here on; mend those before") for each in more]
+        self.problems = (*told, *marks[:1])
         super().__init__("\n".join(problem.text(file) for problem in self.problems))
 
 

@@ -1,6 +1,7 @@
 """The one thread that owns a domain: takes its events in turn, passes on its commands, answers questions about it.
 
-Everybody else reaches the domain by the queue: `post` for events, `ask` for a reading of its state.
+Everybody else reaches the domain by the queue: `post` for events, `ask` for a reading of its state. A full queue makes
+them wait, and so, by way of TCP, whoever sends more than the domain can take. The domain's own thread waits for nobody.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from controller.units import NS_PER_S
 
 LOG = logging.getLogger(__name__)
 TICK_NS = NS_PER_S
+EVENTS_MAX = 10_000
 ANSWER_TIMEOUT_S = 5.0
 
 Answer = TypeVar("Answer")
@@ -30,14 +32,14 @@ class DomainLoop:
     def __init__(self, domain: Domain, perform: Callable[[Command], None]) -> None:
         self._domain = domain
         self._perform = perform
-        self._queue: queue.SimpleQueue[Event | Callable[[], None]] = queue.SimpleQueue()
+        self._queue: queue.Queue[Event | Callable[[], None]] = queue.Queue(EVENTS_MAX)
         self._thread = threading.Thread(target=self._run, name="domain", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def post(self, event: Event) -> None:
-        """Have the domain handle `event`. Any thread; returns at once."""
+        """Have the domain handle `event`. Any thread but its own; returns at once unless the queue is full."""
         self._queue.put(event)
 
     def ask(self, question: Callable[[Domain], Answer]) -> Answer:
@@ -50,7 +52,10 @@ class DomainLoop:
             except Exception as error:
                 future.set_exception(error)
 
-        self._queue.put(answer)
+        try:
+            self._queue.put(answer, timeout=ANSWER_TIMEOUT_S)
+        except queue.Full:
+            raise TimeoutError from None
         return future.result(ANSWER_TIMEOUT_S)
 
     def _run(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 import httpx
@@ -20,7 +21,18 @@ from controller.reports import EndReports
 LOG = logging.getLogger(__name__)
 POLL_S = 0.5
 TIMEOUT_S = 2.0
+ANSWER_TIMEOUT_S = 5.0
+"""For all of an answer; TIMEOUT_S is for the next part of it."""
 ENDS = "/v1/ends"
+ANSWER_BYTES_MAX = 1 << 25
+"""The ends of 65,520 channels take three quarters of it."""
+
+UNCOMPRESSED = {"Accept-Encoding": "identity"}
+"""So that a short answer is not a long one."""
+
+
+class BadAnswer(Exception):
+    """What a peer says has no end."""
 
 
 def client_context(tls: TlsFiles | None) -> ssl.SSLContext | bool:
@@ -80,14 +92,24 @@ class PeerLink:
 
     def _hear(self) -> Event:
         try:
-            answer = self._client.get(ENDS)
-            answer.raise_for_status()
-            reports = EndReports.model_validate_json(answer.content)
+            reports = EndReports.model_validate_json(self._answer())
         except httpx.ConnectError:
             return PeerGone(self._domain, "is not running")
-        except (httpx.HTTPError, ValidationError) as error:
+        except (httpx.HTTPError, ValidationError, BadAnswer) as error:
             LOG.debug("the controller of %s: %s", self._domain, error)
             return PeerGone(self._domain, "does not answer as it should")
         if reports.domain != self._domain:
             return PeerGone(self._domain, f"is that of another domain, {reports.domain}")
         return PeerReported(self._domain, reports.ends)
+
+    def _answer(self) -> bytes:
+        """Raises httpx.HTTPError, BadAnswer."""
+        end_s = time.monotonic() + ANSWER_TIMEOUT_S
+        content = bytearray()
+        with self._client.stream("GET", ENDS, headers=UNCOMPRESSED) as answer:
+            answer.raise_for_status()
+            for part in answer.iter_raw():
+                content += part
+                if len(content) > ANSWER_BYTES_MAX or time.monotonic() > end_s:
+                    raise BadAnswer(f"it is too long, or takes too long: {len(content)} bytes")
+        return bytes(content)

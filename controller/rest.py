@@ -6,17 +6,19 @@ loopback are answered, so that no web page can reach it by a name of its own (DN
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Response
 from fastapi_offline import FastAPIOffline
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from controller import resources, view
 from controller.domain import Domain
@@ -29,6 +31,10 @@ from controller.writes import Writer, add_writes, etag
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 1.0
 CONCURRENT_REQUESTS_MAX = 64
+CONNECTIONS_MAX = 256
+REQUEST_TIMEOUT_S = 5.0
+"""Within so long, or twice as long after another one, the head of a request has come."""
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Answer = TypeVar("Answer")
@@ -120,12 +126,33 @@ def _add_routes(app: FastAPI, domain: Readable) -> None:
         return found
 
 
+class Connection(H11Protocol):
+    """uvicorn's, which would wait without end for who says nothing, and let in as many as come."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS_MAX:
+            transport.abort()
+        else:
+            self.loop.call_later(REQUEST_TIMEOUT_S, self._look, None)
+
+    def _look(self, last: Any) -> None:
+        """Hang up if no request has come since the one that was the `last`, and none is being answered."""
+        if self.transport.is_closing():
+            return
+        if self.cycle is last and (last is None or last.response_complete):
+            self.transport.abort()
+        else:
+            self.loop.call_later(REQUEST_TIMEOUT_S, self._look, self.cycle)
+
+
 class RestServer:
     """Serves `app` on `listener` in a thread, from `start` to `stop`; with `tls` to who has a certificate of its CA."""
 
     def __init__(self, app: FastAPI, listener: socket.socket, tls: TlsFiles | None = None) -> None:
         config = uvicorn.Config(
             app,
+            http=Connection,
             log_config=None,
             access_log=False,
             limit_concurrency=CONCURRENT_REQUESTS_MAX,

@@ -34,6 +34,8 @@ from controller.pipeline import Entry, Group, Meter
 LOG = logging.getLogger(__name__)
 BARRIER_TIMEOUT_S = 5.0
 ORDERS_MAX = 1000
+CONTENTS_MAX = 1 << 18
+"""Flows, groups and meters that a switch may tell of before it says that these were all."""
 
 Order = Send | AskContents | AskQueues | AskMeters
 
@@ -78,16 +80,21 @@ class Sender:
             answered.set()
 
     def on_error(self, xid: int, why: str) -> None:
-        if xid not in self._entries:
+        try:
+            entry = self._entries.pop(xid)  # a second error for one message is not kept
+        except KeyError:
             LOG.warning("the switch %s: %s", self.bridge, why)
-        elif (entry := self._entries[xid]) is not None:
-            self._refusals.append((entry, why))
+        else:
+            if entry is not None:
+                self._refusals.append((entry, why))
 
     def on_groups(self, multipart: Any) -> None:
         self._groups |= openflow.groups_answer(multipart.body)
+        self._check_contents()
 
     def on_meter_settings(self, multipart: Any) -> None:
         self._meters |= openflow.meter_settings_answer(multipart.body)
+        self._check_contents()
 
     def on_flows(self, multipart: Any) -> None:
         """The last of the answers to AskContents, and its parts."""
@@ -97,6 +104,7 @@ class Sender:
             contents = Contents(self._flows, self._groups, self._meters, frozenset(self._closed_ports))
             self._flows, self._groups, self._meters = {}, {}, {}
             self._post(ContentsReported(self.bridge, contents))
+        self._check_contents()
 
     def on_queues(self, multipart: Any) -> None:
         self._post(QueuesReported(self.bridge, openflow.queues_answer(multipart.body)))
@@ -107,6 +115,13 @@ class Sender:
     def on_port(self, port: Any) -> None:
         (self._closed_ports.add if openflow.is_closed(port) else self._closed_ports.discard)(port.port_no)
         self._post(PortReported(self.bridge, port.port_no, not openflow.is_down(port)))
+
+    def _check_contents(self) -> None:
+        """Hang up on a switch that tells without end."""
+        if len(self._flows) + len(self._groups) + len(self._meters) > CONTENTS_MAX:
+            LOG.warning("the switch %s tells of more than %d entries: hung up", self.bridge, CONTENTS_MAX)
+            self._flows, self._groups, self._meters = {}, {}, {}
+            self.datapath.close()
 
     def _run(self) -> None:
         while (order := self._orders.get()) is not None and not self._is_stopped:

@@ -16,6 +16,8 @@ from controller.model import Network
 from controller.sender import Sender
 
 LOG = logging.getLogger(__name__)
+STRANGERS_MAX = 1000
+"""Remembered, so that each is told of once; whoever comes after so many is not told of."""
 
 
 class Switches:
@@ -67,6 +69,6 @@ class Switches:
             sender.order(order)
 
     def _note_stranger(self, datapath: Any) -> None:
-        if datapath.id not in self._strangers:
+        if datapath.id not in self._strangers and len(self._strangers) < STRANGERS_MAX:
             self._strangers.add(datapath.id)
             LOG.warning("a switch with datapath id %016x is not in the topology file: left alone", datapath.id)

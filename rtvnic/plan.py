@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from controller.admission import asked_bits
-from controller.advice import largest_rate_bps, refusal_text, slack_ns, smallest_deadline_ns
+from controller.advice import largest_rate_bps, refusal_texts, slack_ns, smallest_deadline_ns
 from controller.guarantee import Guarantee, Guarantees
 from controller.paths import Port, Server
 from controller.topology_file.load import load
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     guarantees = Guarantees(network)
     links = [_link(guarantees, port) for port in guarantees.ports]
     channels = _channels(guarantees)
-    refusals = [refusal_text(guarantees, refusal) for refusal in guarantees.refusals]
+    refusals = refusal_texts(guarantees)
     if args.json:
         print(json.dumps({"links": links, "channels": channels, "refusals": refusals}, indent=2))
     else:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from controller.advice import refusal_text, with_slacks
+from controller.advice import refusal_texts, with_slacks
 from controller.errors import Conflict, NotAdmitted, Outdated
 from controller.guarantee import Guarantees
 from controller.labels import free_label
@@ -82,7 +82,7 @@ class Clerk:
         network = self._whole(labelled)
         guarantees = self._guarantees(None, network)
         if self._is_admission_asked and guarantees.refusals:
-            raise NotAdmitted([refusal_text(guarantees, refusal) for refusal in guarantees.refusals])
+            raise NotAdmitted(refusal_texts(guarantees))
         jitter_ns = leniency_ns(network, self._guarantees)
         held = self._guarantees(jitter_ns, lenient(network, jitter_ns))
         return Change(

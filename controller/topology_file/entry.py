@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from controller.errors import InvalidChannel
+from controller.errors import PROBLEMS_MAX, InvalidChannel
 from controller.model import Channel, Network
 from controller.topology_file import build
 from controller.topology_file.rules import CHANNEL_RULES, Draft
@@ -37,7 +37,7 @@ class ChannelReader:
         draft = Draft(form, {**self._data, "channels": channels})
         findings += [finding for rule in CHANNEL_RULES for finding in rule(draft)]
         if findings:
-            raise InvalidChannel([_problem(finding) for finding in findings])
+            raise InvalidChannel([_problem(finding) for finding in findings[:PROBLEMS_MAX]])
         channel = build.channel(name, NO_LABEL, form.channels[name], form, self._classes)
         return replace(channel, on_miss=tuple(sorted(set(channel.on_miss))))
 

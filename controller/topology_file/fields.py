@@ -22,6 +22,7 @@ INTERFACE_MAX = 15
 DIRECTORY_MAX = 255
 _RESERVED_NAMES = {"lo", "ovs-netdev", "ovs-system"}
 _MOST_LISTED = 8
+_WORD_MAX = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +52,12 @@ def shown(value: object) -> str:
 
 def suggestion(word: str, allowed: Iterable[str]) -> str:
     """The end of a message about an unknown `word`: what was probably meant, else what is allowed."""
-    return _suggestion(word, tuple(allowed))
+    return _suggestion(word[:_WORD_MAX], tuple(allowed))
 
 
 @lru_cache(maxsize=4096)
 def _suggestion(word: str, allowed: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(word[:100], allowed, n=1)
+    close = difflib.get_close_matches(word, allowed, n=1)
     if close:
         return f"did you mean '{close[0]}'?"
     if not allowed:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from pathlib import Path
 
 from controller.advice import with_slacks
-from controller.errors import CannotRun, InvalidFile
+from controller.errors import PROBLEMS_MAX, CannotRun, InvalidFile
 from controller.model import Network
 from controller.topology_file.build import network
 from controller.topology_file.rules import ADMISSION_RULES, FORM_RULES, NETWORK_RULES, Draft
@@ -41,7 +42,7 @@ def parse(content: bytes, file: Path, is_admission_asked: bool = True) -> Networ
     source = read(content, str(file))
     form, findings = validate(source.data)
     draft = Draft(form, source.data)
-    findings += [finding for rule in FORM_RULES for finding in rule(draft)]
+    findings += islice(chain.from_iterable(rule(draft) for rule in FORM_RULES), PROBLEMS_MAX + 1)
     _stop_if_any(findings, source, file)
     result = network(form, file)
     _stop_if_any([finding for rule in NETWORK_RULES for finding in rule(result)], source, file)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
-from controller.advice import refusal_text
+from controller.advice import refusal_texts
 from controller.guarantee import Guarantees
 from controller.model import UDP_BYTES, VM_MTU, IpInterface, Network, SwitchKind
 from controller.paths import Port
@@ -254,8 +254,8 @@ def reachability(network: Network) -> Findings:
 def admission(network: Network) -> Findings:
     """The network keeps the deadlines of all channels, whatever else is sent."""
     found = Guarantees(network)
-    for refusal in found.refusals:
-        yield Finding(_place(network, refusal.at), refusal_text(found, refusal))
+    for refusal, text in zip(found.refusals, refusal_texts(found), strict=True):
+        yield Finding(_place(network, refusal.at), text)
 
 
 FORM_RULES = (

@@ -33,6 +33,8 @@ from controller.topology_file.source import Finding, Place
 from controller.units import DURATION, RATE, SIZE
 
 MISS_HANDLERS = ("log",)
+ADDRESSES_MAX = 16
+HANDLERS_MAX = 16
 
 
 _LINK_RATE = quantity(RATE, 10**6, 10**11)
@@ -78,7 +80,7 @@ OptionalInterface = Annotated[str | None, fields.INTERFACE_NAME]
 Address = Annotated[IpInterface, fields.IP_INTERFACE]
 Addresses = Annotated[
     list[Address],
-    Field(min_length=1),
+    Field(min_length=1, max_length=ADDRESSES_MAX),
     BeforeValidator(_one_alone, json_schema_input_type=Address | list[Address]),
 ]
 MissHandler = Annotated[str, choice(MISS_HANDLERS)]
@@ -241,7 +243,9 @@ class ChannelForm(Form):
         None, description="Which addresses of the VMs to use. Default: the first ones in a common network."
     )
     on_miss: Annotated[
-        list[MissHandler], BeforeValidator(_one_alone, json_schema_input_type=MissHandler | list[MissHandler])
+        list[MissHandler],
+        Field(max_length=HANDLERS_MAX),
+        BeforeValidator(_one_alone, json_schema_input_type=MissHandler | list[MissHandler]),
     ] = Field("log", validate_default=True, description="What to do when a packet misses its deadline.")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from controller.errors import InvalidFile, Problem
+from controller.errors import PROBLEMS_MAX, InvalidFile, Problem
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 12
@@ -195,6 +195,8 @@ class _Reader:
         self._report(event, place, message)
 
     def _report(self, event: Any, place: Place, message: str) -> None:
+        if len(self.source.problems) == PROBLEMS_MAX:
+            raise _Unreadable(_position(event), "more problems from here on")
         problem = Problem(*_position(event), one_line(path_text(place)), one_line(message))
         self.source.problems.append(problem)
 

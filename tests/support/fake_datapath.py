@@ -26,6 +26,7 @@ class FakeDatapath(ProtocolDesc):  # type: ignore[misc]
         self.id = datapath_id
         self.ports = {number: SimpleNamespace(hw_addr=HARDWARE_ADDRESS % number, state=0, config=0) for number in ports}
         self.messages: queue.Queue[Any] = queue.Queue()
+        self.is_closed = False
         self._xid = 1000
 
     def set_xid(self, message: Any) -> int:
@@ -39,6 +40,9 @@ class FakeDatapath(ProtocolDesc):  # type: ignore[misc]
         message.serialize()
         self.messages.put(message)
         return True
+
+    def close(self) -> None:
+        self.is_closed = True
 
     def next(self) -> Any:
         """The next message, as soon as it is sent. Raises queue.Empty after a while."""

@@ -15,6 +15,7 @@ from controller.admission import delay_bounds_ns
 from controller.advice import (
     largest_rate_bps,
     refusal_text,
+    refusal_texts,
     rounded_down,
     rounded_up,
     slack_ns,
@@ -304,3 +305,12 @@ def test_a_refusal_elsewhere_does_not_hide_the_remedy_of_this_one() -> None:
     (first,) = [each for each in found.refusals if each.at == UPLINK]
     assert isinstance(first, Refusal)
     assert refusal_text(found, first).endswith("one of these would do: be_slack: 618us or more")
+
+
+def test_of_many_refusals_in_a_large_network_the_first_come_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Guarantees(REFUSED["class over its limit"][0])
+    assert refusal_texts(found) == [refusal_text(found, refusal) for refusal in found.refusals]
+    monkeypatch.setattr("controller.advice.ADVISED_MOST", len(found.network.channels))
+    first, second = refusal_texts(found)
+    assert first == refusal_text(found, found.refusals[0])
+    assert second.endswith("; mend the others first")

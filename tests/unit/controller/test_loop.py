@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.networks import two_hypervisors
-from support.waiting import Mailbox
+from support.waiting import Mailbox, wait_until
 
 from controller import loop as loop_module
 from controller.domain import Domain
@@ -90,6 +90,21 @@ def test_a_question_to_a_loop_that_does_not_run_is_given_up(monkeypatch: pytest.
     loop = DomainLoop(Domain(two_hypervisors(), "left"), lambda _: None)
     with pytest.raises(TimeoutError):
         loop.ask(lambda domain: domain.name)
+
+
+def test_who_posts_more_than_the_domain_takes_waits(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "EVENTS_MAX", 2)
+    monkeypatch.setattr(loop_module, "ANSWER_TIMEOUT_S", 0.01)
+    loop = DomainLoop(Domain(two_hypervisors(), "left"), mailbox.post)
+    poster = threading.Thread(target=lambda: [loop.post(SwitchConnected("left")) for _ in range(3)])
+    poster.start()
+    wait_until(lambda: loop._queue.full())
+    assert poster.is_alive()
+    with pytest.raises(TimeoutError):
+        loop.ask(lambda domain: domain.name)
+    loop.start()
+    poster.join(10)
+    assert [mailbox.next_of(AskContents) for _ in range(3)] == [AskContents("left")] * 3
 
 
 def test_ticks_come_by_themselves_again_and_again(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:

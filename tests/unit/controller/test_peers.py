@@ -90,6 +90,26 @@ def test_a_peer_that_does_not_speak_as_it_should(rest: FakeRest, mailbox: Mailbo
     assert mailbox.next() == PeerGone("right", "does not answer as it should")
 
 
+def test_an_answer_that_is_too_long_is_not_read_to_its_end(
+    rest: FakeRest, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, content = rest.answers[ENDS]
+    monkeypatch.setattr(peers, "ANSWER_BYTES_MAX", len(content))
+    rest.answers[ENDS] = (200, content + b" " * (1 << 24))
+    start(rest.url, mailbox)
+    assert mailbox.next() == PeerGone("right", "does not answer as it should")
+    rest.answers[ENDS] = (200, content)
+    assert mailbox.next_of(PeerReported) == PeerReported("right", {"video": VIDEO})
+
+
+def test_an_answer_that_takes_too_long_is_given_up(
+    rest: FakeRest, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "ANSWER_TIMEOUT_S", 0.0)
+    start(rest.url, mailbox)
+    assert mailbox.next() == PeerGone("right", "does not answer as it should")
+
+
 def test_an_address_that_is_not_http(mailbox: Mailbox) -> None:
     start("ftp://127.0.0.1", mailbox)
     assert mailbox.next() == PeerGone("right", "does not answer as it should")

@@ -8,6 +8,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import httpx
@@ -262,6 +263,44 @@ def test_a_server_answers_until_it_is_stopped(left: Driver, listener: socket.soc
         server.stop()
         with pytest.raises(httpx.TransportError):
             client.get(f"{url}/v1/channels")
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /v1/channels HTTP/1.1\r\n"])
+def test_who_does_not_say_a_whole_request_is_hung_up_on(
+    left: Driver, listener: socket.socket, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(rest, "REQUEST_TIMEOUT_S", 0.05)
+    server = RestServer(whole_api(left), listener)
+    server.start()
+    with socket.create_connection(listener.getsockname(), 10) as connection:
+        connection.sendall(said)
+        with suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
+    server.stop()
+
+
+def test_no_more_connections_than_there_is_room_for(
+    left: Driver, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest, "CONNECTIONS_MAX", 1)
+    server = RestServer(whole_api(left), listener)
+    server.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/channels"
+    with httpx.Client(trust_env=False) as first, httpx.Client(trust_env=False) as second:
+        assert first.get(url).status_code == 200
+        with pytest.raises(httpx.TransportError):
+            second.get(url)
+        assert first.get(url).status_code == 200
+    server.stop()
+
+
+def test_the_head_of_a_request_has_a_largest_size(left: Driver, listener: socket.socket) -> None:
+    server = RestServer(whole_api(left), listener)
+    server.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/channels"
+    with httpx.Client(trust_env=False) as client, suppress(httpx.TransportError):  # hung up on while it still sends
+        assert client.get(url, headers={"X-Long": "x" * (1 << 17)}).status_code == 400
+    server.stop()
 
 
 def test_a_server_that_does_not_start_is_given_up(

@@ -250,3 +250,27 @@ def test_a_switch_that_is_far_behind_loses_orders_and_the_log_says_so(
 
 def test_its_thread_says_whose_it_is(sender: Sender) -> None:
     wait_until(lambda: "sender of left" in [thread.name for thread in threading.enumerate()])
+
+
+def test_a_switch_that_tells_without_end_is_hung_up_on(
+    sender: Sender, datapath: FakeDatapath, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "CONTENTS_MAX", 3)
+    for number in range(3):
+        sender.on_flows(multipart(flow_stats((COOKIE_MARK | number, 1, 60)), has_more=True))
+    assert not datapath.is_closed
+    sender.on_groups(multipart([SimpleNamespace(group_id=7, type=0, buckets=[])], has_more=True))
+    assert datapath.is_closed
+    sender.on_flows(multipart([]))
+    assert mailbox.next() == ContentsReported("left", Contents())
+
+
+def test_a_message_is_refused_once_however_often_the_switch_says_so(
+    sender: Sender, datapath: FakeDatapath, mailbox: Mailbox
+) -> None:
+    sender.order(batch(7, FIRST))
+    flow, barrier = datapath.until_barrier()
+    for _ in range(3):
+        sender.on_error(flow.xid, "no room")
+    sender.on_barrier(barrier.xid)
+    assert [mailbox.next(), mailbox.next()] == [Refused("left", 7, FIRST, "no room"), Confirmed("left", 7)]

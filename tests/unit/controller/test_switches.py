@@ -114,3 +114,12 @@ def test_the_end_of_the_first_connection_is_not_the_end_of_the_second(switches: 
     sender._post(ContentsReported("left", Contents()))
     assert [mailbox.next() for _ in range(3)][2] == ContentsReported("left", Contents())
     assert mailbox.is_empty
+
+
+def test_no_more_strangers_are_remembered_than_there_is_room_for(
+    switches: Switches, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("controller.switches.STRANGERS_MAX", 2)
+    for datapath_id in (0xA, 0xB, 0xC, 0xD):
+        switches.connect(FakeDatapath(datapath_id))
+    assert len(caplog.messages) == len(switches._strangers) == 2

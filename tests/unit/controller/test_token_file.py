@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from controller.access import Token, TokenRole
+from controller.access import Token, TokenRole, text_of
 from controller.errors import CannotRun
-from controller.token_file import TokenFile, read_tokens, write_tokens
+from controller.token_file import SIZE_MAX, TokenFile, read_tokens, write_tokens
 
 WRITER = Token.of(TokenRole.WRITE, "planner", "secret")
 
@@ -73,3 +73,8 @@ def test_one_that_becomes_unusable_has_no_tokens(path: Path, caplog: pytest.LogC
     assert tokens.find("secret") is None
     write_tokens(path, [WRITER])
     assert tokens.find("secret") == WRITER
+
+
+def test_what_is_beyond_the_largest_size_is_not_read(path: Path) -> None:
+    path.write_text("#" * (SIZE_MAX - 1) + "\n" + text_of([WRITER]))
+    assert TokenFile(path).find("secret") is None

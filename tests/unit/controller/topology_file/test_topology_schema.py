@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from controller.topology_file.schema import json_schema
+from controller.topology_file.schema import json_schema, validate
 
 EXAMPLES = sorted((Path(__file__).parents[4] / "topologies").glob("*.yaml"))
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
@@ -89,3 +89,22 @@ def test_every_key_is_described() -> None:
     forms = [schema, *schema["$defs"].values()]
     undescribed = [key for form in forms for key, part in form["properties"].items() if "description" not in part]
     assert undescribed == []
+
+
+@pytest.mark.parametrize(
+    ("section", "entry", "most"),
+    [
+        ("hypervisors", {"uplink": "1Gbps"}, 64),
+        ("switches", "plain", 64),
+        ("links", None, 1024),
+        ("vms", {"hypervisor": "left", "ip": "10.0.0.1"}, 1024),
+        ("hosts", {"ip": "10.0.0.1"}, 1024),
+        ("classes", {"queue": 1, "dscp": 1, "up_to": "5ms"}, 7),
+        ("channels", {"from": "a", "to": "b", "deadline": "5ms", "min_rate": "1kbps"}, 10_000),
+    ],
+)
+def test_a_section_with_too_many_entries_says_so(section: str, entry: Any, most: int) -> None:
+    for count, messages in ((most, []), (most + 1, [f"{most + 1} entries; at most {most}"])):
+        entries = [["a", "b"]] * count if section == "links" else {f"n{number}": entry for number in range(count)}
+        _, findings = validate({"version": 1, "hypervisors": {}, section: entries})
+        assert [finding.message for finding in findings] == messages

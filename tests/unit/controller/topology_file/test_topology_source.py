@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controller.errors import InvalidFile
+from controller.errors import PROBLEMS_MAX, InvalidFile
 from controller.topology_file.source import MAX_BYTES, Finding, path_text, read
 
 
@@ -131,3 +131,15 @@ def test_a_problem_is_one_printable_line_however_long_the_value() -> None:
 def test_path_text() -> None:
     assert path_text(("links", 0, 1)) == "links[0][1]"
     assert path_text(()) == ""
+
+
+def test_of_very_many_problems_the_first_are_told() -> None:
+    with pytest.raises(InvalidFile) as refused:
+        read(b"a: [" + b"off," * 100_000 + b"]", "net.yaml")
+    *told, last = refused.value.problems
+    assert [problem.column for problem in told] == [5 + 4 * number for number in range(PROBLEMS_MAX)]
+    assert (last.line, last.column, last.message) == (
+        1,
+        5 + 4 * PROBLEMS_MAX,
+        "more problems from here on; mend those before",
+    )
