@@ -14,6 +14,7 @@ from typing import Any
 from controller.guarantee import ToldBounds
 from controller.lifecycle import State
 from controller.model import Channel
+from controller.notices import Notice
 from controller.pipeline import Entry, Group, Meter
 from controller.reports import EndReport, Role
 from controller.shim_terms import Settings
@@ -303,4 +304,13 @@ class Tell:
     is_trouble: bool
 
 
-Command = Send | AskContents | AskQueues | AskMeters | AskShim | SetShim | SetQueues | Follow | WriteBack | Tell
+@dataclass(frozen=True)
+class Publish:
+    """Tell those who watch the controller."""
+
+    notices: tuple[Notice, ...]
+
+
+Command = (
+    Send | AskContents | AskQueues | AskMeters | AskShim | SetShim | SetQueues | Follow | WriteBack | Tell | Publish
+)
