@@ -32,6 +32,7 @@ from controller.events import (
     PeerGone,
     PeerReported,
     PortReported,
+    Publish,
     QueuesProbed,
     QueuesReported,
     Refused,
@@ -52,6 +53,7 @@ from controller.flows import base_entries, listener_entries, talker_entries
 from controller.guarantee import Guarantees
 from controller.lifecycle import Installation, State, Step, standing
 from controller.model import Channel, Network, Scheduler
+from controller.notices import Notices, Part
 from controller.parts import Bridge, End, Miss, Peer, Shim
 from controller.pipeline import Entry
 from controller.reports import EndReport, Role
@@ -64,6 +66,8 @@ from controller.wiring import LIVENESS_PORT
 
 RETRY_NS = 2 * NS_PER_S
 MISSES_KEPT = 1000
+COUNTS = (QueuesReported, MetersReported, QueuesProbed, ShimReported, Missed)
+"""Events that change no state."""
 
 
 class Domain:
@@ -103,6 +107,7 @@ class Domain:
         self.revision = 0
         self._leaving: dict[int, Terms] = {}
         self._standings: dict[str, Standing] = {}
+        self._notices = Notices(name)
         self._handlers: Mapping[type[Event], Callable[[Any, int], None]] = {
             ChannelsTold: self._on_channels,
             StoreGone: self._on_store_gone,
@@ -133,7 +138,7 @@ class Domain:
         """What is to be done now that `event` has happened."""
         self._handlers[type(event)](event, now_ns)
         orders, self._orders = self._orders, []
-        return [*orders, *self._questions(event), *self._install_what_is_due(now_ns)]
+        return [*orders, *self._questions(event), *self._install_what_is_due(now_ns), *self._news(event, now_ns)]
 
     def path(self, channel: Channel) -> tuple[str, ...]:
         """The nodes that a packet visits, its talker and its listener included."""
@@ -149,6 +154,17 @@ class Domain:
         if end.state is State.INSTALLED and needs_shim and self.shim.trouble:
             return State.DEGRADED, f"the shim of {self.name} {self.shim.trouble}"
         return end.state, end.why
+
+    def troubles(self) -> dict[Part, str]:
+        """What does not work, and why."""
+        bridges = [bridge for bridge in self.bridges.values() if bridge.base.state is not State.INSTALLED]
+        found: dict[Part, str] = {("switch", each.name): standing(each.base.state, each.base.why) for each in bridges}
+        found |= {("peer", name): peer.why for name, peer in self.peers.items() if not peer.is_reachable}
+        if self.has_shim and self.shim.trouble:
+            found["shim", self.name] = self.shim.trouble
+        if self.store_trouble:
+            found["store", ""] = self.store_trouble
+        return found
 
     def remote_end(self, channel: Channel) -> EndReport:
         """The end of `channel` that is in another domain, as its controller told; waiting when that does not answer."""
@@ -169,6 +185,7 @@ class Domain:
         self.channels = {each.name: each for each in event.channels.values() if self.name in self.network.domains(each)}
         self.guarantees = Guarantees(lenient(self.network, event.jitter_ns), self.guarantees, event.bounds)
         self._names = {channel.label: channel.name for channel in self.channels.values()}
+        self._notices.see_channels(self.channels, self.wall_offset_ns + now_ns)
         self._set_shim()
         self.ends = {name: end for name, channel in self.channels.items() if (end := self._end(channel))}
         self.bridges[self.name].set_ends(self.ends.values(), now_ns)
@@ -247,6 +264,7 @@ class Domain:
         for miss in event.misses:
             if miss["label"] in self._names:
                 self.misses.append(Miss(self._names[miss["label"]], miss["lateness_ns"], miss["at_ns"]))
+                self._notices.see_miss(self._names[miss["label"]], miss["lateness_ns"])
 
     def _on_peer(self, event: PeerReported, _: int) -> None:
         if event.domain in self.peers:  # it may have been one until just now
@@ -292,6 +310,15 @@ class Domain:
                         yield AskMeters(bridge.name)
             if self.shim.is_ready:
                 yield AskShim()
+
+    def _news(self, event: Event, now_ns: int) -> Iterator[Command]:
+        """What those who watch are to know now that `event` was handled."""
+        at_ns = self.wall_offset_ns + now_ns
+        if not isinstance(event, COUNTS):
+            self._notices.see_states({name: (end.role, *self.standing(end)) for name, end in self.ends.items()}, at_ns)
+            self._notices.see_troubles(self.troubles(), at_ns)
+        if notices := self._notices.take(now_ns, at_ns):
+            yield Publish(notices)
 
     def _install_what_is_due(self, now_ns: int) -> Iterator[Command]:
         """One batch for each bridge that lacks entries, or has some that nobody wants."""

@@ -15,6 +15,7 @@ from controller.counts import Counts, Traffic
 from controller.guarantee import ToldBounds
 from controller.lifecycle import State
 from controller.model import Channel
+from controller.notices import Notice
 from controller.pipeline import Entry, Group, Meter
 from controller.reports import EndReport, Role
 from controller.shim_terms import Settings
@@ -300,6 +301,24 @@ class Tell:
     is_trouble: bool
 
 
+@dataclass(frozen=True)
+class Publish:
+    """Tell those who watch the controller."""
+
+    notices: tuple[Notice, ...]
+
+
 Command = (
-    Send | AskContents | AskQueues | AskMeters | AskShim | SetShim | SetQueues | Follow | WriteBack | KeepCounts | Tell
+    Send
+    | AskContents
+    | AskQueues
+    | AskMeters
+    | AskShim
+    | SetShim
+    | SetQueues
+    | Follow
+    | WriteBack
+    | KeepCounts
+    | Tell
+    | Publish
 )

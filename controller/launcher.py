@@ -17,6 +17,7 @@ from controller import app, notify, rest, runtime, tls
 from controller.counts_file import CountsFile
 from controller.domain import Domain
 from controller.errors import CannotRun, RtvnicError
+from controller.event_stream import EventStream
 from controller.events import (
     AskContents,
     AskMeters,
@@ -26,6 +27,7 @@ from controller.events import (
     Event,
     Follow,
     KeepCounts,
+    Publish,
     Send,
     SetQueues,
     SetShim,
@@ -104,6 +106,7 @@ def run(
         controller.apply(reload)
         notify.tell(notify.READY)
     notify.tell(notify.STOPPING)
+    controller.stream.close()
     for server in servers:
         server.stop()
     if keeper is not None:
@@ -120,8 +123,8 @@ def _rest_servers(
     endpoint = network.hypervisors[name].controller
     writer = Writer(network, controller.store)
     door = Door(is_distant=endpoint.is_distant, tokens=TokenFile(tokens) if tokens else None)
-    outer = rest.api(controller.loop, writer, endpoint, door)
-    inner = rest.api(controller.loop, writer, endpoint, Door(is_private=True))
+    outer = rest.api(controller.loop, writer, controller.stream, endpoint, door)
+    inner = rest.api(controller.loop, writer, controller.stream, endpoint, Door(is_private=True))
     files = network.controller_tls(name) if endpoint.is_distant else None
     return rest.RestServer(outer, listener, files), rest.RestServer(inner, _unix_listener(rest_socket(name)))
 
@@ -131,6 +134,7 @@ class Controller:
 
     def __init__(self, network: Network, name: str, store: StoreAddress, make_queues: Callable[[Post], Queues]) -> None:
         self._counts = CountsFile(counts_file(name))
+        self.stream = EventStream()
         self.loop = DomainLoop(Domain(network, name, self._counts.read()), self._perform)
         self._is_admission_asked = store.is_admission_asked
         remotes = store.remotes or f"unix:{runtime.STORE_SOCKET}"
@@ -178,6 +182,8 @@ class Controller:
                 self.store.tell(standings)
             case KeepCounts(counts):
                 self._counts.write(counts)
+            case Publish(notices):
+                self.stream.publish(notices)
             case Tell(what, is_trouble):
                 LOG.log(logging.WARNING if is_trouble else logging.INFO, "%s", what)
 

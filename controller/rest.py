@@ -20,8 +20,10 @@ from fastapi import FastAPI, HTTPException, Response
 from fastapi_offline import FastAPIOffline
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from controller import resources, view
+from controller import metrics, resources, view
 from controller.domain import Domain
+from controller.event_stream import EventStream, add_events
+from controller.exposition import add_metrics
 from controller.gate import Door, Gate
 from controller.model import Endpoint, TlsFiles
 from controller.problems import add_problems, describing
@@ -46,7 +48,7 @@ class Readable(Protocol):
     def ask(self, question: Callable[[Domain], Answer]) -> Answer: ...
 
 
-def api(domain: Readable, writer: Writer, endpoint: Endpoint, door: Door) -> FastAPI:
+def api(domain: Readable, writer: Writer, stream: EventStream, endpoint: Endpoint, door: Door) -> FastAPI:
     """The API of a controller that listens at `endpoint`, for those who come in by `door`."""
     app = FastAPIOffline(
         title="RTvNIC",
@@ -58,6 +60,8 @@ def api(domain: Readable, writer: Writer, endpoint: Endpoint, door: Door) -> Fas
     app.add_middleware(Gate, hosts={*LOOPBACK, endpoint.address}, door=door)
     _add_routes(app, domain)
     add_writes(app, writer)
+    add_events(app, stream)
+    add_metrics(app, lambda: domain.ask(metrics.read), stream)
     add_problems(app)
     return app
 

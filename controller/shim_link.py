@@ -28,10 +28,10 @@ LOG = logging.getLogger(__name__)
 RETRY_S = 0.2
 ANSWER_TIMEOUT_S = 5.0
 LINE_BYTES_MAX = 1 << 20
-CHANNELS_PER_REQUEST = 1000
-"""Terms take about 90 bytes, books about 600; a line holds 1 MiB."""
+CHANNELS_PER_REQUEST = 500
+"""Terms take about 90 bytes, books about 1,000; a line holds 1 MiB."""
 
-STATISTICS = ("egress", "ingress", "classes", "channels")
+STATISTICS = ("egress", "ingress", "bounds_ns", "classes", "channels")
 
 Json = dict[str, Any]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from controller.counts import Traffic
@@ -35,17 +35,19 @@ from controller.wiring import UPLINK_PORT, ports_of
 
 def channels(domain: Domain) -> list[ChannelView]:
     """The channels with an end in the domain."""
-    reports = ends(domain).ends
-    return [_channel(domain, channel, reports.get(channel.name)) for channel in domain.channels.values()]
+    return some_channels(domain, domain.channels)
+
+
+def some_channels(domain: Domain, names: Collection[str]) -> list[ChannelView]:
+    """The channels `names` of the domain, in that order."""
+    traffic = domain.bridges[domain.name].traffic()
+    reports = {name: _end(domain, domain.ends[name], traffic) for name in names if name in domain.ends}
+    return [_channel(domain, domain.channels[name], reports.get(name)) for name in names]
 
 
 def channel(domain: Domain, name: str) -> ChannelView | None:
     """The channel `name`; None if the domain has no end of it."""
-    if name not in domain.channels:
-        return None
-    end = domain.ends.get(name)
-    own = _end(domain, end, domain.bridges[domain.name].traffic()) if end else None
-    return _channel(domain, domain.channels[name], own)
+    return some_channels(domain, [name])[0] if name in domain.channels else None
 
 
 def ends(domain: Domain) -> EndReports:

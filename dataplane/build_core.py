@@ -51,6 +51,7 @@ void contract_charge(const struct terms *, struct bucket *, uint32_t wire_bytes,
 struct histogram { ...; };
 void histogram_record(struct histogram *, int64_t value_ns);
 void histogram_summarize(const struct histogram *, struct summary *);
+void histogram_cumulate(const struct histogram *, const int64_t bounds_ns[], uint32_t count, uint64_t up_to[]);
 """
 """What the tests try on its own: the same rules that the loops follow, at times of the tests' choice."""
 

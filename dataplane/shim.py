@@ -179,6 +179,7 @@ class Shim:
         return {
             "egress": _flat(egress),
             "ingress": _flat(ingress),
+            "bounds_ns": {"delay": list(lib.delay_bounds_ns), "lateness": list(lib.lateness_bounds_ns)},
             "classes": self._classes(),
             "channels": {str(label): self._books(lib.shim_report_channel, label) for label in sorted(known)},
         }
@@ -264,6 +265,8 @@ def _flat(structure: Any) -> Json:
             flat |= _flat(value)
         elif kind == "struct summary":
             flat[name] = _flat(value) if value.count else dict.fromkeys(_flat(value)) | {"count": 0}
+        elif field.type.kind == "array":
+            flat[name] = list(value)
         else:
             flat[name.rstrip("_")] = value
     return flat

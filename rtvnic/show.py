@@ -41,11 +41,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at", metavar="URL", default=FIRST_CONTROLLER,
         help=f"the REST address of any controller of the network (default: {FIRST_CONTROLLER})")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print what the REST API says")
+    parser.add_argument("--follow", action="store_true",
+        help="of misses: print them as they happen, with --json an object a line, until interrupted")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     import httpx  # slow to import
 
+    if args.follow:
+        return _follow(args)
     with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
         entries = _collect(client, args.at.rstrip("/"), args.what)
     if args.json:
@@ -56,6 +60,29 @@ def run(args: argparse.Namespace) -> int:
         table = TABLES[args.what]
         print(aligned(table.headers, [table.row(entry) for entry in entries]))
     return 0
+
+
+def _follow(args: argparse.Namespace) -> int:
+    """Print misses, those of a channel summed up over 100 ms, until interrupted."""
+    import httpx
+
+    from rtvnic.follow import follow
+
+    if args.what != "misses":
+        raise CannotRun(f"{args.what} cannot be followed", "rtvnic show misses --follow")
+    with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
+        urls = _ask(client, f"{args.at.rstrip('/')}/v1/topology", _rest_urls)
+    try:
+        for event in follow(urls, frozenset({"misses"})):
+            print(json.dumps(event) if args.json else _sum_of_misses(event), flush=True)
+    except KeyboardInterrupt:
+        return 0
+    raise AssertionError("it follows without end")
+
+
+def _sum_of_misses(event: Json) -> str:
+    count, worst = event["count"], ms(event["worst_lateness_ns"])
+    return f"{_instant(event['at_ns'])}  {event['channel']}  {count} missed  {worst} ms late at most"
 
 
 def _collect(client: httpx.Client, first: str, what: str) -> list[Json]:
@@ -138,8 +165,11 @@ def _peer(peer: Json) -> tuple[object, ...]:
 
 
 def _miss(miss: Json) -> tuple[object, ...]:
-    at = datetime.fromtimestamp(miss["at_ns"] / NS_PER_S, UTC)
-    return (at.isoformat(sep=" ", timespec="microseconds"), miss["channel"], ms(miss["lateness_ns"]))
+    return (_instant(miss["at_ns"]), miss["channel"], ms(miss["lateness_ns"]))
+
+
+def _instant(at_ns: int) -> str:
+    return datetime.fromtimestamp(at_ns / NS_PER_S, UTC).isoformat(sep=" ", timespec="microseconds")
 
 
 def _excess(counted: Json) -> str | None:

@@ -47,17 +47,6 @@ books_enter_bypassed(struct received_books *books, uint32_t bytes)
     counter_add(&books->bypassed, 1);
 }
 
-/* Writes what the books hold at the moment to 'report'. */
-static inline void
-books_report(const struct sent_books *sent, const struct received_books *received, struct books_report *report)
-{
-    counter_copy(&report->sent, &sent->traffic, sizeof report->sent);
-    counter_copy(&report->received, &received->traffic, sizeof report->received);
-    counter_copy(&report->excess, &sent->excess, sizeof report->excess);
-    report->missed = counter_read(&received->missed);
-    report->bypassed = counter_read(&received->bypassed);
-    histogram_summarize(&sent->queueing_delay, &report->queueing_delay);
-    histogram_summarize(&received->lateness, &report->lateness);
-}
+void books_report(const struct sent_books *, const struct received_books *, struct books_report *);
 
 #endif /* books.h */

@@ -65,3 +65,28 @@ histogram_summarize(const struct histogram *histogram, struct summary *summary)
     summary->p99 = quantile(histogram, summary, 990);
     summary->p999 = quantile(histogram, summary, 999);
 }
+
+/* Writes for each of 'count' ascending 'bounds_ns' to 'up_to' how many values of 'histogram' do not exceed it, to the
+ * precision of a bucket. */
+void
+histogram_cumulate(const struct histogram *histogram, const int64_t bounds_ns[], uint32_t count, uint64_t up_to[])
+{
+    uint64_t seen = 0;
+    uint32_t next = 0;
+
+    for (uint32_t bucket = HISTOGRAM_BUCKETS; bucket-- > 0;) {
+        for (; next < count && bounds_ns[next] < -bucket_value(bucket); next++) {
+            up_to[next] = seen;
+        }
+        seen += counter_read(&histogram->negative[bucket]);
+    }
+    for (uint32_t bucket = 0; bucket < HISTOGRAM_BUCKETS; bucket++) {
+        for (; next < count && bounds_ns[next] < bucket_value(bucket); next++) {
+            up_to[next] = seen;
+        }
+        seen += counter_read(&histogram->positive[bucket]);
+    }
+    for (; next < count; next++) {
+        up_to[next] = seen;
+    }
+}

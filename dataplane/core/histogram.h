@@ -32,6 +32,7 @@ struct histogram {
 };
 
 void histogram_summarize(const struct histogram *, struct summary *);
+void histogram_cumulate(const struct histogram *, const int64_t bounds_ns[], uint32_t count, uint64_t up_to[]);
 
 /* Returns the bucket of 'magnitude'. */
 static inline uint32_t

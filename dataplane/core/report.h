@@ -78,7 +78,17 @@ struct summary {
     int64_t max;
 };
 
-/* One channel since it is in the table, or one class, likewise. */
+enum {
+    DELAY_BOUNDS = 13,
+    LATENESS_BOUNDS = 20,
+};
+
+/* The values at which the 'up_to' of struct books_report count, ascending. */
+extern const int64_t delay_bounds_ns[DELAY_BOUNDS];
+extern const int64_t lateness_bounds_ns[LATENESS_BOUNDS];
+
+/* One channel since it is in the table, or one class, likewise.  'up_to': how many packets took at most the bound of
+ * the same place, to the precision of the histogram. */
 struct books_report {
     struct traffic sent;
     struct traffic received;
@@ -87,6 +97,9 @@ struct books_report {
     uint64_t bypassed;
     struct summary queueing_delay;
     struct summary lateness;
+    int64_t delay_sum_ns;
+    uint64_t delay_up_to[DELAY_BOUNDS];
+    uint64_t lateness_up_to[LATENESS_BOUNDS];
 };
 
 /* One packet that arrived after its deadline. */

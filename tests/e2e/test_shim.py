@@ -169,10 +169,12 @@ def test_the_check_tells_misses_from_bypassed_and_timely(lab: ShimLab) -> None:
         assert now_ns <= miss["at_ns"] <= time.time_ns()
         counters = settled(client, "ingress", "packets", 3)
         assert (counters["missed"], counters["bypassed"], counters["unknown_channel"]) == (1, 1, 0)
-        books = client.ask("statistics")["channels"]["4711"]
+        statistics = client.ask("statistics")
+        books = statistics["channels"]["4711"]
         assert (books["received_packets"], books["received_bytes"]) == (3, 300)
         assert (books["missed"], books["bypassed"]) == (1, 1)
         assert books["lateness"]["count"] == 2
+        assert books["lateness_up_to"][statistics["bounds_ns"]["lateness"].index(0)] == 1, "the other one is late"
         assert books["lateness"]["min"] < -1000 * MS < 0 < books["lateness"]["max"]
 
 

@@ -131,10 +131,15 @@ def summary(count: int, value: int) -> Mapping[str, int]:
 NOTHING = {"count": 0} | dict.fromkeys(("min", "mean", "p50", "p90", "p99", "p999", "max"))
 
 
+BOUNDS_NS = {"delay": [20_000, 1_000_000_000], "lateness": [-1_000_000, 0, 1_000_000]}
+
+
 def books(**changes: Any) -> dict[str, Any]:
     """The shim's books of one channel, in the names of its protocol."""
     counts = ("sent_packets", "sent_bytes", "received_packets", "received_bytes", "missed", "bypassed")
-    return dict.fromkeys(counts, 0) | {"queueing_delay": NOTHING, "lateness": NOTHING} | changes
+    buckets: dict[str, Any] = {"delay_sum_ns": 0, "delay_up_to": [0] * len(BOUNDS_NS["delay"])}
+    buckets["lateness_up_to"] = [0] * len(BOUNDS_NS["lateness"])
+    return dict.fromkeys(counts, 0) | {"queueing_delay": NOTHING, "lateness": NOTHING} | buckets | changes
 
 
 def class_books(packets: int = 0, size: int = 0, **changes: Any) -> dict[str, Any]:
@@ -148,6 +153,7 @@ def statistics(channels: Mapping[int, Any], classes: Mapping[int, Any]) -> dict[
     return {
         "egress": {},
         "ingress": {},
+        "bounds_ns": BOUNDS_NS,
         "channels": {str(label): value for label, value in channels.items()},
         "classes": {str(tc): value for tc, value in classes.items()},
     }

@@ -24,7 +24,12 @@ class Table:
         self.labels: set[int] = set()
         self.labels_when_ready: set[int] | None = None
         self.room = room
-        self.parts: Json = {"egress": {"packets": 1}, "ingress": {"packets": 2}, "classes": {"5": {"packets": 3}}}
+        self.parts: Json = {
+            "egress": {"packets": 1},
+            "ingress": {"packets": 2},
+            "bounds_ns": {},
+            "classes": {"5": {"packets": 3}},
+        }
 
     def configure(self, rate_bps: int, be_slack_ns: int) -> None:
         self.rate_bps, self.be_slack_ns = rate_bps, be_slack_ns

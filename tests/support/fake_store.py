@@ -11,6 +11,7 @@ import httpx
 
 from controller import rest
 from controller.errors import CannotRun
+from controller.event_stream import EventStream
 from controller.gate import Door
 from controller.model import Endpoint, Network
 from controller.store.decisions import Clerk, Decision
@@ -58,7 +59,7 @@ def asking(
     door: Door | None = None,
 ) -> list[httpx.Response]:
     """What one API answers to requests (method, path, options of httpx), one after the other."""
-    app = rest.api(domain, Writer(network, store), endpoint, door or Door(is_private=True))
+    app = rest.api(domain, Writer(network, store), EventStream(), endpoint, door or Door(is_private=True))
 
     async def answers() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

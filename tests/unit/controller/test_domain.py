@@ -30,6 +30,7 @@ from controller.events import (
     PeerGone,
     PeerReported,
     PortReported,
+    Publish,
     QueueCount,
     QueuesReported,
     Refused,
@@ -89,7 +90,7 @@ class Script:
         commands = self.domain.handle(event, self.now_ns)
         self.told += [command for command in commands if isinstance(command, Tell)]
         self.written += [each for command in commands if isinstance(command, WriteBack) for each in command.standings]
-        return [command for command in commands if not isinstance(command, Tell | WriteBack)]
+        return [command for command in commands if not isinstance(command, Tell | WriteBack | Publish)]
 
     def tell_channels(self, channels: Mapping[str, Channel], at_ns: int | None = None) -> list[Command]:
         commands = self.hear(ChannelsTold(channels), at_ns)
@@ -605,7 +606,7 @@ def test_before_the_channels_are_told_those_of_the_switch_are_left_alone() -> No
     domain = Domain(network, "left")
     domain.handle(SwitchConnected("left"), 0)
     held = contents_of(all_entries(network))
-    assert domain.handle(ContentsReported("left", held), S) == []
+    assert all(isinstance(each, Publish) for each in domain.handle(ContentsReported("left", held), S))
     assert domain.store_trouble == "no answer yet"
     commands = domain.handle(ChannelsTold(network.channels), 2 * S)
     assert sends(commands) == []
@@ -615,7 +616,7 @@ def test_before_the_channels_are_told_those_of_the_switch_are_left_alone() -> No
 
 def test_what_is_told_first_goes_to_the_shim_to_the_queues_and_to_the_peers() -> None:
     network = plain()
-    shim, follow, queues = Domain(network, "left").handle(ChannelsTold(network.channels), 0)
+    shim, follow, queues, _ = Domain(network, "left").handle(ChannelsTold(network.channels), 0)
     assert isinstance(shim, SetShim) and sorted(shim.settings.channels) == [17, 18]
     assert follow == Follow(("right",))
     assert queues == SetQueues(network.channels)

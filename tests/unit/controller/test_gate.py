@@ -16,6 +16,7 @@ from support.fake_store import ENDPOINT, FakeStore, asking
 
 from controller import gate, rest
 from controller.access import RateLimit, Token, TokenRole
+from controller.event_stream import EventStream
 from controller.gate import BODY_MAX, Door
 from controller.problems import PROBLEM
 from controller.token_file import TokenFile, write_tokens
@@ -127,7 +128,7 @@ class Served:
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(self.path)
         server = rest.RestServer(
-            rest.api(DRIVER, Writer(NETWORK, self.store), ENDPOINT, Door(is_private=True)), listener
+            rest.api(DRIVER, Writer(NETWORK, self.store), EventStream(), ENDPOINT, Door(is_private=True)), listener
         )
         server.start()
         stack.callback(server.stop)

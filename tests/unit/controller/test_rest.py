@@ -22,6 +22,7 @@ from support.networks import two_hypervisors
 from controller import rest, view
 from controller.counts import Traffic
 from controller.domain import Domain
+from controller.event_stream import EventStream
 from controller.events import Missed, QueueCount, QueuesReported, ShimReported
 from controller.gate import Door
 from controller.model import Endpoint, Scheduler, SwitchKind
@@ -35,6 +36,7 @@ Answer = TypeVar("Answer")
 NETWORK = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
 LISTS = ["channels", "classes", "queues", "switches", "peers", "misses"]
 OBJECTS = ["topology", "health", "ends", "shim"]
+OTHER_TYPES = {"/metrics": "text/plain", "/v1/events": "text/event-stream"}
 
 
 def ask(
@@ -45,7 +47,7 @@ def ask(
 
 
 def whole_api(domain: rest.Readable, endpoint: Endpoint = ENDPOINT) -> FastAPI:
-    return rest.api(domain, Writer(NETWORK, FakeStore(NETWORK)), endpoint, Door())
+    return rest.api(domain, Writer(NETWORK, FakeStore(NETWORK)), EventStream(), endpoint, Door())
 
 
 @pytest.fixture
@@ -219,7 +221,9 @@ def test_the_page_needs_nothing_from_outside(left: Driver) -> None:
 
 def test_the_description_names_every_route_and_every_model(left: Driver) -> None:
     description = ask(left, "/openapi.json").json()
-    assert set(description["paths"]) == {f"/v1/{name}" for name in [*LISTS, *OBJECTS, "channels/{name}"]}
+    assert set(description["paths"]) == {"/metrics"} | {
+        f"/v1/{name}" for name in [*LISTS, *OBJECTS, "channels/{name}", "events"]
+    }
     methods = {path: set(operations) for path, operations in description["paths"].items() if set(operations) != {"get"}}
     assert methods == {"/v1/channels": {"get", "post"}, "/v1/channels/{name}": {"get", "patch", "delete"}}
     schemas = description["components"]["schemas"]
@@ -231,11 +235,12 @@ def test_the_description_names_every_route_and_every_model(left: Driver) -> None
 
 def test_the_description_gives_every_error_its_media_type(left: Driver) -> None:
     description = ask(left, "/openapi.json").json()
-    for operations in description["paths"].values():
+    for path, operations in description["paths"].items():
         for operation in operations.values():
             for status, response in operation["responses"].items():
                 is_error = int(status) >= 400 and "HealthView" not in json.dumps(response)
-                assert set(response.get("content", {})) <= {PROBLEM if is_error else "application/json"}
+                said = OTHER_TYPES.get(path, "application/json")
+                assert set(response.get("content", {})) <= {PROBLEM if is_error else said}
 
 
 def test_every_field_of_an_answer_is_always_there(left: Driver) -> None:

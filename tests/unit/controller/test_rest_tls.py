@@ -17,6 +17,7 @@ from support.waiting import Mailbox
 
 from controller import rest
 from controller.access import Token, TokenRole
+from controller.event_stream import EventStream
 from controller.events import PeerGone, PeerReported
 from controller.gate import Door
 from controller.model import TlsFiles
@@ -42,7 +43,7 @@ def url(tmp_path: Path) -> Iterator[str]:
     """Of the controller of `left`, whose endpoint is taken for one that other machines reach."""
     write_tokens(tmp_path / "tokens", [Token.of(TokenRole.READ, "wall", "secret")])
     door = Door(is_distant=True, tokens=TokenFile(tmp_path / "tokens"))
-    api = rest.api(Driver(NETWORK, "left"), Writer(NETWORK, FakeStore(NETWORK)), ENDPOINT, door)
+    api = rest.api(Driver(NETWORK, "left"), Writer(NETWORK, FakeStore(NETWORK)), EventStream(), ENDPOINT, door)
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         server = rest.RestServer(api, listener, made(tmp_path / "ours", "left"))

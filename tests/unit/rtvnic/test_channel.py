@@ -17,6 +17,7 @@ from support.http_server import unused_port
 
 from controller import rest, runtime
 from controller.access import Token, TokenRole
+from controller.event_stream import EventStream
 from controller.gate import Door
 from controller.model import Endpoint, Network
 from controller.store.link import told
@@ -42,7 +43,9 @@ class Served:
         outer = stack.enter_context(socket.create_server(("127.0.0.1", port)))
         doors = {inner: Door(is_private=True), outer: Door(tokens=TokenFile(directory / "tokens"))}
         for listener, door in doors.items():
-            api = rest.api(self.driver, Writer(network, self.store), Endpoint("127.0.0.1", 1, port), door)
+            api = rest.api(
+                self.driver, Writer(network, self.store), EventStream(), Endpoint("127.0.0.1", 1, port), door
+            )
             server = rest.RestServer(api, listener)
             server.start()
             stack.callback(server.stop)

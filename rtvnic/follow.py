@@ -1,0 +1,85 @@
+"""Follows what running controllers publish (`GET /v1/events`), each in a thread, from where the connection broke off.
+
+`follow` returns when the caller is interrupted. Troubles of the connection go to stderr, once for each.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+RETRY_S = 1.0
+CONNECT_TIMEOUT_S = 5.0
+SILENCE_MAX_S = 45.0
+"""A controller gives a sign of life every 15 s."""
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One that a controller published: its id, name and data."""
+
+    id: str
+    name: str
+    data: Json
+
+
+def follow(urls: Iterable[str], names: frozenset[str]) -> Iterator[Json]:
+    """The data of all events of these `names` that the controllers at `urls` publish from now on. Without end."""
+    found: queue.SimpleQueue[Json] = queue.SimpleQueue()
+    for url in urls:
+        threading.Thread(target=_keep_reading, args=(url, names, found), daemon=True).start()
+    while True:
+        yield found.get()
+
+
+def _keep_reading(url: str, names: frozenset[str], found: queue.SimpleQueue[Json]) -> None:
+    last_id, trouble = "", ""
+    while True:
+        try:
+            for event in _events(url, last_id):
+                trouble, last_id = "", event.id or last_id
+                if event.name == "gap":
+                    _say(f"some events of {url} are lost: it was started again, or the connection was down too long")
+                elif event.name in names:
+                    found.put(event.data)
+        except (httpx.HTTPError, ValueError) as error:
+            if str(error) != trouble:
+                _say(f"no events from {url}: {error or type(error).__name__}")
+            trouble = str(error)
+        time.sleep(RETRY_S)
+
+
+def _events(url: str, last_id: str) -> Iterator[Event]:
+    """Until the controller ends the stream. Raises httpx.HTTPError, and ValueError for what is no event."""
+    timeout = httpx.Timeout(CONNECT_TIMEOUT_S, read=SILENCE_MAX_S)
+    headers = {"Last-Event-ID": last_id} if last_id else {}
+    with httpx.stream("GET", f"{url}/v1/events", headers=headers, timeout=timeout, trust_env=False) as answer:
+        answer.raise_for_status()
+        yield from parsed(answer.iter_lines())
+
+
+def parsed(lines: Iterable[str]) -> Iterator[Event]:
+    """The events in the lines of a stream. Raises ValueError for data that are not JSON."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        if line:
+            fields[name] = value.removeprefix(" ")
+            continue
+        if "data" in fields:
+            yield Event(fields.get("id", ""), fields.get("event", ""), json.loads(fields["data"]))
+        fields = {}
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
