@@ -7,7 +7,7 @@
 
 Each program ends by itself or by SIGINT or SIGTERM, and prints one JSON object. `together` runs what is on each line of
 a file, all at once; it says `ready` when all sockets are open, and prints a list of results. The work is done in C
-(native/traffic.h); a source or sink blocks the thread that runs it, and any other thread may stop it.
+(native/traffic.h), for any number of sources or sinks in one thread, which it blocks; any other thread may stop them.
 """
 
 from __future__ import annotations
@@ -78,7 +78,12 @@ class Source:
 
     def run(self) -> None:
         """Send until the end. Raises OSError."""
-        check(lib.traffic_send(self._source))
+        self.run_all([self])
+
+    @staticmethod
+    def run_all(sources: Sequence[Source]) -> None:
+        """Send on all of them until the last has ended, in one loop: one wake-up serves all. Raises OSError."""
+        check(lib.traffic_send([source._source for source in sources], len(sources)))
 
     def stop(self) -> None:
         self._source.stop = 1
@@ -117,7 +122,12 @@ class Sink:
 
     def run(self) -> None:
         """Receive until the end. Raises OSError."""
-        check(lib.traffic_receive(self._sink))
+        self.run_all([self])
+
+    @staticmethod
+    def run_all(sinks: Sequence[Sink]) -> None:
+        """Receive on all of them until the last has ended, in one loop: one wake-up serves all. Raises OSError."""
+        check(lib.traffic_receive([sink._sink for sink in sinks], len(sinks)))
 
     def stop(self) -> None:
         self._sink.stop = 1
@@ -189,7 +199,8 @@ def _family(address: str) -> socket.AddressFamily:
 
 
 def _run_until_signal(jobs: Sequence[Source | Sink], priority: int) -> None:
-    """In threads of their own: Python runs a signal's handler in the main thread, and only while that is not in C."""
+    """In threads of their own, one for all sources and one for all sinks: Python runs a signal's handler in the main
+    thread, and only while that is not in C."""
 
     def stop(*_: object) -> None:
         for job in jobs:
@@ -199,9 +210,11 @@ def _run_until_signal(jobs: Sequence[Source | Sink], priority: int) -> None:
         signal.signal(number, stop)
     if priority:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
-    with ThreadPoolExecutor(len(jobs)) as threads:
-        for job in [threads.submit(job.run) for job in jobs]:
-            job.result()
+    sources = [job for job in jobs if isinstance(job, Source)]
+    sinks = [job for job in jobs if isinstance(job, Sink)]
+    with ThreadPoolExecutor(2) as threads:
+        for work in [threads.submit(Source.run_all, sources), threads.submit(Sink.run_all, sinks)]:
+            work.result()
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # ending takes a while, and is not urgent
 
 

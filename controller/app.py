@@ -14,7 +14,6 @@ import ssl
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import partial
@@ -26,9 +25,9 @@ from controller.frames import Kind
 from controller.porter import Porter
 from controller.switches import Switches
 from controller.tls import SharedTls
+from controller.without_eventlet import without_eventlet
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # os-ken imports eventlet where it finds it, and eventlet then warns
+with without_eventlet():
     from os_ken import cfg
     from os_ken.base import app_manager
     from os_ken.controller import controller, ofp_event, ofp_handler

@@ -34,9 +34,9 @@ from controller.pipeline import (
     Withdrawal,
     is_ours,
 )
+from controller.without_eventlet import without_eventlet
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # os-ken imports eventlet where it finds it, and eventlet then warns
+with without_eventlet():
     from os_ken.ofproto import ofproto_v1_3 as ofp
     from os_ken.ofproto import ofproto_v1_3_parser as parser
 

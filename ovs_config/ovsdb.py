@@ -6,18 +6,17 @@ differs nothing is sent. One thread of ovsdbapp's reads the database; callers of
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from controller.errors import CannotRun
 from controller.model import TlsFiles
+from controller.without_eventlet import without_eventlet
 from ovs_config.plan import BridgePlan, PortPlan, QosPlan, QueuePlan
 from ovs_config.waiting import wait_until
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # `ovs` imports eventlet where it finds it, and eventlet then warns
+with without_eventlet():
     from ovsdbapp.backend.ovs_idl import command, connection, transaction
     from ovsdbapp.schema.open_vswitch import impl_idl
 

@@ -15,8 +15,8 @@
 #define RETRY_PAUSE_NS 50000ULL
 #define STOP_CHECK_MS 50
 
-/* Between two reads of the socket: one wake-up takes many packets, and arrival times are the kernel's anyway. */
-#define DRAIN_PAUSE_NS 1000000ULL
+/* Between two reads of the sockets: one wake-up takes many packets, and arrival times are the kernel's anyway. */
+#define DRAIN_PAUSE_NS 4000000ULL
 
 /* Up to the largest UDP datagram's headers and stamp; the rest of a packet is only counted. */
 #define HEAD_BYTES 256
@@ -127,47 +127,86 @@ next_burst(const struct traffic_source *source)
     return left < source->burst ? (uint32_t) left : source->burst;
 }
 
-static int
-send_paced(struct send_batch *batch, struct traffic_source *source)
-{
-    uint64_t burst_ps = source->interval_ps * source->burst;
-    uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
-    uint64_t due_ps = 0;        /* Since the start: exact, where an interval in ns would drift. */
+/* One source on its way. */
+struct stream {
+    struct traffic_source *source;
+    struct send_batch batch;
+    uint64_t due_ps;            /* Since the start: exact, where an interval in ns would drift. */
+    int is_over;
+};
 
+/* Sends a burst if one is due, and sets when the next one is. */
+static int
+send_due(struct stream *stream, uint64_t elapsed_ns)
+{
+    struct traffic_source *source = stream->source;
+    uint64_t burst_ps = source->interval_ps * source->burst;
+    uint32_t n = next_burst(source);
+
+    stream->is_over = !n || stopped(&source->stop) || (source->duration_ns && elapsed_ns >= source->duration_ns);
+    if (stream->is_over || elapsed_ns < stream->due_ps / PS_PER_NS) {
+        return 0;
+    }
+    int error = send_burst(&stream->batch, n, source);
+    stream->due_ps += burst_ps;
+    if (burst_ps && elapsed_ns * PS_PER_NS > stream->due_ps + burst_ps) {
+        stream->due_ps = elapsed_ns * PS_PER_NS;
+    }
+    return error;
+}
+
+static int
+send_paced(struct stream *streams, uint32_t n)
+{
+    uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
     for (;;) {
         uint64_t elapsed_ns = clock_ns(CLOCK_MONOTONIC) - start_ns;
-        uint32_t n = next_burst(source);
-        if (!n || stopped(&source->stop) || (source->duration_ns && elapsed_ns >= source->duration_ns)) {
+        uint64_t next_ps = UINT64_MAX;
+        for (uint32_t i = 0; i < n; i++) {
+            int error = streams[i].is_over ? 0 : send_due(&streams[i], elapsed_ns);
+            if (error) {
+                return error;
+            }
+            if (!streams[i].is_over && streams[i].due_ps < next_ps) {
+                next_ps = streams[i].due_ps;
+            }
+        }
+        if (next_ps == UINT64_MAX) {
             return 0;
         }
-        int error = send_burst(batch, n, source);
-        if (error) {
-            return error;
-        }
-        due_ps += burst_ps;
-        if (burst_ps && elapsed_ns * PS_PER_NS > due_ps + burst_ps) {
-            due_ps = elapsed_ns * PS_PER_NS;
-        }
-        if (burst_ps) {
-            sleep_until(start_ns + due_ps / PS_PER_NS);
+        if (next_ps) {
+            sleep_until(start_ns + next_ps / PS_PER_NS);
         }
     }
 }
 
-int
-traffic_send(struct traffic_source *source)
+static int
+stream_init(struct stream *stream, struct traffic_source *source)
 {
     int stamp_fits = !source->stamped || source->stamp_offset + TRAFFIC_STAMP_BYTES <= source->length;
+    stream->source = source;
     if (source->burst < 1 || source->burst > TRAFFIC_BATCH || source->templates < 1 || !stamp_fits) {
         return -EINVAL;
     }
-    struct send_batch batch;
-    int error = send_batch_init(&batch, source);
+    return send_batch_init(&stream->batch, source);
+}
+
+int
+traffic_send(struct traffic_source *const *sources, uint32_t n)
+{
+    struct stream *streams = calloc(n, sizeof *streams);
+    int error = streams ? 0 : -ENOMEM;
+    for (uint32_t i = 0; i < n && !error; i++) {
+        error = stream_init(&streams[i], sources[i]);
+    }
     if (!error) {
         prctl(PR_SET_TIMERSLACK, 1);
-        error = send_paced(&batch, source);
-        free(batch.frames);
+        error = send_paced(streams, n);
     }
+    for (uint32_t i = 0; streams && i < n; i++) {
+        free(streams[i].batch.frames);
+    }
+    free(streams);
     return error;
 }
 
@@ -250,50 +289,96 @@ drain(struct receive_batch *batch, struct traffic_sink *sink)
     return packets;
 }
 
+/* One sink at work. */
+struct listener {
+    struct traffic_sink *sink;
+    uint64_t last_ns;           /* When packets were last found; at first the start. */
+};
+
 static int
-is_over(const struct traffic_sink *sink, uint64_t now_ns, uint64_t start_ns, uint64_t last_ns)
+is_over(const struct listener *listener, uint64_t now_ns, uint64_t start_ns)
 {
+    const struct traffic_sink *sink = listener->sink;
     return stopped(&sink->stop)
         || (sink->arrivals && sink->recorded == sink->capacity)
         || (sink->duration_ns && now_ns - start_ns >= sink->duration_ns)
-        || (sink->idle_ns && sink->packets && now_ns - last_ns >= sink->idle_ns);
+        || (sink->idle_ns && sink->packets && now_ns - listener->last_ns >= sink->idle_ns);
+}
+
+/* Forgets those that are over. poll() passes over a descriptor of -1. */
+static uint32_t
+count_open(const struct listener *listeners, struct pollfd *sockets, uint32_t n, uint64_t start_ns)
+{
+    uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+    uint32_t open = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (is_over(&listeners[i], now_ns, start_ns)) {
+            sockets[i].fd = -1;
+        }
+        open += sockets[i].fd >= 0;
+    }
+    return open;
 }
 
 static int
-receive_until_over(struct receive_batch *batch, struct traffic_sink *sink)
+drain_all(struct receive_batch *batch, struct listener *listeners, const struct pollfd *sockets, uint32_t n)
 {
-    uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
-    uint64_t now_ns = start_ns, last_ns = start_ns;
-    while (!is_over(sink, now_ns, start_ns, last_ns)) {
-        struct pollfd readable = { .fd = sink->socket, .events = POLLIN };
-        if (poll(&readable, 1, STOP_CHECK_MS) > 0) {
-            pause_ns(DRAIN_PAUSE_NS);
-            int64_t packets = drain(batch, sink);
-            if (packets < 0) {
-                return (int) packets;
-            }
-            last_ns = packets ? clock_ns(CLOCK_MONOTONIC) : last_ns;
+    for (uint32_t i = 0; i < n; i++) {
+        int64_t packets = sockets[i].fd < 0 ? 0 : drain(batch, listeners[i].sink);
+        if (packets < 0) {
+            return (int) packets;
         }
-        now_ns = clock_ns(CLOCK_MONOTONIC);
+        if (packets) {
+            listeners[i].last_ns = clock_ns(CLOCK_MONOTONIC);
+        }
     }
     return 0;
 }
 
-int
-traffic_receive(struct traffic_sink *sink)
+static int
+receive_until_over(struct receive_batch *batch, struct listener *listeners, struct pollfd *sockets, uint32_t n)
+{
+    uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
+    for (uint32_t i = 0; i < n; i++) {
+        listeners[i].last_ns = start_ns;
+    }
+    int error = 0;
+    while (!error && count_open(listeners, sockets, n, start_ns)) {
+        if (poll(sockets, n, STOP_CHECK_MS) > 0) {
+            pause_ns(DRAIN_PAUSE_NS);
+            error = drain_all(batch, listeners, sockets, n);
+        }
+    }
+    return error;
+}
+
+static int
+listener_init(struct listener *listener, struct pollfd *socket, struct traffic_sink *sink)
 {
     int on = sink->arrivals != NULL;
+    listener->sink = sink;
+    *socket = (struct pollfd) { .fd = sink->socket, .events = POLLIN };
     if (sink->stamp_offset + TRAFFIC_STAMP_BYTES > HEAD_BYTES) {
         return -EINVAL;
     }
-    if (setsockopt(sink->socket, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on)) {
-        return -errno;
-    }
+    return setsockopt(sink->socket, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on) ? -errno : 0;
+}
+
+int
+traffic_receive(struct traffic_sink *const *sinks, uint32_t n)
+{
     struct receive_batch *batch = calloc(1, sizeof *batch);
-    if (!batch) {
-        return -ENOMEM;
+    struct listener *listeners = calloc(n, sizeof *listeners);
+    struct pollfd *sockets = calloc(n, sizeof *sockets);
+    int error = batch && listeners && sockets ? 0 : -ENOMEM;
+    for (uint32_t i = 0; i < n && !error; i++) {
+        error = listener_init(&listeners[i], &sockets[i], sinks[i]);
     }
-    int error = receive_until_over(batch, sink);
+    if (!error) {
+        error = receive_until_over(batch, listeners, sockets, n);
+    }
+    free(sockets);
+    free(listeners);
     free(batch);
     return error;
 }

@@ -34,7 +34,8 @@ struct traffic_source {
     uint64_t retried;           /* Sends that found no room or no listener; tried again after a pause. */
 };
 
-int traffic_send(struct traffic_source *);
+/* Runs 'n' sources until the last has ended: one wake-up sends what is due of all of them. */
+int traffic_send(struct traffic_source *const *, uint32_t n);
 
 struct traffic_arrival {
     uint64_t sequence;
@@ -58,7 +59,8 @@ struct traffic_sink {
     uint64_t recorded;          /* At most 'packets': one that is too short for a stamp has no arrival. */
 };
 
-int traffic_receive(struct traffic_sink *);
+/* Runs 'n' sinks until the last has ended: one wake-up reads what is there for all of them. */
+int traffic_receive(struct traffic_sink *const *, uint32_t n);
 
 /* The yardstick: what comes in on interface 'input' goes out on 'output', in order, at once, with no scheduling. The
  * receive ring has 'ring_slots' slots (a multiple of 512) of 2,048 bytes. */

@@ -15,7 +15,6 @@ import os
 import random
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -41,9 +40,9 @@ from controller.store.records import (
     is_done,
     row_of,
 )
+from controller.without_eventlet import without_eventlet
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # `ovs` imports eventlet where it finds it, and eventlet then warns
+with without_eventlet():
     import ovs.poller
     from ovs.db import idl
     from ovsdbapp import api, exceptions

@@ -6,7 +6,6 @@ time; whoever has several holds a lock.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from typing import Any
 from controller.model import DeadlineClass, TlsFiles
 from controller.store.records import STANDING_COLUMNS, Record, Snapshot, record_of, snapshot_of
 from controller.store.remotes import parse
+from controller.without_eventlet import without_eventlet
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # `ovs` imports eventlet where it finds it, and eventlet then warns
+with without_eventlet():
     from ovs.db import idl
     from ovs.stream import Stream
     from ovsdbapp.backend.ovs_idl import connection

@@ -23,6 +23,7 @@ LEVELS = {
     "controller.errors": 0,
     "controller.model": 0,
     "controller.units": 0,
+    "controller.without_eventlet": 0,
     "controller.access": 1,
     "controller.admission": 1,
     "controller.advice": 1,
