@@ -98,8 +98,8 @@ def test_queues_are_as_planned(plan: BridgePlan, ovsdb: Ovsdb, shell: Shell) -> 
     found = re.findall(r"class htb (1:\S+) parent 1:fffe prio (\d) rate (\S+) ceil (\S+)", classes)
     assert sorted(found) == [
         ("1:1", "7", "1Mbit", "100Mbit"),
-        ("1:4", "1", "5619Kbit", "100Mbit"),
-        ("1:6", "0", "93380Kbit", "100Mbit"),
+        ("1:4", "1", "6705Kbit", "100Mbit"),
+        ("1:6", "0", "92294Kbit", "100Mbit"),
     ]
     queues = shell(f"ovs-ofctl -O OpenFlow13 queue-stats {LEFT}")
     assert re.findall(r"port 1 queue (\d)", queues) == ["0", "3", "5"]

@@ -49,8 +49,7 @@ def test_it_is_alive_while_its_loops_turn(lab: ShimLab, tmp_path: Path) -> None:
         assert [heard.next() for _ in range(3)] == 3 * ["WATCHDOG=1"]
         for name in ("edf-egress", "edf-check"):
             with standing_still(thread_of(process.pid, name)):
-                heard.is_silent(0.2)  # what was under way
-                assert heard.is_silent(0.5), name
+                assert any(heard.is_silent(0.5) for _ in range(3)), name  # after what was under way
             assert heard.next() == "WATCHDOG=1"
         stop(process)
         assert heard.next_besides("WATCHDOG=1") == "STOPPING=1"
