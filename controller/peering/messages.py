@@ -1,7 +1,7 @@
 """What controllers tell each other, as data and as binary frames. Pure.
 
-A frame: length of all that follows (4 bytes), version, kind (1 each), session id, sequence number (8 each), the body, and
-a CRC-32 of all before it; big endian. What the reader cannot make sense of it refuses by FrameError and by no other
+A frame: length of all that follows (4 bytes), version, kind (1 each), session id, sequence number (8 each), the body,
+and a CRC-32 of all before it; big endian. What the reader cannot make sense of it refuses by FrameError and by no other
 error; it takes time proportional to what it is fed.
 """
 
@@ -85,7 +85,7 @@ class Ends:
 class MissReport:
     """Of the packets that a channel delivered in the last `window_ns`, those that came after their deadline.
 
-    `worst_ns` and `mean_ns` are their tardiness. `total_misses` counts since the shim's state began, so that it is right
+    `worst_ns` and `mean_ns` are their tardiness. `total_misses` counts since the shim's state began: it is right
     whatever reports were lost. The first of them came at `first_at_ns` of the listener's wall clock, which is right
     within `clock_error_ns`.
     """

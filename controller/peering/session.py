@@ -1,8 +1,8 @@
 """One conversation between two controllers, from the first HELLO to its end; and when to try the next one. Sans-IO.
 
-Bytes and times come in, what was heard and bytes go out. What may come in which phase is the table TRANSITIONS; what is not
-in it ends the session. Each frame has the next sequence number of its direction and the session id that its receiver
-has chosen, so none is taken twice, out of order, or from another session.
+Bytes and times come in, what was heard and bytes go out. What may come in which phase is the table TRANSITIONS; what is
+not in it ends the session. Each frame has the next sequence number of its direction and the session id that its
+receiver has chosen, so none is taken twice, out of order, or from another session.
 """
 
 from __future__ import annotations
@@ -89,6 +89,24 @@ class HeardMisses:
 Heard = Joined | HeardEnds | HeardMisses
 
 
+@dataclass(frozen=True)
+class Link:
+    """The connection to another controller, and what went over it and its predecessors.
+
+    `sent` and `received` are frames. These should be zero: `dropped` are messages for which the outbox had no room,
+    `refused` connections that ended because of what the other side said or showed. `reconnects` counts sessions
+    after the first. `round_trip_ns` is None until it was measured.
+    """
+
+    phase: Phase = Phase.CLOSED
+    sent: int = 0
+    received: int = 0
+    dropped: int = 0
+    refused: int = 0
+    reconnects: int = 0
+    round_trip_ns: int | None = None
+
+
 class Outbox:
     """What is to be said, oldest first. When it is full the oldest is dropped and counted."""
 
@@ -113,20 +131,22 @@ class Outbox:
 
 
 class Session:
-    """One side of a connection: says `hello` first, then what is in `outbox`.
+    """One side of a connection: says `hello` first, then what is in the outbox that `outbox_for` gives for the other.
 
-    `allows` says why the other side may not be the controller of a domain; empty if it may. `why` completes "the
-    controller of NAME" once the session is closed. `round_trip_ns` is None until it was measured.
+    That raises FrameError if the other side may not be the controller of the domain that it claims. `why` completes
+    "the controller of NAME" once the session is closed; `is_refused` if the other side said what it should not.
+    `round_trip_ns` is None until it was measured.
     """
 
-    def __init__(self, hello: Hello, outbox: Outbox, allows: Callable[[str], str], now_ns: int) -> None:
+    def __init__(self, hello: Hello, outbox_for: Callable[[str], Outbox], now_ns: int) -> None:
         self.phase = Phase.GREETING
         self.why = ""
+        self.is_refused = False
         self.received = self.sent = 0
         self.round_trip_ns: int | None = None
         self._hello = hello
-        self._outbox = outbox
-        self._allows = allows
+        self._outbox_for = outbox_for
+        self._outbox = Outbox()
         self._reader = FrameReader()
         self._other_id = hello.session_id
         self._begun_ns = self._heard_ns = now_ns
@@ -144,6 +164,7 @@ class Session:
             for frame in self._reader.feed(data):
                 yield from self._take(frame, now_ns)
         except FrameError as error:
+            self.is_refused = True
             self.fail(str(error))
 
     def tick(self, now_ns: int) -> None:
@@ -213,8 +234,7 @@ class Session:
             self._replies.append(Beat(beat.at_ns, is_answer=True))
 
     def _join(self, hello: Hello) -> Joined:
-        if objection := self._allows(hello.domain):
-            raise FrameError(objection)
+        self._outbox = self._outbox_for(hello.domain)
         self._other_id = hello.session_id
         return Joined(hello.domain, hello.host)
 

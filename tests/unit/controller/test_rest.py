@@ -31,7 +31,7 @@ from controller.writes import Writer
 
 Answer = TypeVar("Answer")
 NETWORK = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
-LISTS = ["channels", "classes", "queues", "switches", "peers", "misses"]
+LISTS = ["channels", "classes", "queues", "switches", "peers", "misses", "miss_reports"]
 OBJECTS = ["topology", "health", "ends", "shim"]
 
 
@@ -110,6 +110,7 @@ def test_lists_of_an_idle_domain_are_there_and_empty_where_nothing_is_known() ->
         "queues": 0,
         "switches": 1,
         "peers": 1,
+        "miss_reports": 0,
         "misses": 0,
     }
 

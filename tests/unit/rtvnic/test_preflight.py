@@ -34,7 +34,8 @@ channels: {{near: {{from: a, to: b, deadline: 5ms, min_rate: 1Mbps}}}}
 
 def written(directory: Path, **values: object) -> Path:
     file = directory / "net.yaml"
-    file.write_text(FILE.format(**{"openflow": unused_port(), "rest": unused_port(), "peering": unused_port()} | values))
+    ports = {name: unused_port() for name in ("openflow", "rest", "peering")}
+    file.write_text(FILE.format(**(ports | values)))
     return file
 
 

@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from controller.lifecycle import State
-from controller.peering.messages import Beat, Ends, Frame, Hello, Message, Misses, MissReport, all_ends, encode
+from controller.peering.messages import (
+    Beat,
+    Ends,
+    Frame,
+    FrameError,
+    Hello,
+    Message,
+    Misses,
+    MissReport,
+    all_ends,
+    encode,
+)
 from controller.peering.session import (
     BEAT_NS,
     FIRST_PAUSE_NS,
@@ -41,8 +52,14 @@ class Side:
 
     def __init__(self, hello: Hello, allows: str = "") -> None:
         self.outbox = Outbox()
-        self.session = Session(hello, self.outbox, lambda domain: "" if domain == allows else f"is {domain}", 0)
+        self.session = Session(hello, self.outbox_for, 0)
         self.heard: list[Heard] = []
+        self.allows = allows
+
+    def outbox_for(self, domain: str) -> Outbox:
+        if domain != self.allows:
+            raise FrameError(f"is {domain}")
+        return self.outbox
 
     def say(self) -> bytes:
         return b"".join(iter(self.session.bytes_to_send, b""))
