@@ -15,6 +15,7 @@ EXPERIMENTS = {
     "failover": "bench.failover",
     "hostile": "bench.hostile",
     "isolation": "bench.isolation",
+    "misses": "bench.misses",
     "overload": "bench.overload",
     "scheduler": "bench.scheduler",
     "store": "bench.store",
