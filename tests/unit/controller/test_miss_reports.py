@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from support.domains import S, domain_of
+from support.domains import Driver, S, domain_of, peer_tells
 from support.networks import two_hypervisors
 
 from controller.domain import Domain
 from controller.events import (
+    ChannelsTold,
     HandleMisses,
     MissCount,
     Missed,
@@ -73,3 +74,12 @@ def test_a_session_begins_with_all_ends_and_each_second_all_are_told(talker: Dom
     assert again.is_all
     talker.handle(PeerGone("right", "is not running"), 2 * S)
     assert told(talker.handle(Tick(), 3 * S)) == []
+
+
+def test_a_talker_waits_until_the_listener_knows_its_last_change() -> None:
+    script = Driver(NETWORK, "left")
+    script.hear(ChannelsTold(NETWORK.channels, versions={"video": 2, "audio": 2}))
+    script.connect()
+    for version, state in ((1, State.WAITING), (2, State.INSTALLED)):
+        script.hear(peer_tells(NETWORK, "right", Role.LISTENER, version=version))
+        assert script.domain.ends["video"].state is state

@@ -20,9 +20,10 @@ from support.networks import two_hypervisors
 
 from controller import rest, view
 from controller.domain import Domain
-from controller.events import Missed, QueueCount, QueuesReported, ShimReported, Traffic
+from controller.events import Missed, MissesReported, QueueCount, QueuesReported, ShimReported, Traffic
 from controller.gate import Door
 from controller.model import Endpoint, Scheduler, SwitchKind
+from controller.peering.messages import MissReport
 from controller.pipeline import Purpose
 from controller.problems import PROBLEM
 from controller.reports import Role
@@ -56,6 +57,7 @@ def left() -> Driver:
         QueuesReported("left", (QueueCount(1, 5, Traffic(3, 300), 0),)),
         ShimReported(statistics({17: books(queueing_delay=summary(100, 2_000))}, {})),
         Missed(({"label": 17, "lateness_ns": 5, "at_ns": 99},)),
+        MissesReported("right", (MissReport("video", 2, 97, 700, 500, 100, 2, 0, 99),)),
     )
     driver.count("left", Purpose.TALKER, 17, Traffic(100, 150_000))
     return driver
