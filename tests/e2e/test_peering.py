@@ -1,4 +1,4 @@
-"""Two controllers over a real network: a late packet is known at the talker's end, also after one was killed. Needs root."""
+"""Two controllers over a real network: late packets are known at the talker's end, also after a crash. Needs root."""
 
 from __future__ import annotations
 
