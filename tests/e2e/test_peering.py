@@ -12,11 +12,10 @@ from typing import Any
 
 import httpx
 import pytest
-from support.frames import labelled
 from support.waiting import wait_until
 
 import topologies
-from controller.labels import TTL_STAMPED, absolute_deadline_label
+from bench.forged_misses import frame
 from controller.topology_file.load import load
 from controller.units import NS_PER_MS
 from topologies.testbed import Testbed
@@ -46,12 +45,13 @@ def missed(testbed: Testbed, domain: str) -> int:
 def send_late(testbed: Testbed, count: int) -> None:
     """Frames of `video` that are late already, from its talker's uplink."""
     channel = testbed.network.channels["video"]
+    macs = [testbed.network.vms[name].mac for name in (channel.listener, channel.talker)]
+    addresses = bytes.fromhex("".join(macs).replace(":", ""))
     uplink = testbed.network.hypervisors[testbed.network.talker_domain(channel)].uplink.interface
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
         wire.bind((uplink, 0))
         for _ in range(count):
-            label = absolute_deadline_label(time.time_ns() - LATE_NS)
-            wire.send(labelled(label, channel.label, channel.deadline_class.queue_id, TTL_STAMPED))
+            wire.send(frame(addresses, channel.label, channel.deadline_class.queue_id, time.time_ns() - LATE_NS))
 
 
 def ends(testbed: Testbed) -> tuple[str, str]:
