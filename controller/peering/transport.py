@@ -132,7 +132,7 @@ class _Peer:
     """Another controller that is followed. `sent` and `received` are those of connections that have ended."""
 
     outbox: Outbox = field(default_factory=Outbox)
-    back_off: BackOff = field(default_factory=lambda: BackOff(random.random))
+    back_off: BackOff = field(default_factory=lambda: BackOff(random.Random().random))
     connection: _Connection | None = None
     next_try_ns: int = 0
     sent: int = 0
