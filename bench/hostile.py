@@ -64,7 +64,7 @@ MOST_THREADS = 5
 
 TOPOLOGY = """version: 1
 hypervisors:
-  left: {{uplink: 100Mbps, controller: {{openflow_port: {openflow}, rest_port: {rest}}}}}
+  left: {{uplink: 100Mbps, controller: {{openflow_port: {openflow}, rest_port: {rest}, peering_port: {peering}}}}}
 switches: {{core: ovs}}
 """
 LEFT, CORE = 1, 2
@@ -129,7 +129,7 @@ def _controller() -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A controller in a process of its own, and its OpenFlow port. Raises CannotRun."""
     with tempfile.TemporaryDirectory() as directory:
         file, ports = Path(directory) / "hostile.yaml", _free_ports()
-        file.write_text(TOPOLOGY.format(openflow=ports[0], rest=ports[1]))
+        file.write_text(TOPOLOGY.format(openflow=ports[0], rest=ports[1], peering=ports[2]))
         words = [sys.executable, "-m", "rtvnic", "controller", str(file), "--domain", "left"]
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
@@ -143,9 +143,11 @@ def _controller() -> Iterator[tuple[subprocess.Popen[str], int]]:
             process.communicate()
 
 
-def _free_ports() -> tuple[int, int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return one.getsockname()[1], other.getsockname()[1]
+def _free_ports() -> list[int]:
+    """For OpenFlow, REST and peering."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        return [listener.getsockname()[1] for listener in listeners]
 
 
 class Switch:

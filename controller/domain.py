@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any
 
 from controller.counts import Counts
+from controller.ends import end_reports
 from controller.events import (
     AskContents,
     AskMeters,
@@ -26,16 +27,21 @@ from controller.events import (
     ContentsReported,
     Event,
     Follow,
+    HandleMisses,
     KeepCounts,
     MetersReported,
     Missed,
+    MissesReported,
     PeerGone,
+    PeeringReported,
+    PeerJoined,
     PeerReported,
     PortReported,
     Publish,
     QueuesProbed,
     QueuesReported,
     Refused,
+    ReportMisses,
     Send,
     SetQueues,
     SetShim,
@@ -46,15 +52,18 @@ from controller.events import (
     SwitchConnected,
     SwitchGone,
     Tell,
+    TellEnds,
     Tick,
     WriteBack,
 )
 from controller.flows import base_entries, listener_entries, talker_entries
 from controller.guarantee import Guarantees
 from controller.lifecycle import Installation, State, Step, standing
+from controller.miss_reports import HeardReport, reports_by_domain
 from controller.model import Channel, Network, Scheduler
 from controller.notices import Notices, Part
-from controller.parts import Bridge, End, Miss, Peer, Shim
+from controller.parts import Bridge, End, Miss, Peer, Shim, Told
+from controller.peering.messages import MissReport
 from controller.pipeline import Entry
 from controller.reports import EndReport, Role
 from controller.routing import ways
@@ -66,7 +75,7 @@ from controller.wiring import LIVENESS_PORT
 
 RETRY_NS = 2 * NS_PER_S
 MISSES_KEPT = 1000
-COUNTS = (QueuesReported, MetersReported, QueuesProbed, ShimReported, Missed)
+COUNTS = (QueuesReported, MetersReported, QueuesProbed, ShimReported, Missed, MissesReported, PeeringReported)
 """Events that change no state."""
 
 
@@ -76,7 +85,8 @@ class Domain:
     `store_trouble` says why it is not told of changes; empty when it is. `channels` have an end in the domain; those
     of `network` are all that it was told of, such as channels that cross a switch of the domain. `versions` and
     `owners` are the store's. `counts` are those of the controller that was there before, by bridge.
-    `revision` is that of the last settings for the shim.
+    `revision` is that of the last settings for the shim. `heard` are the last miss reports on channels that talk from
+    here, `total_misses` what the last one of each channel said in total.
     """
 
     def __init__(self, network: Network, name: str, counts: Mapping[str, Counts] | None = None) -> None:
@@ -97,6 +107,9 @@ class Domain:
         self.peers: dict[str, Peer] = {}
         self.shim = Shim()
         self.misses: deque[Miss] = deque(maxlen=MISSES_KEPT)
+        self.heard: deque[HeardReport] = deque(maxlen=MISSES_KEPT)
+        self.total_misses: dict[str, int] = {}
+        self.clock_error_ns = 0
         self.wall_offset_ns = 0
         self._ways = ways(network)
         self._orders: list[Command] = []
@@ -125,8 +138,11 @@ class Domain:
             ShimGone: self._on_shim_gone,
             ShimReported: self._on_shim_statistics,
             Missed: self._on_misses,
+            PeerJoined: self._on_peer_joined,
+            PeeringReported: self._on_peering,
             PeerReported: self._on_peer,
             PeerGone: self._on_peer_gone,
+            MissesReported: self._on_misses_reported,
             Tick: self._on_tick,
         }
 
@@ -137,8 +153,10 @@ class Domain:
     def handle(self, event: Event, now_ns: int) -> list[Command]:
         """What is to be done now that `event` has happened."""
         self._handlers[type(event)](event, now_ns)
-        orders, self._orders = self._orders, []
-        return [*orders, *self._questions(event), *self._install_what_is_due(now_ns), *self._news(event, now_ns)]
+        if isinstance(event, Missed | MissesReported | PeeringReported):  # of these nothing follows for any end
+            return [*self._take_orders(), *self._news(event, now_ns)]
+        orders = [*self._take_orders(), *self._questions(event), *self._install_what_is_due(now_ns)]
+        return [*orders, *self._tell_peers(event), *self._news(event, now_ns)]
 
     def path(self, channel: Channel) -> tuple[str, ...]:
         """The nodes that a packet visits, its talker and its listener included."""
@@ -173,7 +191,7 @@ class Domain:
         peer = self.peers[other]
         told = peer.ends.get(channel.name, EndReport(role=role, state=State.WAITING))
         if peer.is_reachable:
-            return told
+            return told.model_copy(update={"missed": max(told.missed, self.total_misses.get(channel.name, 0))})
         why = f"the controller of {other} {peer.why}"
         return told.model_copy(update={"state": State.WAITING, "why": why})
 
@@ -261,18 +279,39 @@ class Domain:
         self.shim.statistics = event.statistics
 
     def _on_misses(self, event: Missed, _: int) -> None:
+        reports = reports_by_domain(self.network, self._names, event.counts, self.clock_error_ns)
+        self._orders += [ReportMisses(domain, each) for domain, each in reports.items()]
         for miss in event.misses:
             if miss["label"] in self._names:
                 self.misses.append(Miss(self._names[miss["label"]], miss["lateness_ns"], miss["at_ns"]))
                 self._notices.see_miss(self._names[miss["label"]], miss["lateness_ns"])
 
+    def _on_misses_reported(self, event: MissesReported, now_ns: int) -> None:
+        for report in event.reports:
+            channel = self.channels.get(report.channel)
+            if channel is not None and self.network.domains(channel) == (self.name, event.domain):
+                self._hear_of_misses(channel, event.domain, report, now_ns)
+
+    def _hear_of_misses(self, channel: Channel, domain: str, report: MissReport, now_ns: int) -> None:
+        self.total_misses[channel.name] = report.total_misses
+        self.heard.append(HeardReport(domain, report, self.wall_offset_ns + now_ns))
+        self._orders.append(HandleMisses(channel, report))
+
+    def _on_peer_joined(self, event: PeerJoined, _: int) -> None:
+        self._change_peer(event.domain, is_same_host=event.is_same_host, told={})
+
+    def _on_peering(self, event: PeeringReported, _: int) -> None:
+        self._change_peer(event.domain, link=event.link)
+
     def _on_peer(self, event: PeerReported, _: int) -> None:
-        if event.domain in self.peers:  # it may have been one until just now
-            self.peers[event.domain] = Peer(is_reachable=True, why="", ends=event.ends)
+        self._change_peer(event.domain, is_reachable=True, why="", ends=event.ends)
 
     def _on_peer_gone(self, event: PeerGone, _: int) -> None:
-        if event.domain in self.peers:
-            self.peers[event.domain] = replace(self.peers[event.domain], is_reachable=False, why=event.why)
+        self._change_peer(event.domain, is_reachable=False, why=event.why, told=None)
+
+    def _change_peer(self, domain: str, **changes: Any) -> None:
+        if domain in self.peers:  # it may have been one until just now
+            self.peers[domain] = replace(self.peers[domain], **changes)
 
     def _on_tick(self, event: Tick, now_ns: int) -> None:
         self.wall_offset_ns = event.wall_ns - now_ns
@@ -295,6 +334,10 @@ class Domain:
         }
 
     # What is to be done
+
+    def _take_orders(self) -> list[Command]:
+        orders, self._orders = self._orders, []
+        return orders
 
     def _questions(self, event: Event) -> Iterator[Command]:
         if isinstance(event, SwitchConnected):
@@ -361,6 +404,8 @@ class Domain:
         if end.role is Role.LISTENER or end.channel.listener in self.network.hosts:
             return ""
         listener = self.remote_end(end.channel)
+        if (listener.version or 0) < self.versions.get(end.channel.name, 0) and listener.version is not None:
+            return "the listener's controller has not heard of its last change yet"
         if listener.state in (State.INSTALLED, State.DEGRADED):
             return ""
         return f"the listener's end is {standing(listener.state, listener.why)}"
@@ -405,6 +450,29 @@ class Domain:
         if news := [each for name, each in standings.items() if self._standings.get(name) != each]:
             self._orders.append(WriteBack(tuple(news)))
         self._standings = standings
+
+    def _tell_peers(self, event: Event) -> Iterator[Command]:
+        """All ends once a second and when a session begins, and at once those whose standing has changed."""
+        own = {name: (*self.standing(end), self.versions.get(name)) for name, end in self.ends.items()}
+        reports: Mapping[str, EndReport] | None = None
+        for domain, peer in self.peers.items():
+            if peer.told is None:
+                continue
+            is_all = isinstance(event, Tick) or event == PeerJoined(domain, peer.is_same_host)
+            known = {} if is_all else peer.told
+            news = self._shared_with(domain, own, known)
+            if is_all or news:
+                reports = end_reports(self) if reports is None else reports
+                peer.told = {**known, **news}
+                yield TellEnds(domain, {name: reports[name] for name in news}, is_all)
+
+    def _shared_with(self, domain: str, own: Mapping[str, Told], told: Mapping[str, Told]) -> Mapping[str, Told]:
+        """Of the standings that `domain` is to know, those that it was not told."""
+        return {
+            name: standing
+            for name, standing in own.items()
+            if told.get(name) != standing and domain in self.network.domains(self.channels[name])
+        }
 
     def _follow_peers(self) -> None:
         ends = {domain for channel in self.channels.values() for domain in self.network.domains(channel)}

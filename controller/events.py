@@ -16,6 +16,8 @@ from controller.guarantee import ToldBounds
 from controller.lifecycle import State
 from controller.model import Channel
 from controller.notices import Notice
+from controller.peering.messages import MissReport
+from controller.peering.session import Link
 from controller.pipeline import Entry, Group, Meter
 from controller.reports import EndReport, Role
 from controller.shim_terms import Settings
@@ -165,10 +167,52 @@ class ShimReported:
 
 
 @dataclass(frozen=True)
+class MissCount:
+    """What the shim has counted of one channel in the last `window_ns`, as `dataplane.protocol` says it.
+
+    `total_misses` counts since the shim's state began; `first_at_ns` is of the wall clock.
+    """
+
+    label: int
+    misses: int
+    packets: int
+    worst_ns: int
+    mean_ns: int
+    window_ns: int
+    total_misses: int
+    first_at_ns: int
+
+
+@dataclass(frozen=True)
 class Missed:
-    """When the shim tells of packets that arrived after their deadline."""
+    """When the shim tells of packets that arrived after their deadline: some of them one by one, `counts` of all."""
 
     misses: tuple[Mapping[str, int], ...]
+    counts: tuple[MissCount, ...] = ()
+
+
+@dataclass(frozen=True)
+class PeerJoined:
+    """When a session with another controller begins. `is_same_host`: it runs on this machine."""
+
+    domain: str
+    is_same_host: bool
+
+
+@dataclass(frozen=True)
+class PeeringReported:
+    """Once a second, and when a session begins or ends: the connection to another controller."""
+
+    domain: str
+    link: Link
+
+
+@dataclass(frozen=True)
+class MissesReported:
+    """When another controller, of listeners, has told of misses on channels."""
+
+    domain: str
+    reports: tuple[MissReport, ...]
 
 
 @dataclass(frozen=True)
@@ -211,8 +255,11 @@ Event = (
     | ShimGone
     | ShimReported
     | Missed
+    | PeerJoined
+    | PeeringReported
     | PeerReported
     | PeerGone
+    | MissesReported
     | Tick
 )
 
@@ -269,6 +316,31 @@ class Follow:
 
 
 @dataclass(frozen=True)
+class TellEnds:
+    """Tell the controller of `domain` how ends of shared channels stand: all of them, or those that have changed."""
+
+    domain: str
+    ends: Mapping[str, EndReport]
+    is_all: bool
+
+
+@dataclass(frozen=True)
+class ReportMisses:
+    """Tell the controller of `domain`, where the talkers are, of misses."""
+
+    domain: str
+    reports: tuple[MissReport, ...]
+
+
+@dataclass(frozen=True)
+class HandleMisses:
+    """Start what the talker's end of `channel` wants done when packets miss their deadline."""
+
+    channel: Channel
+    report: MissReport
+
+
+@dataclass(frozen=True)
 class Standing:
     """How an end of `channel`, of that version, stands."""
 
@@ -317,6 +389,9 @@ Command = (
     | SetShim
     | SetQueues
     | Follow
+    | TellEnds
+    | ReportMisses
+    | HandleMisses
     | WriteBack
     | KeepCounts
     | Tell

@@ -30,9 +30,6 @@ READING = ("GET", "HEAD", "OPTIONS")
 LOCAL = "local"
 """Who reaches the Unix socket, in the log."""
 
-PEERS_PATH = "/v1/ends"
-"""Where clients prove by certificate that they belong here, peers read this without a token."""
-
 
 @dataclass(frozen=True)
 class Door:
@@ -77,7 +74,7 @@ class Gate:
             return problem(HTTPStatus.BAD_REQUEST, f"this is not '{host}'; ask for 127.0.0.1 or localhost")
         if self._door.is_private:
             return LOCAL
-        is_free = not self._door.is_distant or request.url.path == PEERS_PATH
+        is_free = not self._door.is_distant
         return LOCAL if is_free and not _is_write(request) else self._by_token(request)
 
     def _by_token(self, request: Request) -> str | Response:

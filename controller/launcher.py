@@ -26,18 +26,22 @@ from controller.events import (
     Command,
     Event,
     Follow,
+    HandleMisses,
     KeepCounts,
     Publish,
+    ReportMisses,
     Send,
     SetQueues,
     SetShim,
     Tell,
+    TellEnds,
     WriteBack,
 )
 from controller.gate import Door
 from controller.loop import DomainLoop
 from controller.model import Channel, Endpoint, Network
-from controller.peers import Peers
+from controller.peering.messages import MissReport
+from controller.peering.transport import Peering
 from controller.runtime import counts_file, rest_socket, shim_socket
 from controller.shim_link import ShimLink
 from controller.store.decisions import Clerk, differences
@@ -45,10 +49,12 @@ from controller.store.keeper import StoreKeeper
 from controller.store.link import StoreLink
 from controller.switches import Switches
 from controller.token_file import TokenFile
+from controller.units import DURATION
 from controller.writes import Writer
 
 LOG = logging.getLogger(__name__)
 BACKLOG = 512
+LOG_HANDLER = "log"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Post = Callable[[Event], None]
 
@@ -88,8 +94,9 @@ def run(
     context = tls.server_context(files) if files else None
     openflow_listener = listen_at(endpoint, endpoint.openflow_port, "OpenFlow")
     rest_listener = listen_at(endpoint, endpoint.rest_port, "REST")
+    peering_listener = listen_at(endpoint, endpoint.peering_port, "other controllers")
     keeper = None if store.remotes else StoreKeeper(runtime.RUN_DIR)
-    controller = Controller(network, name, store, make_queues)
+    controller = Controller(network, name, store, make_queues, peering_listener)
     servers = _rest_servers(controller, network, name, rest_listener, tokens)
     if keeper is not None:
         keeper.start()
@@ -132,7 +139,14 @@ def _rest_servers(
 class Controller:
     """A domain with the threads around it."""
 
-    def __init__(self, network: Network, name: str, store: StoreAddress, make_queues: Callable[[Post], Queues]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        name: str,
+        store: StoreAddress,
+        make_queues: Callable[[Post], Queues],
+        peering_listener: socket.socket | None = None,
+    ) -> None:
         self._counts = CountsFile(counts_file(name))
         self.stream = EventStream()
         self.loop = DomainLoop(Domain(network, name, self._counts.read()), self._perform)
@@ -142,13 +156,13 @@ class Controller:
         self.store = StoreLink(network, name, remotes, self.loop.post, tls_files, store.is_admission_asked)
         self.switches = Switches(network, name, self.loop.post)
         self._queues = make_queues(self.loop.post)
-        urls = {domain: hypervisor.controller.rest_url for domain, hypervisor in network.hypervisors.items()}
-        self._peers = Peers(urls, self.loop.post, tls_files)
+        self._peering = Peering(network, name, peering_listener, self.loop.post)
         self._shim = ShimLink(shim_socket(name), self.loop.post)
 
     def start(self) -> None:
         self.loop.start()
         self._shim.start()
+        self._peering.start()
         self._queues.start()
         self.store.start()
 
@@ -176,8 +190,14 @@ class Controller:
             case SetQueues(channels):
                 self._queues.set_channels(channels)
             case Follow(domains):
-                self._peers.follow(domains)
+                self._peering.follow(domains)
                 self.store.announce(domains)
+            case TellEnds(domain, ends, is_all):
+                self._peering.tell_ends(domain, ends, is_all)
+            case ReportMisses(domain, reports):
+                self._peering.report(domain, reports)
+            case HandleMisses(channel, report):
+                _log_misses(channel, report)
             case WriteBack(standings):
                 self.store.tell(standings)
             case KeepCounts(counts):
@@ -186,6 +206,12 @@ class Controller:
                 self.stream.publish(notices)
             case Tell(what, is_trouble):
                 LOG.log(logging.WARNING if is_trouble else logging.INFO, "%s", what)
+
+
+def _log_misses(channel: Channel, report: MissReport) -> None:
+    if LOG_HANDLER in channel.on_miss:
+        worst = DURATION.format(report.worst_ns)
+        LOG.warning("%s: %d of %d packets were late, by up to %s", channel.name, report.misses, report.packets, worst)
 
 
 def end_process() -> None:

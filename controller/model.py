@@ -137,11 +137,12 @@ class TlsFiles:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a controller listens: OpenFlow and REST, both on `address`."""
+    """Where a controller listens: OpenFlow, REST and other controllers (peering), all on `address`."""
 
     address: str
     openflow_port: int
     rest_port: int
+    peering_port: int = 0
 
     @property
     def is_distant(self) -> bool:

@@ -13,6 +13,7 @@ from controller.counts import Counts, Traffic
 from controller.events import Contents, Proof, QueueCount
 from controller.lifecycle import Installation, State
 from controller.model import Channel
+from controller.peering.session import Link
 from controller.pipeline import (
     Entry,
     FlowEntry,
@@ -187,13 +188,22 @@ class Shim:
         return "does not forward; packets go past it" if self.is_bypassed else ""
 
 
+Told = tuple[State, str, int | None]
+
+
 @dataclass
 class Peer:
-    """Another controller that shares channels with this one. `why` explains when it is not reachable."""
+    """Another controller that shares channels with this one. `why` explains when it is not reachable.
+
+    `told` is how the ends stood of which it was told last: state, reason and version. None: there is no session.
+    """
 
     is_reachable: bool = False
     why: str = "has not answered yet"
     ends: Mapping[str, EndReport] = field(default_factory=dict)
+    link: Link = field(default_factory=Link)
+    is_same_host: bool = False
+    told: Mapping[str, Told] | None = None
 
 
 @dataclass(frozen=True)

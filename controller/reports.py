@@ -57,12 +57,14 @@ class EndReport(Model):
 
     `since_ns` is when the state began, on the wall clock. `packets` and `bytes`: what the talker's switch labelled, or
     the listener's delivered. `delay`: the queueing delay at the talker's shim, or the lateness at the listener's
-    (negative: early). `missed` and `bypassed` are the listener's, `excess` is the talker's.
+    (negative: early). `missed` and `bypassed` are the listener's, `excess` is the talker's. `version` is that of the
+    channel, as its controller knows it.
     """
 
     role: Role
     state: State
     why: str = ""
+    version: int | None = None
     since_ns: int = 0
     packets: int = 0
     bytes: int = 0

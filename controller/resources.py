@@ -9,6 +9,7 @@ from controller.events import Proof
 from controller.lifecycle import State
 from controller.model import Bypass, Excess, Late, Protocol, Scheduler, SwitchKind
 from controller.paths import Server
+from controller.peering.session import Phase
 from controller.reports import Model, Summary
 
 
@@ -170,13 +171,25 @@ class ShimView(Model):
 
 
 class PeerView(Model):
-    """Another controller that shares channels with this one."""
+    """Another controller that shares channels with this one, and the session with it.
+
+    `sent` and `received` are frames, over all sessions; `dropped` messages had no room, `refused` sessions ended
+    because of what the other side said or showed: both should be zero.
+    """
 
     domain: str
     address: str
     is_reachable: bool
     why: str
     channels: tuple[str, ...]
+    session: Phase
+    is_same_host: bool
+    sent: int
+    received: int
+    dropped: int
+    refused: int
+    reconnects: int
+    round_trip_ns: int | None
 
 
 class MissView(Model):
@@ -185,6 +198,27 @@ class MissView(Model):
     channel: str
     lateness_ns: int
     at_ns: int
+
+
+class MissReportView(Model):
+    """What the controller of a listener has told of misses on a channel that talks from here.
+
+    In the last `window_ns`, `misses` of `packets` came after their deadline, by `mean_ns` and at worst `worst_ns`; the
+    first at `first_at_ns` of the wall clock of `domain`, which is right within `clock_error_ns`. It was heard at
+    `heard_at_ns`.
+    """
+
+    channel: str
+    domain: str
+    misses: int
+    packets: int
+    worst_ns: int
+    mean_ns: int
+    window_ns: int
+    total_misses: int
+    clock_error_ns: int
+    first_at_ns: int
+    heard_at_ns: int
 
 
 class HypervisorView(Model):

@@ -103,7 +103,7 @@ def _add_routes(app: FastAPI, domain: Readable) -> None:
 
     @app.get("/v1/peers")
     def peers() -> list[resources.PeerView]:
-        """The controllers at the other ends of the domain's channels."""
+        """The controllers at the other ends of the domain's channels, and the session with each."""
         return domain.ask(view.peers)
 
     @app.get("/v1/misses")
@@ -111,9 +111,14 @@ def _add_routes(app: FastAPI, domain: Readable) -> None:
         """The last 1000 packets that arrived here after their deadline, oldest first."""
         return domain.ask(view.misses)
 
+    @app.get("/v1/miss_reports")
+    def miss_reports() -> list[resources.MissReportView]:
+        """The last 1000 reports of controllers of listeners on channels that talk from here, oldest first."""
+        return domain.ask(view.miss_reports)
+
     @app.get("/v1/ends")
     def ends() -> EndReports:
-        """The domain's ends of its channels: what its peers ask for."""
+        """The domain's ends of its channels: what its peers are told."""
         return domain.ask(view.ends)
 
     @app.get("/v1/topology")

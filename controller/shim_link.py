@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from controller.events import Event, Missed, ShimGone, ShimReady, ShimReported
+from controller.events import Event, MissCount, Missed, ShimGone, ShimReady, ShimReported
 from controller.shim_terms import Settings
 
 LOG = logging.getLogger(__name__)
@@ -161,7 +161,8 @@ class _Conversation:
         if not isinstance(message, dict):
             raise ValueError("it sent a line that is no JSON object")
         if message.get("event") == "misses":
-            self._post(Missed(tuple(message["misses"])))
+            counts = tuple(MissCount(**each) for each in message["channels"])
+            self._post(Missed(tuple(message["misses"]), counts))
         elif not self._awaited:
             raise ValueError("it answered what nobody asked")
         else:

@@ -1,7 +1,8 @@
-"""Mutual TLS for OpenFlow: who may connect, as which switch, and a TLS connection that two threads may use.
+"""Mutual TLS: who may connect, as which switch or controller, and a TLS connection that two threads may use.
 
-A certificate tells the datapath ids of its switch as names of the form `dpid:0000000000000001`. What has no certificate
-of our authority never gets a message to the parser. `rtvnic pki` makes the files.
+A certificate tells the datapath ids of its switch as names of the form `dpid:0000000000000001`, and the domain of its
+controller as the DNS name `controller-NAME`. What has no certificate of our authority never gets a message to a parser.
+`rtvnic pki` makes the files.
 """
 
 from __future__ import annotations
@@ -20,12 +21,32 @@ from controller.errors import CannotRun
 from controller.model import TlsFiles
 
 DATAPATH_ID = "dpid:"
+CONTROLLER = "controller-"
 
 
 def server_context(files: TlsFiles) -> ssl.SSLContext:
     """For a controller that asks each switch for a certificate. Raises CannotRun."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    return _context(ssl.PROTOCOL_TLS_SERVER, files)
+
+
+def peer_context(files: TlsFiles) -> ssl.SSLContext:
+    """For a controller that connects to another, whose `domains` it then looks at. Raises CannotRun."""
+    return _context(ssl.PROTOCOL_TLS_CLIENT, files)
+
+
+def rest_context(files: TlsFiles | None) -> ssl.SSLContext | bool:
+    """What httpx calls `verify`: trust in our CA alone, and our own certificate to show."""
+    if files is None:
+        return True
+    context = ssl.create_default_context(cafile=files.authority)
+    context.load_cert_chain(files.certificate, files.key)
+    return context
+
+
+def _context(protocol: int, files: TlsFiles) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False  # a controller is known by its domain, a switch by its datapath id
     context.verify_mode = ssl.CERT_REQUIRED
     for file, use in (
         (files.certificate, lambda: context.load_cert_chain(files.certificate, files.key)),
@@ -51,6 +72,12 @@ def datapath_ids(certificate: dict[str, Any]) -> frozenset[int]:
     """The switches that the holder of `certificate`, as `ssl` tells it, may be."""
     names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI"]
     return frozenset(int(name.removeprefix(DATAPATH_ID), 16) for name in names if name.startswith(DATAPATH_ID))
+
+
+def domains(certificate: dict[str, Any]) -> frozenset[str]:
+    """The domains whose controller the holder of `certificate`, as `ssl` tells it, may be."""
+    names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
+    return frozenset(name.removeprefix(CONTROLLER) for name in names if name.startswith(CONTROLLER))
 
 
 class SharedTls:

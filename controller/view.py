@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
+from dataclasses import asdict
 
-from controller.counts import Traffic
 from controller.domain import Domain
+from controller.ends import end_report, end_reports
 from controller.events import Proof
 from controller.guarantee import Hop
 from controller.labels import relative_deadline_label
 from controller.lifecycle import State, standing
+from controller.miss_reports import HeardReport
 from controller.model import Channel, DeadlineClass, Network, SwitchKind
-from controller.parts import Bridge, End, Miss
+from controller.parts import Bridge, Miss
 from controller.pipeline import Purpose
 from controller.reports import EndReport, EndReports, Excess, Role, Summary
 from controller.resources import (
@@ -22,6 +23,7 @@ from controller.resources import (
     HopView,
     HostView,
     HypervisorView,
+    MissReportView,
     MissView,
     PeerView,
     QueueView,
@@ -41,7 +43,7 @@ def channels(domain: Domain) -> list[ChannelView]:
 def some_channels(domain: Domain, names: Collection[str]) -> list[ChannelView]:
     """The channels `names` of the domain, in that order."""
     traffic = domain.bridges[domain.name].traffic()
-    reports = {name: _end(domain, domain.ends[name], traffic) for name in names if name in domain.ends}
+    reports = {name: end_report(domain, domain.ends[name], traffic) for name in names if name in domain.ends}
     return [_channel(domain, domain.channels[name], reports.get(name)) for name in names]
 
 
@@ -52,8 +54,7 @@ def channel(domain: Domain, name: str) -> ChannelView | None:
 
 def ends(domain: Domain) -> EndReports:
     """The domain's ends of channels."""
-    traffic = domain.bridges[domain.name].traffic()
-    return EndReports(domain=domain.name, ends={name: _end(domain, end, traffic) for name, end in domain.ends.items()})
+    return EndReports(domain=domain.name, ends=end_reports(domain))
 
 
 def classes(domain: Domain) -> list[ClassView]:
@@ -88,6 +89,14 @@ def peers(domain: Domain) -> list[PeerView]:
         PeerView(
             domain=name,
             address=network.hypervisors[name].controller.rest_url,
+            session=peer.link.phase,
+            is_same_host=peer.is_same_host,
+            sent=peer.link.sent,
+            received=peer.link.received,
+            dropped=peer.link.dropped,
+            refused=peer.link.refused,
+            reconnects=peer.link.reconnects,
+            round_trip_ns=peer.link.round_trip_ns,
             is_reachable=peer.is_reachable,
             why=peer.why,
             channels=tuple(channel.name for channel in domain.channels.values() if name in network.domains(channel)),
@@ -99,6 +108,11 @@ def peers(domain: Domain) -> list[PeerView]:
 def misses(domain: Domain) -> list[MissView]:
     """The last misses at the listeners of the domain, oldest first."""
     return [_miss(miss) for miss in domain.misses]
+
+
+def miss_reports(domain: Domain) -> list[MissReportView]:
+    """The last miss reports on channels that talk from the domain, oldest first."""
+    return [_miss_report(heard) for heard in domain.heard]
 
 
 def topology(domain: Domain) -> TopologyView:
@@ -152,32 +166,6 @@ def _unproved(network: Network, bridge: Bridge) -> list[str]:
         for (port, queue_id), proof in bridge.proofs.items()
         if proof is not Proof.PROVED
     ]
-
-
-def _end(domain: Domain, end: End, traffic: Mapping[tuple[Purpose, int], Traffic]) -> EndReport:
-    is_talker, (state, why) = end.role is Role.TALKER, domain.standing(end)
-    since_ns = domain.shim.since_ns if state is State.DEGRADED else end.since_ns
-    counted = traffic.get((Purpose.TALKER if is_talker else Purpose.LISTENER, end.channel.label), Traffic())
-    book = domain.shim.statistics.get("channels", {}).get(str(end.channel.label), {})
-    return EndReport(
-        role=end.role,
-        state=state,
-        why=why,
-        since_ns=domain.wall_offset_ns + since_ns,
-        packets=counted.packets,
-        bytes=counted.bytes,
-        missed=0 if is_talker else book.get("missed", 0),
-        bypassed=0 if is_talker else book.get("bypassed", 0),
-        excess=_excess(domain, end, book) if is_talker else Excess(),
-        delay=Summary(**book.get("queueing_delay" if is_talker else "lateness", {"count": 0})),
-    )
-
-
-def _excess(domain: Domain, end: End, book: Mapping[str, Any]) -> Excess:
-    """What the shim has counted, and what the channel's meter has dropped."""
-    metered = domain.bridges[domain.name].meters.get(end.channel.label, 0) if end.has_meter else 0
-    counted = {name: book.get(name, 0) for name in Excess.model_fields}
-    return Excess(**{**counted, "excess_dropped": counted["excess_dropped"] + metered})
 
 
 def _channel(domain: Domain, channel: Channel, own: EndReport | None) -> ChannelView:
@@ -325,6 +313,10 @@ def _switch(network: Network, bridge: Bridge) -> SwitchView:
 
 def _miss(miss: Miss) -> MissView:
     return MissView(channel=miss.channel, lateness_ns=miss.lateness_ns, at_ns=miss.at_ns)
+
+
+def _miss_report(heard: HeardReport) -> MissReportView:
+    return MissReportView(domain=heard.domain, heard_at_ns=heard.heard_at_ns, **asdict(heard.report))
 
 
 def _hypervisor(network: Network, name: str) -> HypervisorView:

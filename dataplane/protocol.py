@@ -1,9 +1,10 @@
 """What the shim's socket speaks: newline-delimited JSON, a request in, an answer out. Opens no socket.
 
 `{"id": 7, "op": "statistics"}` is answered by `{"id": 7, "ok": true, ...}` or `{"id": 7, "ok": false, "error": "..."}`.
-After `subscribe` the other side is sent events too: `{"event": "misses", "misses": [...]}`. `ready` says that the
-settings are complete: until the first one, packets go past a shim that holds a liveness TAP. One that was started again
-has the channels that `labels` tells, and is ready if it was so before.
+After `subscribe` the other side is sent events too: `{"event": "misses", "misses": [...], "channels": [...]}`, where
+`channels` sum up all misses of those channels since they were last told of, and `misses` are some of the last. `ready`
+says that the settings are complete: until the first one, packets go past a shim that holds a liveness TAP. One that was
+started again has the channels that `labels` tells, and is ready if it was so before.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Serves a shim on a Unix socket (mode 0600) and sends misses to those who subscribed.
 
-One thread, the caller's, in `Server.wait`. Whoever leaves too much unread is cut off, so memory is bounded. Misses go
-out in batches, the first at once; what the core's ring cannot hold until the next batch is counted there.
+One thread, the caller's, in `Server.wait`. Whoever leaves too much unread is cut off, so memory is bounded. Misses are
+summed up (`dataplane.misses`); what the core's ring cannot hold until it is emptied again is counted there.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from dataplane.errors import ShimError
+from dataplane.misses import MissBook
 from dataplane.protocol import LINE_BYTES_MAX, Session, encode
 from dataplane.shim import Shim
 
 CLIENTS_MAX = 16
 UNREAD_BYTES_MAX = 4 * LINE_BYTES_MAX
 RECEIVE_BYTES = 1 << 16
-BATCH_MISSES_MAX = 1000
-BATCH_PERIOD_S = 0.1
+BATCH_MISSES_MAX = 4096
+DRAIN_PERIOD_NS = 5_000_000
+"""The core's ring is emptied so often at most: it holds what comes in that time, and one wake-up serves many misses."""
 
 
 class Client:
@@ -59,8 +61,9 @@ class Server:
         self._selector = selectors.DefaultSelector()
         self._clients: list[Client] = []
         self._listener: socket.socket | None = None
-        self._are_misses_due = False
-        self._next_batch_s = 0.0
+        self._has_misses = False
+        self._next_drain_ns = 0
+        self._book = MissBook(shim.counted(shim.labels), time.monotonic_ns())
         self.watch(shim, self._on_event)
         if shim.guard is not None:
             self.watch(shim.guard, _on_guard_dead)
@@ -82,13 +85,19 @@ class Server:
 
     def wait(self, timeout_s: float | None) -> None:
         """React to what is ready, or wait for it up to `timeout_s` (None: for ever). Raises ShimError if it fails."""
-        if self._are_misses_due:
-            until_batch_s = max(0.0, self._next_batch_s - time.monotonic())
-            timeout_s = until_batch_s if timeout_s is None else min(timeout_s, until_batch_s)
-        for key, _ in self._selector.select(timeout_s):
+        for key, _ in self._selector.select(self._patience_s(timeout_s)):
             key.data()
-        if self._are_misses_due and time.monotonic() >= self._next_batch_s:
-            self._send_misses()
+        now_ns = time.monotonic_ns()
+        if self._has_misses and now_ns >= self._next_drain_ns:
+            self._take_misses(now_ns)
+        if due := self._book.due(now_ns):
+            self._send_misses(due, now_ns)
+
+    def _patience_s(self, timeout_s: float | None) -> float | None:
+        """How long there is nothing to do but to answer, and at most `timeout_s`."""
+        drain_ns, due_ns = self._next_drain_ns if self._has_misses else None, self._book.next_due_ns()
+        waits_ns = [max(at_ns - time.monotonic_ns(), 0) for at_ns in (drain_ns, due_ns) if at_ns is not None]
+        return min([wait_ns / 1e9 for wait_ns in waits_ns] + ([] if timeout_s is None else [timeout_s]), default=None)
 
     def close(self) -> None:
         for client in list(self._clients):
@@ -100,14 +109,17 @@ class Server:
 
     def _on_event(self) -> None:
         self._shim.acknowledge()
-        self._are_misses_due = True
+        self._has_misses = True
 
-    def _send_misses(self) -> None:
+    def _take_misses(self, now_ns: int) -> None:
         misses = self._shim.take_misses(BATCH_MISSES_MAX)
-        self._next_batch_s = time.monotonic() + BATCH_PERIOD_S
-        self._are_misses_due = len(misses) == BATCH_MISSES_MAX
-        event = encode({"event": "misses", "misses": misses})
-        for client in [client for client in self._clients if misses and client.session.wants_misses]:
+        self._next_drain_ns = now_ns + DRAIN_PERIOD_NS
+        self._has_misses = len(misses) == BATCH_MISSES_MAX
+        self._book.add(misses)
+
+    def _send_misses(self, labels: list[int], now_ns: int) -> None:
+        event = encode(self._book.tell(self._shim.counted(labels), now_ns))
+        for client in [client for client in self._clients if client.session.wants_misses]:
             client.unsent += event
             self._flush(client)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from dataplane._core import ffi, lib
 from dataplane.errors import ShimError
+from dataplane.misses import Counted, Miss
 from dataplane.state import identity, open_state
 from dataplane.terms import Late, Terms
 
@@ -32,6 +33,9 @@ DISCARDED = {
     lib.ADOPTION_FOREIGN: "of other interfaces, or older than this boot",
 }
 """Why state was not adopted."""
+
+MISS = struct.Struct("Iqq")
+"""The core's struct miss, in the machine's own order and alignment."""
 
 TUNSETIFF = 0x400454CA
 TUNSETCARRIER = 0x400454E2
@@ -199,11 +203,17 @@ class Shim:
         write_report(self._core, key, report)
         return _flat(report)
 
-    def take_misses(self, limit: int) -> list[Json]:
+    def take_misses(self, limit: int) -> list[Miss]:
         """Up to `limit` misses that were not taken yet, oldest first."""
         misses = ffi.new("struct miss[]", limit)
         count = lib.shim_take_misses(self._core, misses, limit)
-        return [_flat(misses[index]) for index in range(count)]
+        content = ffi.buffer(misses, count * ffi.sizeof("struct miss"))
+        return [Miss(*fields) for fields in MISS.iter_unpack(content)]
+
+    def counted(self, labels: Iterable[int]) -> dict[int, Counted]:
+        """What was received so far, by label, of those channels of `labels` that are in the table."""
+        books = {label: self._books(lib.shim_report_channel, label) for label in self.labels.intersection(labels)}
+        return {label: Counted(book["received_packets"], book["missed"]) for label, book in books.items()}
 
 
 def die_with_parent(parent_pid: int) -> bool:

@@ -16,6 +16,7 @@ EXPERIMENTS = {
     "hitless": "bench.hitless",
     "hostile": "bench.hostile",
     "isolation": "bench.isolation",
+    "misses": "bench.misses",
     "overload": "bench.overload",
     "scheduler": "bench.scheduler",
     "store": "bench.store",

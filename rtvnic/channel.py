@@ -146,11 +146,11 @@ def _distant(args: argparse.Namespace, url: str) -> httpx.Client:
     """For the controller at `url`, with what proves who asks."""
     import httpx
 
-    from controller.peers import client_context
     from controller.store.remotes import tls_files
+    from controller.tls import rest_context
 
     headers = {"Authorization": f"Bearer {_secret(args.token_file)}"} if args.token_file else {}
-    verify = client_context(tls_files(args.tls, CERTIFICATE) if args.tls else None)
+    verify = rest_context(tls_files(args.tls, CERTIFICATE) if args.tls else None)
     try:
         return httpx.Client(base_url=url, headers=headers, verify=verify, timeout=TIMEOUT_S, trust_env=False)
     except httpx.InvalidURL as error:

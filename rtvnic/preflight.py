@@ -38,6 +38,7 @@ class Preflight:
         return {
             "OpenFlow": partial(self.address, port=endpoint.openflow_port),
             "REST": partial(self.address, port=endpoint.rest_port),
+            "peering": partial(self.address, port=endpoint.peering_port),
             "interfaces": self.interfaces,
             "Open vSwitch": self.open_vswitch,
             "bridge": self.bridge,

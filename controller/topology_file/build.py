@@ -37,6 +37,7 @@ from controller.units import NS_PER_MS
 
 FIRST_OPENFLOW_PORT = 6653
 FIRST_REST_PORT = 8181
+FIRST_PEERING_PORT = 6753
 _DEFAULT_CLASSES = (
     ("2ms", 7, 46, 2),
     ("4ms", 6, 44, 4),
@@ -120,7 +121,10 @@ def common_addresses(
 def endpoint(form: ControllerForm, index: int) -> Endpoint:
     """Where the controller of the hypervisor at `index` in the file listens."""
     return Endpoint(
-        form.address, form.openflow_port or FIRST_OPENFLOW_PORT + index, form.rest_port or FIRST_REST_PORT + index
+        form.address,
+        form.openflow_port or FIRST_OPENFLOW_PORT + index,
+        form.rest_port or FIRST_REST_PORT + index,
+        form.peering_port or FIRST_PEERING_PORT + index,
     )
 
 

@@ -137,7 +137,7 @@ def controller_ports(draft: Draft) -> Findings:
     items: list[tuple[Any, Place]] = []
     for name, hypervisor in draft.form.hypervisors.items():
         listens = endpoint(hypervisor.controller, order[name])
-        for key in ("openflow_port", "rest_port"):
+        for key in ("openflow_port", "rest_port", "peering_port"):
             items.append(((listens.address, getattr(listens, key)), ("hypervisors", name, "controller", key)))
     for place, (address, port), first in _repeated(items):
         yield Finding(place, f"{place[-1]} {port} of {address} is taken by {path_text(first)}; each needs its own")

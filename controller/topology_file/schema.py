@@ -137,6 +137,9 @@ class ControllerForm(Form):
     address: Annotated[str, fields.LISTEN_ADDRESS] = Field("127.0.0.1", description="The IP address to listen on.")
     openflow_port: Port = Field(None, description="Default: 6653 for the first hypervisor, 6654 for the second, ...")
     rest_port: Port = Field(None, description="Default: 8181 for the first hypervisor, 8182 for the second, ...")
+    peering_port: Port = Field(
+        None, description="For other controllers. Default: 6753 for the first hypervisor, 6754 for the second, ..."
+    )
 
 
 class HypervisorForm(Form):

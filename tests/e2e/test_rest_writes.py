@@ -164,7 +164,7 @@ def test_from_the_shell(testbed: Testbed, client: httpx.Client) -> None:
 ALONE = """
 version: 1
 hypervisors:
-  left: {{uplink: 100Mbps, controller: {{openflow_port: {openflow}, rest_port: {rest}}}}}
+  left: {{uplink: 100Mbps, controller: {{openflow_port: {openflow}, rest_port: {rest}, peering_port: {peering}}}}}
 vms: {{a: {{hypervisor: left, ip: 10.0.0.1}}, b: {{hypervisor: left, ip: 10.0.0.2}}}}
 """
 NEAR = {"name": "near", "from": "a", "to": "b", "deadline": "5ms", "min_rate": "1Mbps"}
@@ -174,7 +174,7 @@ NEAR = {"name": "near", "from": "a", "to": "b", "deadline": "5ms", "min_rate": "
 def url(tmp_path: Path) -> Iterator[str]:
     """Of a controller that knows the tokens in `tmp_path/tokens`."""
     rest = unused_port()
-    (tmp_path / "net.yaml").write_text(ALONE.format(openflow=unused_port(), rest=rest))
+    (tmp_path / "net.yaml").write_text(ALONE.format(openflow=unused_port(), rest=rest, peering=unused_port()))
     write_tokens(tmp_path / "tokens", [])
     words = ["controller", str(tmp_path / "net.yaml"), "--domain", "left", "--tokens", str(tmp_path / "tokens")]
     directories = {"RTVNIC_RUN_DIR": str(tmp_path), "RTVNIC_STATE_DIR": str(tmp_path)}

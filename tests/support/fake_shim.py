@@ -81,8 +81,8 @@ class FakeShim:
         for connection, _ in self._clients:
             connection.sendall(line)
 
-    def miss(self, *misses: Json) -> None:
-        self.tell(encode({"event": "misses", "misses": list(misses)}))
+    def miss(self, *misses: Json, counts: Iterable[Json] = ()) -> None:
+        self.tell(encode({"event": "misses", "misses": list(misses), "channels": list(counts)}))
 
     def close(self) -> None:
         """End all connections, and be found no more."""

@@ -51,7 +51,7 @@ def two_hypervisors(
 
 def hypervisor(name: str, number: int, switch: str, scheduler: Scheduler = Scheduler.EDF) -> Hypervisor:
     uplink = Uplink(switch, f"{name}-up", RATE_BPS, be_slack_ns=2 * NS_PER_MS, scheduler=scheduler)
-    return Hypervisor(name, number, uplink, Endpoint("127.0.0.1", 6652 + number, 8079 + number))
+    return Hypervisor(name, number, uplink, Endpoint("127.0.0.1", 6652 + number, 8079 + number, 6752 + number))
 
 
 def vm(name: str, hypervisor: str, number: int) -> Vm:

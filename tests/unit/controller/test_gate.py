@@ -100,12 +100,6 @@ def test_from_other_machines_reading_needs_one_too(tokens: TokenFile) -> None:
     assert ask(door, "GET", "/v1/channels", "Bearer may-read").status_code == 200
 
 
-def test_peers_read_their_ends_by_their_certificates_alone(tokens: TokenFile) -> None:
-    door = Door(is_distant=True, tokens=tokens)
-    assert ask(door, "GET", "/v1/ends").status_code == 200
-    assert ask(door, "POST", "/v1/ends").status_code == 401
-
-
 def test_who_writes_too_often_is_told_when_to_come_back(tokens: TokenFile) -> None:
     door = Door(is_private=True, limit=RateLimit(per_s=0.5, at_once=2))
     requests = [("DELETE", "/v1/channels/new", {})] * 3 + [("GET", "/v1/channels", {})]

@@ -137,7 +137,9 @@ def test_without_a_shim_none_is_asked(run_dir: Path) -> None:
 FILE = """
 version: 1
 hypervisors:
-  left: {{uplink: 100Mbps, controller: {{openflow_port: {openflow}, rest_port: {rest}}}}}
+  left:
+    uplink: 100Mbps
+    controller: {{openflow_port: {openflow}, rest_port: {rest}, peering_port: {peering}}}
 vms: {{a: {{hypervisor: left, ip: 10.0.0.1}}, b: {{hypervisor: left, ip: 10.0.0.2}}}}
 channels: {{near: {{from: a, to: b, deadline: 5ms, min_rate: 1Mbps}}}}
 """
@@ -173,7 +175,7 @@ def wait_for_ready(process: subprocess.Popen[str]) -> None:
 
 def written(directory: Path, openflow: int, rest: int) -> Path:
     file = directory / "net.yaml"
-    file.write_text(FILE.format(openflow=openflow, rest=rest))
+    file.write_text(FILE.format(openflow=openflow, rest=rest, peering=unused_port()))
     return file
 
 

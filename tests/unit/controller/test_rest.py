@@ -23,9 +23,10 @@ from controller import rest, view
 from controller.counts import Traffic
 from controller.domain import Domain
 from controller.event_stream import EventStream
-from controller.events import Missed, QueueCount, QueuesReported, ShimReported
+from controller.events import Missed, MissesReported, QueueCount, QueuesReported, ShimReported
 from controller.gate import Door
 from controller.model import Endpoint, Scheduler, SwitchKind
+from controller.peering.messages import MissReport
 from controller.pipeline import Purpose
 from controller.problems import PROBLEM
 from controller.reports import Role
@@ -34,7 +35,7 @@ from controller.writes import Writer
 
 Answer = TypeVar("Answer")
 NETWORK = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
-LISTS = ["channels", "classes", "queues", "switches", "peers", "misses"]
+LISTS = ["channels", "classes", "queues", "switches", "peers", "misses", "miss_reports"]
 OBJECTS = ["topology", "health", "ends", "shim"]
 OTHER_TYPES = {"/metrics": "text/plain", "/v1/events": "text/event-stream"}
 
@@ -60,6 +61,7 @@ def left() -> Driver:
         QueuesReported("left", (QueueCount(1, 5, Traffic(3, 300), 0),)),
         ShimReported(statistics({17: books(queueing_delay=summary(100, 2_000))}, {})),
         Missed(({"label": 17, "lateness_ns": 5, "at_ns": 99},)),
+        MissesReported("right", (MissReport("video", 2, 97, 700, 500, 100, 2, 0, 99),)),
     )
     driver.count("left", Purpose.TALKER, 17, Traffic(100, 150_000))
     return driver
@@ -114,6 +116,7 @@ def test_lists_of_an_idle_domain_are_there_and_empty_where_nothing_is_known() ->
         "queues": 0,
         "switches": 1,
         "peers": 1,
+        "miss_reports": 0,
         "misses": 0,
     }
 

@@ -13,16 +13,14 @@ import pytest
 from support.domains import Driver
 from support.examples import example
 from support.fake_store import ENDPOINT, FakeStore
-from support.waiting import Mailbox
 
 from controller import rest
 from controller.access import Token, TokenRole
 from controller.event_stream import EventStream
-from controller.events import PeerGone, PeerReported
 from controller.gate import Door
 from controller.model import TlsFiles
-from controller.peers import Peers, client_context
 from controller.store.remotes import tls_files
+from controller.tls import rest_context
 from controller.token_file import TokenFile, write_tokens
 from controller.writes import Writer
 from rtvnic.authority import Authority, Holder, Use
@@ -54,7 +52,7 @@ def url(tmp_path: Path) -> Iterator[str]:
 
 def client(tls: TlsFiles, token: str = "") -> httpx.Client:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return httpx.Client(verify=client_context(tls), headers=headers, trust_env=False)
+    return httpx.Client(verify=rest_context(tls), headers=headers, trust_env=False)
 
 
 def test_a_certificate_and_a_token_are_needed(url: str, tmp_path: Path) -> None:
@@ -73,12 +71,3 @@ def test_without_a_certificate_of_our_authority_nothing_is_said(url: str, tmp_pa
         known.get(f"{url}/v1/channels")
     with client(theirs, "secret") as other, pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
         other.get(f"{url}/v1/channels")
-
-
-def test_a_peer_shows_its_certificate(url: str, tmp_path: Path) -> None:
-    mailbox = Mailbox()
-    Peers({"left": url}, mailbox.post, made(tmp_path / "ours", "right")).follow(["left"])
-    assert isinstance(mailbox.next(), PeerReported)
-    Peers({"left": url}, mailbox.post, made(tmp_path / "theirs", "right")).follow(["left"])
-    mailbox.next_of(PeerGone)
-    mailbox.close()

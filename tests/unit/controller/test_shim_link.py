@@ -14,7 +14,7 @@ from support.networks import two_hypervisors
 from support.waiting import Mailbox
 
 from controller import shim_link
-from controller.events import Missed, ShimGone, ShimReady, ShimReported
+from controller.events import MissCount, Missed, ShimGone, ShimReady, ShimReported
 from controller.guarantee import Guarantees
 from controller.shim_link import ShimLink
 from controller.shim_terms import Settings, settings
@@ -71,15 +71,18 @@ def test_it_reports_its_statistics_when_it_is_asked(link: ShimLink, path: Path, 
         )
 
 
+COUNT_NAMES = ("misses", "packets", "worst_ns", "mean_ns", "window_ns", "total_misses", "first_at_ns")
+
+
 def test_misses_are_told_as_they_come(link: ShimLink, path: Path, mailbox: Mailbox) -> None:
     first, second = ({"label": 17, "lateness_ns": late, "at_ns": 99} for late in (5, 6))
     with FakeShim(path) as shim:
         link.start()
         mailbox.next_of(ShimReady)
         shim.miss(first)
-        shim.miss(second, first)
+        shim.miss(second, first, counts=[{"label": 17} | dict.fromkeys(COUNT_NAMES, 2)])
         assert mailbox.next() == Missed((first,))
-        assert mailbox.next() == Missed((second, first))
+        assert mailbox.next() == Missed((second, first), (MissCount(17, 2, 2, 2, 2, 2, 2, 2),))
 
 
 def test_events_among_answers_and_lines_in_pieces(link: ShimLink, path: Path, mailbox: Mailbox) -> None:
@@ -87,7 +90,7 @@ def test_events_among_answers_and_lines_in_pieces(link: ShimLink, path: Path, ma
         link.start()
         mailbox.next_of(ShimReady)
         shim.tell(b'{"event": "mis')
-        shim.tell(b'ses", "misses": []}\n{"event": "misses", "misses": []}\n')
+        shim.tell(b'ses", "misses": [], "channels": []}\n{"event": "misses", "misses": [], "channels": []}\n')
         assert (mailbox.next(), mailbox.next()) == (Missed(()), Missed(()))
         link.ask()
         assert isinstance(mailbox.next(), ShimReported)

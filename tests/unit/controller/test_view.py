@@ -16,7 +16,10 @@ from controller.events import (
     ContentsReported,
     MetersReported,
     Missed,
+    MissesReported,
     PeerGone,
+    PeeringReported,
+    PeerJoined,
     PortReported,
     Proof,
     QueueCount,
@@ -33,6 +36,8 @@ from controller.events import (
 )
 from controller.lifecycle import State
 from controller.model import Excess, Network, Protocol, Scheduler, SwitchKind
+from controller.peering.messages import MissReport
+from controller.peering.session import Link, Phase
 from controller.pipeline import Purpose
 from controller.reports import Role, Summary
 from controller.resources import ChannelView, HealthView, MissView, PeerView, ShimView
@@ -331,8 +336,22 @@ def test_the_flows_of_strangers_do_not_count(talker: Driver) -> None:
 
 
 def test_peers_share_channels(talker: Driver) -> None:
+    talker.hear(PeerJoined("right", is_same_host=True))
+    talker.hear(PeeringReported("right", Link(Phase.OPEN, 3, 4, 1, 0, 2, 90_000)))
     expected = PeerView(
-        domain="right", address="http://127.0.0.1:8081", is_reachable=True, why="", channels=("video", "audio")
+        domain="right",
+        address="http://127.0.0.1:8081",
+        is_reachable=True,
+        why="",
+        channels=("video", "audio"),
+        session=Phase.OPEN,
+        is_same_host=True,
+        sent=3,
+        received=4,
+        dropped=1,
+        refused=0,
+        reconnects=2,
+        round_trip_ns=90_000,
     )
     assert view.peers(talker.domain) == [expected]
 
@@ -352,6 +371,14 @@ def test_a_peer_shares_only_the_channels_that_end_there() -> None:
 def test_misses(listener: Driver) -> None:
     listener.hear(Missed(({"label": 17, "lateness_ns": 5, "at_ns": 99},)))
     assert view.misses(listener.domain) == [MissView(channel="video", lateness_ns=5, at_ns=99)]
+
+
+def test_miss_reports_of_the_listeners_controller(talker: Driver) -> None:
+    report = MissReport("video", 3, 10, 700, 500, 100_000_000, 33, 0, 99)
+    talker.hear(Tick(wall_ns=5 * S), MissesReported("right", (report,)))
+    (found,) = view.miss_reports(talker.domain)
+    assert (found.channel, found.domain, found.total_misses, found.heard_at_ns) == ("video", "right", 33, 5 * S)
+    assert channel_of(talker, "video").missed == 33
 
 
 def test_the_topology_is_the_whole_file_whoever_tells_it() -> None:

@@ -24,7 +24,7 @@ version: 1
 hypervisors:
   left:
     uplink: {{rate: 100Mbps, interface: no-such-1}}
-    controller: {{openflow_port: {openflow}, rest_port: {rest}}}
+    controller: {{openflow_port: {openflow}, rest_port: {rest}, peering_port: {peering}}}
 vms:
   a: {{hypervisor: left, ip: 10.0.0.1, interface: no-such-2}}
   b: {{hypervisor: left, ip: 10.0.0.2, interface: no-such-3}}
@@ -34,7 +34,8 @@ channels: {{near: {{from: a, to: b, deadline: 5ms, min_rate: 1Mbps}}}}
 
 def written(directory: Path, **values: object) -> Path:
     file = directory / "net.yaml"
-    file.write_text(FILE.format(**{"openflow": unused_port(), "rest": unused_port()} | values))
+    ports = {name: unused_port() for name in ("openflow", "rest", "peering")}
+    file.write_text(FILE.format(**(ports | values)))
     return file
 
 
@@ -59,6 +60,7 @@ def test_the_whole_list_for_programs(tmp_path: Path, capsys: pytest.CaptureFixtu
         "topology file": "fine",
         "OpenFlow": "fine",
         "REST": "fine",
+        "peering": "fine",
         "interfaces": "lacking",
         "Open vSwitch": "lacking",
         "bridge": "lacking",
@@ -71,7 +73,7 @@ def test_the_whole_list_for_programs(tmp_path: Path, capsys: pytest.CaptureFixtu
     [
         ("version: 2\nhypervisors: 5\n", "left", "net.yaml:"),
         (None, "left", "cannot read"),
-        (FILE.format(openflow=1, rest=2), "right", "has no hypervisor 'right'"),
+        (FILE.format(openflow=1, rest=2, peering=3), "right", "has no hypervisor 'right'"),
     ],
 )
 def test_a_file_that_is_no_good_is_the_only_line(
@@ -92,7 +94,7 @@ def taken() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-@pytest.mark.parametrize(("what", "key"), [("OpenFlow", "openflow"), ("REST", "rest")])
+@pytest.mark.parametrize(("what", "key"), [("OpenFlow", "openflow"), ("REST", "rest"), ("peering", "peering")])
 def test_an_address_that_others_have(tmp_path: Path, taken: int, what: str, key: str) -> None:
     found = line(written(tmp_path, **{key: taken}), what)
     assert found.state is State.LACKING

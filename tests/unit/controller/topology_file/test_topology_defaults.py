@@ -70,7 +70,7 @@ def with_channel(**more: str) -> Channel:
 def test_hypervisors_number_themselves() -> None:
     right = network(SHORT).hypervisors["right"]
     uplink = Uplink("core", "right-up", 10**9, be_slack_ns=2 * MS, scheduler=Scheduler.EDF)
-    assert right == Hypervisor("right", 2, uplink, Endpoint("127.0.0.1", 6654, 8182), allowance_ns=200_000)
+    assert right == Hypervisor("right", 2, uplink, Endpoint("127.0.0.1", 6654, 8182, 6754), allowance_ns=200_000)
 
 
 def test_one_plain_switch_is_there_without_being_declared() -> None:
@@ -208,7 +208,7 @@ def test_what_the_file_says_is_kept() -> None:
         "left",
         1,
         Uplink("edge", "eth1", 1_500_000_000, 500_000, Scheduler.FIFO, 10**9),
-        Endpoint("::1", 7000, 8000),
+        Endpoint("::1", 7000, 8000, 6753),
         MS,
     )
     assert found.switches == {
