@@ -28,6 +28,9 @@ class SilentShim:
     def fileno(self) -> int:
         return self._event
 
+    def counted(self, _: set[int]) -> dict[int, Any]:
+        return {}
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
