@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 from pathlib import Path
 
 from controller.logs import LogFormat, start_log
@@ -32,11 +31,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="lines for people, or a JSON object a line (default: text)")  # fmt: skip
     parser.add_argument("--check", action="store_true", help="start nothing; say what it would lack, and the cure")
     parser.add_argument("--json", action="store_true", help="with --check: print the checklist as JSON")
-    parser.add_argument("--die-with-parent", action="store_true", help="stop when the process that started it ends")
+    parser.add_argument("--die-with-parent", type=int, metavar="PID", help="stop when this process, its parent, ends")
 
 
 def run(args: argparse.Namespace) -> int:
-    parent_pid = os.getppid()
     gc.disable()  # what imports make is no garbage, and to look for some takes a tenth of a start
     from controller import launcher
     from dataplane.shim import die_with_parent
@@ -44,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     gc.freeze()
     gc.enable()
-    if args.die_with_parent and not die_with_parent(parent_pid):
+    if args.die_with_parent and not die_with_parent(args.die_with_parent):
         return 0
     if args.check:
         from rtvnic.checklist import show

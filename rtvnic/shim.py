@@ -73,17 +73,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--qdisc-bypass", action="store_true", help="send past the uplink's queueing discipline")
     add("--report", type=seconds, metavar="SECONDS", default=0,
         help="print a line each time, and a summary at the end (default: neither)")  # fmt: skip
-    add("--die-with-parent", action="store_true", help="stop when the process that started this one ends")
+    add("--die-with-parent", type=int, metavar="PID", help="stop when this process, its parent, ends")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run until a signal. Starts in a fraction of a second: whoever restarts it counts on that."""
-    parent_pid = os.getppid()
     from dataplane.errors import ShimError
     from dataplane.server import Server
     from dataplane.shim import Shim, die_with_parent
 
-    if args.die_with_parent and not die_with_parent(parent_pid):
+    if args.die_with_parent and not die_with_parent(args.die_with_parent):
         return 0
     signals = _catch_signals()
     try:

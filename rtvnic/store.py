@@ -46,18 +46,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--tls", type=Path, metavar="DIR", help="the directory of the certificates, for ssl")
     add("--cluster", metavar="LOCAL", help="be a member of a cluster, reached by the others at this address")
     add("--join", metavar="REMOTE,...", help="members of the cluster to join; without it the cluster begins here")
-    add("--die-with-parent", action="store_true", help="stop when the process that started this one ends")
+    add("--die-with-parent", type=int, metavar="PID", help="stop when this process, its parent, ends")
 
 
 def run(args: argparse.Namespace) -> int:
     """Make the file if need be, and serve it."""
-    parent_pid = os.getppid()
     from controller import notify
     from controller.store import remotes, server
     from dataplane.shim import die_with_parent
 
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a controller that starts it has blocked those that are to end it
-    if args.die_with_parent and not die_with_parent(parent_pid):
+    if args.die_with_parent and not die_with_parent(args.die_with_parent):
         return 0
     tls = remotes.tls_files(args.tls, CERTIFICATE) if args.tls else None
     listen = _one(remotes.parse(args.listen, tls))

@@ -6,6 +6,7 @@ do. Standard error goes to a log file. One thread for each child waits for its e
 
 from __future__ import annotations
 
+import os
 import select
 import subprocess
 import sys
@@ -43,11 +44,11 @@ class Backoff:
 
 
 class Child:
-    """`rtvnic WORDS --die-with-parent`, which prints `ready` when it is. `on_death` hears of each unwanted end."""
+    """`rtvnic WORDS --die-with-parent PID`, which prints `ready` when it is. `on_death` hears of each unwanted end."""
 
     def __init__(self, name: str, words: Sequence[str], log: Path, on_death: Callable[[str], None]) -> None:
         self.name = name
-        self._words = [sys.executable, "-m", "rtvnic", *words, "--die-with-parent"]
+        self._words = [sys.executable, "-m", "rtvnic", *words, "--die-with-parent", str(os.getpid())]
         self._log = log
         self._on_death = on_death
         self._is_stopping = threading.Event()

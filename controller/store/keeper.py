@@ -37,7 +37,7 @@ class StoreKeeper:
 
     def __init__(self, run_dir: Path, words: Sequence[str] = ()) -> None:
         self._lock_file = run_dir / LOCK
-        self._words = [sys.executable, "-m", "rtvnic", "store", *words, "--die-with-parent"]
+        self._words = [sys.executable, "-m", "rtvnic", "store", *words, "--die-with-parent", str(os.getpid())]
         self._is_stopping = threading.Event()
         self._process: subprocess.Popen[str] | None = None
         self._thread = threading.Thread(target=self._run, name="store keeper", daemon=True)

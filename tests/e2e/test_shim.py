@@ -274,7 +274,7 @@ def test_it_outlives_a_link_that_is_down_for_a_while(lab: ShimLab) -> None:
 
 
 def test_it_dies_with_its_parent(lab: ShimLab) -> None:
-    parent = lab.start_live("--die-with-parent", under=("sh", "-c", '"$@" & wait', "sh"))
+    parent = lab.start_live(under=("sh", "-c", '"$@" --die-with-parent $$ & wait', "sh"))
     parent.kill()
     assert parent.stdout is not None
     assert parent.stdout.read() == "", "the shim, which has the same output, has closed it"

@@ -522,6 +522,24 @@ def make_certificates(directory: Path) -> None:
     subprocess.run(words, check=True, capture_output=True, cwd=ROOT)
 
 
+def test_a_store_whose_parent_has_ended_before_it_began_does_not_begin(tmp_path: Path) -> None:
+    parent = subprocess.Popen(["true"])
+    parent.wait()
+    words = [
+        "--file",
+        f"{tmp_path}/store.db",
+        "--listen",
+        f"unix:{tmp_path}/store.sock",
+        "--die-with-parent",
+        str(parent.pid),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "rtvnic", "store", *words], cwd=ROOT, capture_output=True, timeout=PATIENCE_S
+    )
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert not (tmp_path / "store.db").exists()
+
+
 class Relay:
     """Passes on what goes between clients at `path` and the server's socket, and keeps all that the server said.
 
