@@ -11,7 +11,6 @@ so that nobody who did not see the request can forge what follows from it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
@@ -209,8 +208,7 @@ class Answer(Message):
         size = cls.layout.size
         if not size <= len(body) <= size + REASON_MAX:
             raise BadMessage(f"an Answer has {size} to {size + REASON_MAX} bytes after its header, not {len(body)}")
-        values: Iterable[Any] = cls.layout.unpack(body[:size])
-        return cls(*values, reason=body[size:].decode("utf-8", "replace"))
+        return cls(*cls.layout.unpack(body[:size]), body[size:].decode("utf-8", "replace"))  # type: ignore[call-arg]
 
 
 @dataclass(frozen=True)
