@@ -54,12 +54,13 @@ class GuestService:
     """
 
     def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((address, port))
+        family, _, _, _, where = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM)[0]
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        self._socket.bind(where)
         self._thread = threading.Thread(target=self._run)
         self._subscribers: dict[int, tuple[tuple[str, int], int]] = {}
         self._answered: dict[int, Reply] = {}
-        self.way = Way(*self._socket.getsockname())
+        self.way = Way(*self._socket.getsockname()[:2])
         self.channels: dict[int, Held] = {}
         self.asked: list[Request] = []
         """Each request once, however often it came."""
