@@ -116,11 +116,11 @@ class Channel:
 
     @property
     def deadline_ns(self) -> int:
-        return self._keeper.standing.deadline_ns
+        return self._keeper.contract.deadline_ns
 
     @property
     def rate_bps(self) -> int:
-        return self._keeper.standing.rate_bps
+        return self._keeper.contract.rate_bps
 
     @property
     def misses(self) -> int:

@@ -24,6 +24,7 @@ from guest.messages import (
     Request,
     Status,
     Subscribe,
+    encoded,
 )
 from guest.route import Way, drops_answers
 from guest.session import Question, Renewal
@@ -91,16 +92,24 @@ class Service:
         """The call-ups of a channel, or of all that talk from this VM (0), as they come. Raises a GuestError."""
         self.ask(Subscribe(channel_id, lease_s))  # an error is worth ending for only before anything has come
         renewal = Renewal(Subscribe(channel_id, lease_s), lease_s, new_nonce, time.monotonic_ns())
-        while True:
-            datagram = renewal.turn(time.monotonic_ns())
-            if datagram is not None:
-                self.send(datagram)
-            heard = self.hear_until(renewal.wake_ns)
-            if heard is not None:
-                renewal.answer(heard, time.monotonic_ns())
-                missed = renewal.call_up(heard)
+        try:
+            while True:
+                missed = self._call_up(renewal)
                 if missed is not None:
                     yield missed
+        finally:
+            self.send(encoded(Subscribe(channel_id, 0), new_nonce()))
+
+    def _call_up(self, renewal: Renewal) -> Missed | None:
+        """Send what is due, and wait until something is heard or due. The call-up, if it is one."""
+        datagram = renewal.turn(time.monotonic_ns())
+        if datagram is not None:
+            self.send(datagram)
+        heard = self.hear_until(renewal.wake_ns)
+        if heard is None:
+            return None
+        renewal.answer(heard, time.monotonic_ns())
+        return renewal.call_up(heard)
 
     def send(self, datagram: bytes) -> None:
         """Nobody knows whether it arrives: an interface that is down is as good as a loss on the way."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from guest.client import Service, readable
-from guest.messages import Answer, Change, Missed
+from guest.messages import Answer, Change, Missed, Open
 from guest.route import Way
 from guest.session import Session, Standing
 
@@ -48,6 +48,11 @@ class Keeper:
             return self._session.standing
 
     @property
+    def contract(self) -> Open:
+        with self._lock:
+            return self._session.contract
+
+    @property
     def total_misses(self) -> int:
         with self._lock:
             return self._session.total_misses
@@ -64,6 +69,7 @@ class Keeper:
                 missed = self._hear(heard) if heard is not None else None
                 if missed is not None:
                     self._tell(missed)
+            self._service.send(self._farewell())
 
     def _wait(self) -> bool:
         """Send what is due, and wait until something is heard or due. Is the keeper to go on?"""
@@ -77,6 +83,10 @@ class Keeper:
     def _hear(self, datagram: bytes) -> Missed | None:
         with self._lock:
             return self._session.hear(datagram, time.monotonic_ns())
+
+    def _farewell(self) -> bytes:
+        with self._lock:
+            return self._session.farewell()
 
     def _tell(self, missed: Missed) -> None:
         for call_up in self._call_ups:

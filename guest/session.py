@@ -153,6 +153,7 @@ class Session:
         self.contract = contract
         self.standing = Standing.of(opened)
         self.total_misses = 0
+        self._nonces = nonces
         lease_s, channel_id = contract.lease_s, opened.channel_id
         third_ns = lease_s * NS_PER_S // RENEWALS_PER_LEASE
         self._lease = Renewal(Renew(channel_id, lease_s), lease_s, nonces, now_ns + third_ns)
@@ -177,6 +178,10 @@ class Session:
         if missed is not None:
             self.total_misses = max(self.total_misses, missed.total_misses)
         return missed
+
+    def farewell(self) -> bytes:
+        """The datagram that ends the subscription. Nobody waits for its answer: otherwise its lease ends it."""
+        return encoded(Subscribe(self.standing.channel_id, 0), self._nonces())
 
     def change(self, change: Change, answer: Answer) -> None:
         """The controller has answered `change` with yes."""

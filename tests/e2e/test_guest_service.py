@@ -116,7 +116,7 @@ def test_with_a_default_route_by_a_gateway_that_does_not_know_the_service() -> N
 @pytest.mark.usefixtures("ipv4")
 def test_with_another_interface_whose_network_the_destination_is_not_in() -> None:
     shell(
-        f"ip -n {VM} link add eth1 type dummy",
+        f"ip -n {VM} link add eth1 type veth peer name eth2",
         f"ip -n {VM} addr add 10.9.0.1/24 dev eth1",
         f"ip -n {VM} link set eth1 up",
     )

@@ -86,7 +86,7 @@ class GuestService:
 
     def tell(self, missed: Missed, nonce: int | None = None) -> None:
         """To who has subscribed to its channel, with another nonce if one is given."""
-        guest, own = self._subscribers.get(missed.channel_id) or self._subscribers[0]
+        guest, own = self._subscribers[missed.channel_id if missed.channel_id in self._subscribers else 0]
         self._socket.sendto(encoded(missed, own if nonce is None else nonce), guest)
 
     def _run(self) -> None:
@@ -103,7 +103,13 @@ class GuestService:
                 self._answered[nonce] = self._reply(request)
             self._socket.sendto(encoded(self._answered[nonce], nonce), guest)
             if isinstance(request, Subscribe):
-                self._subscribers[request.channel_id] = guest, nonce
+                self._note(request, guest, nonce)
+
+    def _note(self, request: Subscribe, guest: tuple[str, int], nonce: int) -> None:
+        if request.lease_s:
+            self._subscribers[request.channel_id] = guest, nonce
+        else:
+            self._subscribers.pop(request.channel_id, None)
 
     def _reply(self, request: Request) -> Reply:
         if request.kind in self.refusals:
@@ -163,10 +169,10 @@ class GuestService:
 class Eager(GuestService):
     """Tells of a miss as soon as there is a subscriber."""
 
-    def _reply(self, request: Request) -> Reply:
-        if isinstance(request, Subscribe):
-            threading.Timer(0.05, self.tell, [replace(MISSED, channel_id=request.channel_id or FIRST_ID)]).start()
-        return super()._reply(request)
+    def _note(self, request: Subscribe, guest: tuple[str, int], nonce: int) -> None:
+        super()._note(request, guest, nonce)
+        if request.lease_s:
+            self.tell(replace(MISSED, channel_id=request.channel_id))
 
 
 if __name__ == "__main__":

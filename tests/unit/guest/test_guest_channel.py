@@ -191,6 +191,7 @@ def test_call_ups_reach_the_callback(service: GuestService, sock: socket.socket)
         assert told.next() == LATE
         assert told.is_empty
         assert channel.misses == LATE.total_misses
+    wait_until(lambda: not service.is_subscribed(FIRST_ID))
 
 
 def test_a_callback_that_raises_ends_nothing(

@@ -153,6 +153,7 @@ def test_watch_tells_of_all_channels(service: GuestService) -> None:
             assert heard(running)["channel_id"] == channel_id
         running.send_signal(signal.SIGINT)
         assert running.wait(PATIENCE_S) == 0
+    wait_until(lambda: not service.is_subscribed(0))
 
 
 def test_a_refusal_is_one_line_and_exit_code_1(service: GuestService, capsys: pytest.CaptureFixture[str]) -> None:

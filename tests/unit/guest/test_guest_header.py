@@ -75,6 +75,21 @@ def python_offsets() -> dict[str, int]:
     return found
 
 
+def documented_offsets() -> dict[str, int]:
+    """Of the fields in the tables of docs/guests.md, and of the kinds that it gives a size."""
+    found: dict[str, int] = {}
+    kind = ""
+    for line in (GUEST.parent / "docs/guests.md").read_text().splitlines():
+        if title := re.match(r"\*\*`?(\w+)`?\*\*(?: \((\d+)\))?", line):
+            kind = title[1].lower().replace("listed", "listed_channel")
+            if size := re.search(r"\b(\d+) bytes", line):
+                found[kind] = int(size[1])
+            assert title[2] is None or Kind[title[1]] == int(title[2])
+        elif row := re.match(r"\| (\d+) \| \d* \| (\w+) \|", line):
+            found[f"{kind}.{row[2]}"] = int(row[1])
+    return found
+
+
 def compiled(tmp_path: Path, source: str) -> str:
     """What the program prints."""
     (tmp_path / "program.c").write_text(source)
@@ -92,6 +107,16 @@ def test_the_structs_are_those_of_the_messages(tmp_path: Path) -> None:
     prints = "".join(f'    printf("%zu\\n", {value});\n' for value in values)
     source = f'#include <stddef.h>\n#include <stdio.h>\n#include "rtvnic_guest.h"\nint main(void)\n{{\n{prints}}}\n'
     assert dict(zip(wanted, map(int, compiled(tmp_path, source).split()), strict=True)) == wanted
+
+
+def test_the_documented_tables_are_those_of_the_messages() -> None:
+    documented = documented_offsets()
+    assert documented.pop("answer.reason") == Answer.layout.size
+    assert documented.items() <= (wanted := python_offsets()).items()
+    told = {"header", "open", "answer", "listed_channel", "missed"}
+    left_out = {name for name in wanted.keys() - documented.keys() if name.partition(".")[0] in told}
+    assert left_out == {"header.reserved"}
+    assert {*STRUCTS} <= documented.keys()
 
 
 def test_the_numbers_are_those_of_the_messages(tmp_path: Path) -> None:
