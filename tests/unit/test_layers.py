@@ -6,8 +6,8 @@
 1 rules      what a topology file means
 0 words      the vocabulary
 
-A new module of `controller`, `guest` or `ovs_config` gets a line in LEVELS. A package's line holds for all modules in it that
-have none of their own.
+A new module of `controller`, `guest` or `ovs_config` gets a line in LEVELS. A package's line holds for all modules in
+it that have none of their own.
 """
 
 from __future__ import annotations
