@@ -178,7 +178,8 @@ def wait_until_installed(service: Service, answer: Answer) -> Answer:
     while state_of(answer.state) not in READY:
         if time.monotonic_ns() > end_ns:
             state = state_of(answer.state).name.lower()
-            raise NotInstalled(f"the channel is accepted, but still {state} after {INSTALL_WAIT_S} s: {answer.reason}")
+            why = f": {answer.reason}" if answer.reason else "; rtvnic show channels says why, at the hypervisor"
+            raise NotInstalled(f"the channel is accepted, but still {state} after {INSTALL_WAIT_S} s{why}")
         time.sleep(next(pauses, _LAST_POLL_NS) / NS_PER_S)
         answer = service.ask(Renew(answer.channel_id, lease_s))
     return answer

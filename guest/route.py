@@ -27,6 +27,7 @@ _NLM_F_REQUEST = 1
 _RTA_DST, _RTA_OIF = 1, 4
 _NETLINK_TIMEOUT_S = 1.0
 _FILTERS = Path("/proc/sys/net/ipv4/conf")
+_STRICT, _LOOSE = 1, 2
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,9 @@ def drops_answers(way: Way) -> bool:
     """Does this VM drop what comes from the service, as reverse path filtering does without a route to it?"""
     if not way.interface or not way.is_ipv4:
         return False
-    names = ("all", socket.if_indextoname(way.interface))
-    return any(map(_is_filtered, names)) and route_interface(SERVICE_IPV4) != way.interface
+    mode = max(map(_filter_mode, ("all", socket.if_indextoname(way.interface))))
+    back = route_interface(SERVICE_IPV4)
+    return back != way.interface if mode == _STRICT else mode == _LOOSE and back is None
 
 
 def route_interface(destination: IpAddress) -> int | None:
@@ -123,7 +125,7 @@ def _outgoing(destination: IpAddress | None) -> int:
         return others.pop()
     index = route_interface(SERVICE_IPV4)
     if index is None:
-        raise NoService(f"this VM has {len(others)} interfaces; name that to the hypervisor")
+        raise NoService(f"this VM has {len(others)} interfaces; name the one to the hypervisor (--interface)")
     return index
 
 
@@ -136,10 +138,11 @@ def _has_ipv4(interface: int) -> bool:
     return False
 
 
-def _is_filtered(name: str) -> bool:
-    with suppress(OSError):
-        return (_FILTERS / name / "rp_filter").read_text().strip() != "0"
-    return False
+def _filter_mode(name: str) -> int:
+    """`rp_filter` of an interface; of the two that count the larger one holds."""
+    with suppress(OSError, ValueError):
+        return int((_FILTERS / name / "rp_filter").read_text())
+    return 0
 
 
 def _route_request(destination: IpAddress) -> bytes:
