@@ -69,6 +69,7 @@ LEVELS = {
     "controller.event_stream": 3,
     "controller.exposition": 3,
     "controller.gate": 3,
+    "controller.listeners": 3,
     "controller.logs": 3,
     "controller.loop": 3,
     "controller.notify": 3,
