@@ -6,8 +6,8 @@
 1 rules      what a topology file means
 0 words      the vocabulary
 
-A new module of `controller` or `ovs_config` gets a line in LEVELS. A package's line holds for all modules in it that
-have none of their own.
+A new module of `controller`, `guest` or `ovs_config` gets a line in LEVELS. A package's line holds for all modules in
+it that have none of their own.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ LEVELS = {
     "controller.model": 0,
     "controller.units": 0,
     "controller.without_eventlet": 0,
+    "guest.errors": 0,
+    "guest.messages": 0,
+    "guest.units": 0,
     "controller.access": 1,
     "controller.admission": 1,
     "controller.advice": 1,
@@ -58,6 +61,8 @@ LEVELS = {
     "controller.resources": 2,
     "controller.shim_terms": 2,
     "controller.view": 2,
+    "guest.session": 2,
+    "guest.text": 2,
     "ovs_config.plan": 2,
     "controller.connections": 3,
     "controller.counts_file": 3,
@@ -85,6 +90,11 @@ LEVELS = {
     "controller.tls": 3,
     "controller.token_file": 3,
     "controller.writes": 3,
+    "guest.channel": 3,
+    "guest.client": 3,
+    "guest.keeper": 3,
+    "guest.route": 3,
+    "guest.signals": 3,
     "ovs_config.apply": 3,
     "ovs_config.filters": 3,
     "ovs_config.keeper": 3,
@@ -96,6 +106,8 @@ LEVELS = {
     "ovs_config.waiting": 3,
     "controller.app": 4,
     "controller.launcher": 4,
+    "guest.__main__": 4,
+    "guest.verbs": 4,
     "topologies": 4,
 }
 HIGHEST_PURE_LEVEL = 2
@@ -113,9 +125,9 @@ def modules(package: str) -> dict[str, Path]:
     return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
 
 
-LEVELLED = modules("controller") | modules("ovs_config") | modules("topologies")
 GUEST = modules("guest")
-ALL = LEVELLED | modules("dataplane") | GUEST
+LEVELLED = modules("controller") | modules("ovs_config") | modules("topologies") | GUEST
+ALL = LEVELLED | modules("dataplane")
 
 
 def level(module: str) -> int | None:
