@@ -1,0 +1,151 @@
+"""Runs the program of a handler. Blocks whoever asks for it, at most for its time.
+
+Hazard: it comes from the process of a controller, which is root's, and has threads, secrets and sockets. Guarantee: it
+starts without a copy of that (`posix_spawn`), with nothing to read and the environment that is given; as its own user,
+without a way to more privileges; within LIMITS, which its descendants have too. Of its output the first OUTPUT_MAX
+bytes are kept. When its time is over, and when it ends, it and all of its process group is killed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pwd
+import select
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from controller.errors import CannotRun
+from controller.handlers.declared import Program
+from controller.units import NS_PER_MS, NS_PER_S
+
+PRLIMIT, SETPRIV = "/usr/bin/prlimit", "/usr/bin/setpriv"
+"""Of util-linux: each sets what it is told to, and becomes the program. So it never runs without."""
+
+MEMORY_MAX = 512 << 20
+FILES_MAX = 256
+FILE_BYTES_MAX = 64 << 20
+PROCESSES_MAX = 64
+LIMITS = (
+    f"--data={MEMORY_MAX}",
+    f"--nofile={FILES_MAX}",
+    f"--fsize={FILE_BYTES_MAX}",
+    f"--nproc={PROCESSES_MAX}",
+    "--core=0",
+)
+OUTPUT_MAX = 2000
+_READ_BYTES = 1 << 16
+_DEFAULT_SIGNALS = set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of a program, and the first of its output. `code`: negative for a signal; None: its time was over."""
+
+    code: int | None
+    output: str
+
+
+def lacking(program: Program) -> tuple[str, str] | None:
+    """Why `program` cannot be run, or should not be, and the cure; None where nothing is wrong."""
+    path = Path(program.words[0])
+    if not _user_exists(program.user):
+        return f"there is no user {program.user}", f"useradd --system {program.user}, or name another one as `user`"
+    if not path.is_file():
+        return f"there is no program {path}", "install it, or correct `exec` in the file"
+    if not os.access(path, os.X_OK):
+        return f"{path} cannot be executed", f"chmod +x {path}"
+    if path.stat().st_mode & 0o022:
+        return f"others than its owner may write {path}", f"chmod go-w {path}"
+    return None
+
+
+def run(program: Program, environment: Mapping[str, str], timeout_ns: int) -> Ended:
+    """Run `program` to its end, or to the end of its time. Raises CannotRun."""
+    if found := lacking(program):
+        raise CannotRun(*found)
+    end_ns = time.monotonic_ns() + timeout_ns
+    reading, writing = os.pipe()
+    try:
+        pid = _start(_command(program, timeout_ns), environment, writing)
+    finally:
+        os.close(writing)
+    with open(reading, "rb", buffering=0) as pipe:
+        return _attended(pid, pipe.fileno(), end_ns)
+
+
+def _user_exists(name: str) -> bool:
+    with suppress(KeyError):
+        return bool(pwd.getpwnam(name))
+    return False
+
+
+def _command(program: Program, timeout_ns: int) -> list[str]:
+    group = pwd.getpwnam(program.user).pw_gid
+    limits = [PRLIMIT, *LIMITS, f"--cpu={math.ceil(timeout_ns / NS_PER_S)}", "--"]
+    rights = [f"--reuid={program.user}", f"--regid={group}", "--init-groups", "--inh-caps=-all", "--no-new-privs", "--"]
+    return [*limits, SETPRIV, *rights, *program.words]
+
+
+def _start(command: list[str], environment: Mapping[str, str], output: int) -> int:
+    """The id of a new process that leads a session of its own. Raises CannotRun."""
+    files = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, output, 1),
+        (os.POSIX_SPAWN_DUP2, output, 2),
+        *((os.POSIX_SPAWN_CLOSE, each) for each in _inherited()),
+    ]
+    try:
+        return os.posix_spawn(
+            command[0],
+            command,
+            environment,
+            file_actions=files,
+            setsid=True,
+            setsigmask=(),  # the controller's threads block the signals that its main thread waits for
+            setsigdef=_DEFAULT_SIGNALS,
+        )
+    except OSError as error:
+        raise CannotRun(f"cannot start {command[0]}: {error.strerror}", "apt-get install util-linux") from None
+
+
+def _inherited() -> Iterator[int]:
+    """Descriptors that a new process would have: none of our own, but whoever started us may have left some."""
+    for each in map(int, os.listdir("/proc/self/fd")):
+        with suppress(OSError):  # it may be closed by now
+            if each > 2 and os.get_inheritable(each):
+                yield each
+
+
+def _attended(pid: int, output: int, end_ns: int) -> Ended:
+    """How the process `pid` ends, whose output is read meanwhile. Nothing of its group is left."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        text, is_over = _listen(descriptor, output, end_ns)
+    finally:
+        os.close(descriptor)
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # before it is waited for: its number cannot be another's yet
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return Ended(code if is_over else None, text.decode(errors="replace").strip())
+
+
+def _listen(process: int, output: int, end_ns: int) -> tuple[bytes, bool]:
+    """The first of the output until the process ends or its time is over, and whether it has ended."""
+    text = b""
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    poll.register(output, select.POLLIN)
+    while (left_ns := end_ns - time.monotonic_ns()) > 0:
+        ready = dict(poll.poll(math.ceil(left_ns / NS_PER_MS)))
+        if output in ready:
+            if not (read := os.read(output, _READ_BYTES)):
+                poll.unregister(output)
+            text = (text + read)[:OUTPUT_MAX]
+        elif process in ready:  # and nothing more to read
+            return text, True
+    return text, False
