@@ -18,10 +18,10 @@ _USER = r"[a-z_][a-z0-9_-]{0,31}"
 
 
 def _words(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value:
+    if not isinstance(value, list):
         raise ValueError(f"{shown(value)} is no list of words; write one such as [/usr/local/bin/page, --queue, rt]")
-    if len(value) > WORDS_MAX:
-        raise ValueError(f"{len(value)} words; at most {WORDS_MAX}")
+    if not 0 < len(value) <= WORDS_MAX:
+        raise ValueError(f"{len(value)} words; at least the program, at most {WORDS_MAX}")
     for word in value:
         if not isinstance(word, str):
             raise ValueError(f"{shown(word)} is not text; put it in quotes")

@@ -314,10 +314,10 @@ class File(Form):
     vms: dict[NodeName, VmForm] = _section({}, 1024, "The virtual machines, by name.")
     hosts: dict[NodeName, HostForm] = _section({}, 1024, "The machines at switches, by name.")
     classes: dict[ClassName, ClassForm] = _section({}, 7, "The deadline classes. Default: 7 of them, from 2ms to 5s.")
+    channels: dict[ChannelName, ChannelForm] = _section({}, 10_000, "The real-time channels, by name.")
     handlers: dict[HandlerName, HandlerForm] = _section(
         {}, HANDLERS_MAX, "What misses may start, by the name that channels give in on_miss."
     )
-    channels: dict[ChannelName, ChannelForm] = _section({}, 10_000, "The real-time channels, by name.")
     tls: Annotated[str | None, fields.DIRECTORY] = Field(
         None,
         description="The directory of the certificates, seen from this file; `rtvnic pki` makes them. OpenFlow then "
