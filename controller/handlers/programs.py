@@ -50,45 +50,43 @@ class Ended:
     output: str
 
 
-def lacking(program: Program) -> tuple[str, str] | None:
-    """Why `program` cannot be run, or should not be, and the cure; None where nothing is wrong."""
+def require(program: Program) -> None:
+    """Raises CannotRun where `program` cannot be run, or should not be."""
     path = Path(program.words[0])
-    if not _user_exists(program.user):
-        return f"there is no user {program.user}", f"useradd --system {program.user}, or name another one as `user`"
+    _group_of(program.user)
     if not path.is_file():
-        return f"there is no program {path}", "install it, or correct `exec` in the file"
+        raise CannotRun(f"there is no program {path}", "install it, or correct `exec` in the file")
     if not os.access(path, os.X_OK):
-        return f"{path} cannot be executed", f"chmod +x {path}"
+        raise CannotRun(f"{path} cannot be executed", f"chmod +x {path}")
     if path.stat().st_mode & 0o022:
-        return f"others than its owner may write {path}", f"chmod go-w {path}"
-    return None
+        raise CannotRun(f"others than its owner may write {path}", f"chmod go-w {path}")
 
 
 def run(program: Program, environment: Mapping[str, str], timeout_ns: int) -> Ended:
     """Run `program` to its end, or to the end of its time. Raises CannotRun."""
-    if found := lacking(program):
-        raise CannotRun(*found)
+    require(program)
     end_ns = time.monotonic_ns() + timeout_ns
     reading, writing = os.pipe()
-    try:
-        pid = _start(_command(program, timeout_ns), environment, writing)
-    finally:
-        os.close(writing)
     with open(reading, "rb", buffering=0) as pipe:
+        try:
+            pid = _start(_command(program, timeout_ns), environment, writing)
+        finally:
+            os.close(writing)
         return _attended(pid, pipe.fileno(), end_ns)
 
 
-def _user_exists(name: str) -> bool:
-    with suppress(KeyError):
-        return bool(pwd.getpwnam(name))
-    return False
+def _group_of(user: str) -> int:
+    try:
+        return pwd.getpwnam(user).pw_gid
+    except KeyError:
+        cure = f"useradd --system {user}, or name another one as `user` in the file"
+        raise CannotRun(f"there is no user {user}", cure) from None
 
 
 def _command(program: Program, timeout_ns: int) -> list[str]:
-    group = pwd.getpwnam(program.user).pw_gid
-    limits = [PRLIMIT, *LIMITS, f"--cpu={math.ceil(timeout_ns / NS_PER_S)}", "--"]
+    group, cpu_s = _group_of(program.user), math.ceil(timeout_ns / NS_PER_S)
     rights = [f"--reuid={program.user}", f"--regid={group}", "--init-groups", "--inh-caps=-all", "--no-new-privs", "--"]
-    return [*limits, SETPRIV, *rights, *program.words]
+    return [PRLIMIT, *LIMITS, f"--cpu={cpu_s}", "--", SETPRIV, *rights, *program.words]
 
 
 def _start(command: list[str], environment: Mapping[str, str], output: int) -> int:

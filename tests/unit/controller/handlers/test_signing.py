@@ -12,8 +12,7 @@ from support.miss_handlers import SECRET, told
 from controller.handlers.facts import environment
 from controller.handlers.signing import key_of, signed
 
-SECURITY = Path(__file__).parents[4] / "docs/security.md"
-OPERATIONS = SECURITY.with_name("operations.md")
+PAGE = Path(__file__).parents[4] / "docs/handlers.md"
 
 
 def test_a_signature_is_that_of_the_standards_own_example() -> None:
@@ -49,8 +48,8 @@ def test_a_program_is_told_all_facts_and_little_else() -> None:
 
 
 def test_the_receiver_of_the_documents_takes_ours_and_no_others() -> None:
-    """The code that docs/operations.md gives to those who write a receiver."""
-    block = re.search(r"```python\n(.*?)```", OPERATIONS.read_text(), re.DOTALL)
+    """The code that docs/handlers.md gives to those who write a receiver."""
+    block = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert block is not None
     place: dict[str, object] = {}
     exec(block[1], place)
