@@ -140,7 +140,7 @@ def late_bursts(testbed: Testbed, late_s: float, progress: Progress) -> dict[str
 
 def delays_ns(reports: Iterable[Mapping[str, Any]], log: str) -> dict[str, list[int]]:
     """From a first miss after a quiet time to the end of its way, by what that is."""
-    entries = [json.loads(line) for line in log.splitlines()]
+    entries = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     logged = [entry for entry in entries if entry.get("handler") == LOG]
     said = [entry["message"].partition(f"the handler {CLOCK} said: ")[2] for entry in entries]
     return {

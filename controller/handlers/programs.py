@@ -2,8 +2,8 @@
 
 Hazard: it comes from the process of a controller, which is root's, and has threads, secrets and sockets. Guarantee: it
 starts without a copy of that (`posix_spawn`), with nothing to read and the environment that is given; as its own user,
-without a way to more privileges; within LIMITS, which its descendants have too. Of its output the first OUTPUT_MAX
-bytes are kept. When its time is over, and when it ends, it and all of its process group is killed.
+without a way to more privileges; within LIMITS, which its descendants have too, and the first to go when memory is short.
+Of its output the first OUTPUT_MAX bytes are kept. When its time is over, and when it ends, it and all of its process group is killed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from controller.units import NS_PER_MS, NS_PER_S
 PRLIMIT, SETPRIV = "/usr/bin/prlimit", "/usr/bin/setpriv"
 """Of util-linux: each sets what it is told to, and becomes the program. So it never runs without."""
 
-MEMORY_MAX = 512 << 20
+MEMORY_MAX = 256 << 20
 FILES_MAX = 256
 FILE_BYTES_MAX = 64 << 20
 PROCESSES_MAX = 64
@@ -98,7 +98,7 @@ def _start(command: list[str], environment: Mapping[str, str], output: int) -> i
         *((os.POSIX_SPAWN_CLOSE, each) for each in _inherited()),
     ]
     try:
-        return os.posix_spawn(
+        pid = os.posix_spawn(
             command[0],
             command,
             environment,
@@ -109,6 +109,9 @@ def _start(command: list[str], environment: Mapping[str, str], output: int) -> i
         )
     except OSError as error:
         raise CannotRun(f"cannot start {command[0]}: {error.strerror}", "apt-get install util-linux") from None
+    with suppress(OSError):  # it may be over by now
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+    return pid
 
 
 def _inherited() -> Iterator[int]:

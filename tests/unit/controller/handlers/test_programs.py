@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -64,6 +65,18 @@ def test_it_has_no_privilege_and_gets_none() -> None:
 def test_its_descendants_have_its_limits(tmp_path: Path) -> None:
     limits = shell("sh -c 'ulimit -d; ulimit -n; ulimit -c; ulimit -t'", timeout_ns=1500 * NS_PER_MS).output.split()
     assert limits == [str(programs.MEMORY_MAX >> 10), str(programs.FILES_MAX), "0", "2"]
+
+
+def test_it_is_the_first_to_go_when_memory_is_short() -> None:
+    wait = "while [ $(cat /proc/self/oom_score_adj) -lt 1000 ]; do :; done; echo is"
+    assert shell(wait).output == "is"
+
+
+def test_more_memory_than_that_it_does_not_get() -> None:
+    ended = programs.run(
+        Program((sys.executable, "-S", "-c", f"bytearray({programs.MEMORY_MAX})"), "root"), {}, ENOUGH_NS
+    )
+    assert ended.code == 1 and ended.output.endswith("MemoryError")
 
 
 def test_signals_are_as_a_program_expects_them() -> None:
