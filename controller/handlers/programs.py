@@ -2,8 +2,9 @@
 
 Hazard: it comes from the process of a controller, which is root's, and has threads, secrets and sockets. Guarantee: it
 starts without a copy of that (`posix_spawn`), with nothing to read and the environment that is given; as its own user,
-without a way to more privileges; within LIMITS, which its descendants have too, and the first to go when memory is short.
-Of its output the first OUTPUT_MAX bytes are kept. When its time is over, and when it ends, it and all of its process group is killed.
+without a way to more privileges; within LIMITS, which its descendants have too; and it is the first to go when memory
+is short. Of its output the first OUTPUT_MAX bytes are kept. When its time is over, and when it ends, it is killed with
+all of its process group.
 """
 
 from __future__ import annotations
