@@ -15,7 +15,7 @@ from controller.errors import CannotRun, InvalidFile
 from controller.handlers import programs
 from controller.handlers.declared import Handler, Program, Webhook
 from controller.handlers.webhooks import read_key
-from controller.launcher import listen_at
+from controller.listeners import listen_at
 from controller.model import Network, Scheduler
 from controller.runtime import RUN_DIR, shim_socket
 from controller.wiring import PortRole, ports_of
