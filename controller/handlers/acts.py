@@ -11,7 +11,6 @@ from controller.handlers import programs
 from controller.handlers.declared import Handler, LogEntry, Program, Webhook
 from controller.handlers.facts import Facts, environment
 from controller.handlers.turns import End, How
-from controller.handlers.webhooks import Courier
 from controller.units import DURATION
 
 LOG = logging.getLogger(__name__)
@@ -20,14 +19,16 @@ Act = Callable[[Facts], End]
 """Does what a handler is for, and says what came of it. Raises CannotRun."""
 
 
-def act_of(handler: Handler, courier: Courier) -> Act:
+def act_of(handler: Handler) -> Act:
     match handler.action:
         case LogEntry():
             return write
         case Program() as program:
             return partial(run, program, handler.timeout_ns)
         case Webhook() as webhook:
-            return partial(courier.deliver, webhook, handler.timeout_ns)
+            from controller.handlers.webhooks import Courier  # slow to import, and few have any
+
+            return Courier(webhook, handler.timeout_ns).deliver
 
 
 def write(told: Facts) -> End:

@@ -15,7 +15,6 @@ from controller.handlers.acts import Act, act_of
 from controller.handlers.declared import ADAPT, GUEST, LOG, Handler, LogEntry
 from controller.handlers.facts import facts
 from controller.handlers.turns import End, How, Start, Turns
-from controller.handlers.webhooks import Courier
 from controller.model import Channel, Network
 from controller.peering.messages import MissReport
 from controller.resources import HandlerView
@@ -35,14 +34,10 @@ class Handlers:
 
     def __init__(self, network: Network, domain: str) -> None:
         self._file = network.file
-        self._courier = Courier()
-        self._workers = {
-            each.name: _Workers(each, domain, act_of(each, self._courier))
-            for each in (LOG_HANDLER, *network.handlers.values())
-        }
+        handlers = (LOG_HANDLER, *network.handlers.values())
+        self._workers = {each.name: _Workers(each, domain, act_of(each)) for each in handlers}
 
     def start(self) -> None:
-        self._courier.start()
         for workers in self._workers.values():
             workers.start()
 

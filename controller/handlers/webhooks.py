@@ -49,49 +49,46 @@ def read_key(secret: Path) -> bytes:
 
 
 class Courier:
-    """Makes deliveries, for any number of threads, from `start` on."""
+    """Makes deliveries to one receiver, for any number of threads. Each try has `timeout_ns`."""
 
-    def __init__(self, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, webhook: Webhook, timeout_ns: int, pause: Callable[[float], None] = time.sleep) -> None:
+        self._webhook = webhook
+        self._timeout_ns = timeout_ns
         self._pause = pause
         self._loop = asyncio.new_event_loop()
         self._trust = ssl.create_default_context()
+        threading.Thread(target=self._loop.run_forever, name="webhook", daemon=True).start()
 
-    def start(self) -> None:
-        threading.Thread(target=self._loop.run_forever, name="webhooks", daemon=True).start()
-
-    def deliver(self, webhook: Webhook, timeout_ns: int, told: Facts) -> End:
-        """Have the receiver know `told`; what came of it. Each try has `timeout_ns`. Raises CannotRun."""
+    def deliver(self, told: Facts) -> End:
+        """Have the receiver know `told`; what came of it. Raises CannotRun."""
         delivery_id = f"msg_{uuid.uuid4().hex}"
         body = json.dumps({"delivery_id": delivery_id, **told}).encode()
         for tries in range(1, TRIES + 1):
-            headers = signed(read_key(webhook.secret), delivery_id, time.time_ns() // NS_PER_S, body)
-            end, is_worth_another = self._try(webhook.url, headers, body, timeout_ns)
+            headers = signed(read_key(self._webhook.secret), delivery_id, time.time_ns() // NS_PER_S, body)
+            end, is_worth_another = self._try(headers, body)
             if tries == TRIES or not is_worth_another:
                 break
             self._pause(PAUSE_S * 2 ** (tries - 1) * random.uniform(0.5, 1))
         return replace(end, tries=tries)
 
-    def _try(self, url: str, headers: Mapping[str, str], body: bytes, timeout_ns: int) -> tuple[End, bool]:
+    def _try(self, headers: Mapping[str, str], body: bytes) -> tuple[End, bool]:
         """What came of one try, and whether another one may come to something else."""
         try:
-            status = self._post(url, headers, body, timeout_ns / NS_PER_S)
+            status = asyncio.run_coroutine_threadsafe(self._post(headers, body), self._loop).result()
         except TimeoutError:
-            return End(How.TIMED_OUT, f"had no answer within {DURATION.format(timeout_ns)}"), True
+            return End(How.TIMED_OUT, f"had no answer within {DURATION.format(self._timeout_ns)}"), True
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return End(How.FAILED, f"did not reach its receiver: {error or type(error).__name__}"), True
         if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
             return End(How.DONE), False
         return End(How.FAILED, f"was answered with {status}"), status in WORTH_ANOTHER_TRY
 
-    def _post(self, url: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> int:
+    async def _post(self, headers: Mapping[str, str], body: bytes) -> int:
         """The status of the answer. Raises TimeoutError, httpx.HTTPError, httpx.InvalidURL."""
-        return asyncio.run_coroutine_threadsafe(self._talk(url, headers, body, timeout_s), self._loop).result()
-
-    async def _talk(self, url: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> int:
         fields = {**headers, "content-type": "application/json"}
         async with (
-            asyncio.timeout(timeout_s),
+            asyncio.timeout(self._timeout_ns / NS_PER_S),
             httpx.AsyncClient(verify=self._trust, trust_env=False, timeout=None) as client,
-            client.stream("POST", url, content=body, headers=fields) as answer,
+            client.stream("POST", self._webhook.url, content=body, headers=fields) as answer,
         ):
             return answer.status_code

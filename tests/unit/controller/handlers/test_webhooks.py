@@ -26,16 +26,14 @@ SHORT_NS = 50 * NS_PER_MS
 
 
 class Sender:
-    """A courier that does not really pause."""
+    """Couriers that do not really pause."""
 
     def __init__(self, secret: Path) -> None:
         self.secret = secret
         self.pauses_s: list[float] = []
-        self._courier = Courier(pause=self.pauses_s.append)
-        self._courier.start()
 
     def send(self, url: str, timeout_ns: int = ENOUGH_NS) -> End:
-        return self._courier.deliver(Webhook(url, self.secret), timeout_ns, told())
+        return Courier(Webhook(url, self.secret), timeout_ns, self.pauses_s.append).deliver(told())
 
 
 @pytest.fixture
