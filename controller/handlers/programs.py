@@ -1,10 +1,10 @@
 """Runs the program of a handler. Blocks whoever asks for it, at most for its time.
 
 Hazard: it comes from the process of a controller, which is root's, and has threads, secrets and sockets. Guarantee: it
-starts without a copy of that (`posix_spawn`), with nothing to read and the environment that is given; as its own user,
-without a way to more privileges; within LIMITS, which its descendants have too; and it is the first to go when memory
-is short. Of its output the first OUTPUT_MAX bytes are kept. When its time is over, and when it ends, it is killed with
-all of its process group.
+starts without a copy of that and without holding it up (native/spawn.h); with nothing to read and the environment that
+is given; as its own user, without a way to more privileges; within LIMITS, which its descendants have too; and it goes
+first when memory is short. Of its output the first OUTPUT_MAX bytes are kept. When its time is over, and when it ends,
+it is killed with all of its process group.
 """
 
 from __future__ import annotations
@@ -12,35 +12,37 @@ from __future__ import annotations
 import math
 import os
 import pwd
+import resource
 import select
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from controller.errors import CannotRun
+from controller.handlers._spawn import ffi, lib
 from controller.handlers.declared import Program
 from controller.units import NS_PER_MS, NS_PER_S
 
-PRLIMIT, SETPRIV = "/usr/bin/prlimit", "/usr/bin/setpriv"
-"""Of util-linux: each sets what it is told to, and becomes the program. So it never runs without."""
+SETPRIV = "/usr/bin/setpriv"
+"""Of util-linux: gives up rights, and becomes the program."""
 
 MEMORY_MAX = 256 << 20
 FILES_MAX = 256
 FILE_BYTES_MAX = 64 << 20
 PROCESSES_MAX = 64
-LIMITS = (
-    f"--data={MEMORY_MAX}",
-    f"--nofile={FILES_MAX}",
-    f"--fsize={FILE_BYTES_MAX}",
-    f"--nproc={PROCESSES_MAX}",
-    "--core=0",
-)
+LIMITS = {
+    resource.RLIMIT_DATA: MEMORY_MAX,
+    resource.RLIMIT_NOFILE: FILES_MAX,
+    resource.RLIMIT_FSIZE: FILE_BYTES_MAX,
+    resource.RLIMIT_NPROC: PROCESSES_MAX,
+    resource.RLIMIT_CORE: 0,
+}
 OUTPUT_MAX = 2000
 _READ_BYTES = 1 << 16
-_DEFAULT_SIGNALS = set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,11 @@ def run(program: Program, environment: Mapping[str, str], timeout_ns: int) -> En
     """Run `program` to its end, or to the end of its time. Raises CannotRun."""
     require(program)
     end_ns = time.monotonic_ns() + timeout_ns
+    limits = {**LIMITS, resource.RLIMIT_CPU: math.ceil(timeout_ns / NS_PER_S)}
     reading, writing = os.pipe()
     with open(reading, "rb", buffering=0) as pipe:
         try:
-            pid = _start(_command(program, timeout_ns), environment, writing)
+            pid = _start(_command(program), environment, limits, writing)
         finally:
             os.close(writing)
         return _attended(pid, pipe.fileno(), end_ns)
@@ -84,43 +87,26 @@ def _group_of(user: str) -> int:
         raise CannotRun(f"there is no user {user}", cure) from None
 
 
-def _command(program: Program, timeout_ns: int) -> list[str]:
-    group, cpu_s = _group_of(program.user), math.ceil(timeout_ns / NS_PER_S)
+def _command(program: Program) -> list[str]:
+    group = _group_of(program.user)
     rights = [f"--reuid={program.user}", f"--regid={group}", "--init-groups", "--inh-caps=-all", "--no-new-privs", "--"]
-    return [PRLIMIT, *LIMITS, f"--cpu={cpu_s}", "--", SETPRIV, *rights, *program.words]
+    return [SETPRIV, *rights, *program.words]
 
 
-def _start(command: list[str], environment: Mapping[str, str], output: int) -> int:
-    """The id of a new process that leads a session of its own. Raises CannotRun."""
-    files = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_DUP2, output, 1),
-        (os.POSIX_SPAWN_DUP2, output, 2),
-        *((os.POSIX_SPAWN_CLOSE, each) for each in _inherited()),
-    ]
-    try:
-        pid = os.posix_spawn(
-            command[0],
-            command,
-            environment,
-            file_actions=files,
-            setsid=True,
-            setsigmask=(),  # the controller's threads block the signals that its main thread waits for
-            setsigdef=_DEFAULT_SIGNALS,
-        )
-    except OSError as error:
-        raise CannotRun(f"cannot start {command[0]}: {error.strerror}", "apt-get install util-linux") from None
-    with suppress(OSError):  # it may be over by now
-        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+def _start(command: list[str], environment: Mapping[str, str], limits: Mapping[int, int], output: int) -> int:
+    """The id of a new process that leads a session of its own. Other threads go on meanwhile. Raises CannotRun."""
+    words = _strings(command)
+    variables = _strings(f"{name}={value}" for name, value in environment.items())
+    pid: int = lib.spawn(words[0], variables[0], list(limits.items()), len(limits), output)
+    if pid < 0:
+        raise CannotRun(f"cannot start {command[0]}: {os.strerror(-pid)}", "apt-get install util-linux")
     return pid
 
 
-def _inherited() -> Iterator[int]:
-    """Descriptors that a new process would have: none of our own, but whoever started us may have left some."""
-    for each in map(int, os.listdir("/proc/self/fd")):
-        with suppress(OSError):  # it may be closed by now
-            if each > 2 and os.get_inheritable(each):
-                yield each
+def _strings(texts: Iterable[str]) -> tuple[Any, Any]:
+    """For C, ending with NULL; and what they live as long as."""
+    kept = [ffi.new("char[]", text.encode()) for text in texts]
+    return ffi.new("char *[]", [*kept, ffi.NULL]), kept
 
 
 def _attended(pid: int, output: int, end_ns: int) -> Ended:

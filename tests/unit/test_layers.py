@@ -67,6 +67,7 @@ LEVELS = {
     "controller.exposition": 3,
     "controller.gate": 3,
     "controller.handlers.acts": 3,
+    "controller.handlers.build_spawn": 3,
     "controller.handlers.programs": 3,
     "controller.handlers.threads": 3,
     "controller.handlers.webhooks": 3,

@@ -147,6 +147,6 @@ def test_one_that_others_may_write_is_not_run(tmp_path: Path) -> None:
 
 
 def test_without_util_linux_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "PRLIMIT", "/nowhere/prlimit")
-    with pytest.raises(CannotRun, match="cannot start /nowhere/prlimit: No such file or directory; apt-get install"):
+    monkeypatch.setattr(programs, "SETPRIV", "/nowhere/setpriv")
+    with pytest.raises(CannotRun, match="cannot start /nowhere/setpriv: No such file or directory; apt-get install"):
         shell("true")
