@@ -111,7 +111,7 @@ class _Workers:
         try:
             end = self._act(facts(self._handler.name, self._domain, start, time.time_ns()))
         except CannotRun as error:
-            end = End(How.FAILED, str(error))
+            end = End(How.FAILED, f"could not run: {error}")
         except Exception as error:
             LOGGER.exception("the handler %s", self._handler.name)
             end = End(How.FAILED, f"broke: {type(error).__name__}")

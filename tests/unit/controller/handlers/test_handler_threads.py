@@ -122,7 +122,8 @@ def test_one_that_cannot_start_says_the_cure_and_goes_on(tmp_path: Path) -> None
     missing.unlink()
     handlers.handle(replace(CHANNEL, on_miss=("pager",)), reported())
     wait_until(lambda: view(handlers, "pager").failed == 1)
-    assert view(handlers, "pager").why == f"there is no program {missing}; install it, or correct `exec` in the file"
+    why = f"could not run: there is no program {missing}; install it, or correct `exec` in the file"
+    assert view(handlers, "pager").why == why
     program(missing)
     handlers.handle(replace(CHANNEL, on_miss=("pager",)), reported())
     wait_until(lambda: view(handlers, "pager").started == 2 and view(handlers, "pager").running == 0)
