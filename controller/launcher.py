@@ -16,7 +16,7 @@ from typing import Protocol
 from controller import app, notify, rest, runtime, tls
 from controller.counts_file import CountsFile
 from controller.domain import Domain
-from controller.errors import RtvnicError
+from controller.errors import Conflict, RtvnicError
 from controller.event_stream import EventStream
 from controller.events import (
     AskContents,
@@ -38,10 +38,10 @@ from controller.events import (
     WriteBack,
 )
 from controller.gate import Door
+from controller.handlers.threads import Handlers
 from controller.listeners import Listeners
 from controller.loop import DomainLoop
 from controller.model import Channel, Network
-from controller.peering.messages import MissReport
 from controller.peering.transport import Peering
 from controller.runtime import counts_file, shim_socket
 from controller.shim_link import ShimLink
@@ -50,11 +50,9 @@ from controller.store.keeper import StoreKeeper
 from controller.store.link import StoreLink
 from controller.switches import Switches
 from controller.token_file import TokenFile
-from controller.units import DURATION
 from controller.writes import Writer
 
 LOG = logging.getLogger(__name__)
-LOG_HANDLER = "log"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Post = Callable[[Event], None]
 
@@ -127,8 +125,9 @@ def _rest_servers(
     endpoint = network.hypervisors[name].controller
     writer = Writer(network, controller.store)
     door = Door(is_distant=endpoint.is_distant, tokens=TokenFile(tokens) if tokens else None)
-    outer = rest.api(controller.loop, writer, controller.stream, endpoint, door)
-    inner = rest.api(controller.loop, writer, controller.stream, endpoint, Door(is_private=True))
+    read = controller.handlers.read
+    outer = rest.api(controller.loop, writer, controller.stream, endpoint, door, read)
+    inner = rest.api(controller.loop, writer, controller.stream, endpoint, Door(is_private=True), read)
     files = network.controller_tls(name) if endpoint.is_distant else None
     return rest.RestServer(outer, listeners.rest, files), rest.RestServer(inner, listeners.private_rest)
 
@@ -144,6 +143,7 @@ class Controller:
         make_queues: Callable[[Post], Queues],
         peering_listener: socket.socket | None = None,
     ) -> None:
+        self._network = network
         self._counts = CountsFile(counts_file(name))
         self.stream = EventStream()
         self.loop = DomainLoop(Domain(network, name, self._counts.read()), self._perform)
@@ -155,8 +155,10 @@ class Controller:
         self._queues = make_queues(self.loop.post)
         self._peering = Peering(network, name, peering_listener, self.loop.post)
         self._shim = ShimLink(shim_socket(name), self.loop.post)
+        self.handlers = Handlers(network, name)
 
     def start(self) -> None:
+        self.handlers.start()
         self.loop.start()
         self._shim.start()
         self._peering.start()
@@ -167,6 +169,7 @@ class Controller:
         """Have the store take the channels of the network that `read` returns; the log says what came of it."""
         try:
             network = read()
+            self._require_handlers(network)
             before = self.store.read()
             self.store.change(Clerk(network, self._is_admission_asked).apply(network.channels))
         except RtvnicError as error:
@@ -175,6 +178,11 @@ class Controller:
         found = differences(before, network.channels)
         counts = len(found.added), len(found.changed), len(found.removed)
         LOG.info("%s was applied: %d channels added, %d changed, %d removed", network.file, *counts)
+
+    def _require_handlers(self, network: Network) -> None:
+        """Those of a controller that runs stay what they are, so that no channel names one that it does not have."""
+        if network.handlers != self._network.handlers:
+            raise Conflict("the handlers of misses have changed; restart the controller")
 
     def _perform(self, command: Command) -> None:
         match command:
@@ -194,7 +202,7 @@ class Controller:
             case ReportMisses(domain, reports):
                 self._peering.report(domain, reports)
             case HandleMisses(channel, report):
-                _log_misses(channel, report)
+                self.handlers.handle(channel, report)
             case WriteBack(standings):
                 self.store.tell(standings)
             case KeepCounts(counts):
@@ -203,12 +211,6 @@ class Controller:
                 self.stream.publish(notices)
             case Tell(what, is_trouble):
                 LOG.log(logging.WARNING if is_trouble else logging.INFO, "%s", what)
-
-
-def _log_misses(channel: Channel, report: MissReport) -> None:
-    if LOG_HANDLER in channel.on_miss:
-        worst = DURATION.format(report.worst_ns)
-        LOG.warning("%s: %d of %d packets were late, by up to %s", channel.name, report.misses, report.packets, worst)
 
 
 def end_process() -> None:

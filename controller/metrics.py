@@ -20,7 +20,7 @@ from controller.domain import Domain
 from controller.events import Proof
 from controller.lifecycle import State
 from controller.reports import Role
-from controller.resources import ChannelView, ClassView, QueueView, SwitchView
+from controller.resources import ChannelView, ClassView, HandlerView, QueueView, SwitchView
 from controller.units import NS_PER_S
 
 CHANNELS_MAX = 200
@@ -80,6 +80,27 @@ def families(reading: Reading) -> Iterator[Metric]:
     yield from _switches(reading)
     yield _gauge("up", "Whether a part of the domain works: shim, switch, peer or store.", ("domain", "part", "name"),
         [((reading.domain, *part), works) for part, works in reading.parts.items()])  # fmt: skip
+
+
+def handler_families(handlers: Iterable[HandlerView]) -> Iterator[Metric]:
+    """Of what misses start, which is not the domain's to know."""
+    rows = [((each.domain, each.name), each) for each in handlers]
+    for name, documentation in _HANDLER_COUNTERS.items():
+        yield _counter(f"handler_{name}", documentation, ("domain", "handler"),
+            [(labels, getattr(each, name)) for labels, each in rows])  # fmt: skip
+    yield _gauge("handler_waiting", "Channels whose turn at the handler is to come.", ("domain", "handler"),
+        [(labels, each.waiting) for labels, each in rows])  # fmt: skip
+
+
+_HANDLER_COUNTERS = {
+    "started": "Starts of a handler of misses.",
+    "failed": "Starts that failed.",
+    "timed_out": "Starts that took too long.",
+    "retried": "Further tries of starts.",
+    "summed": "Miss reports that went into one that waited.",
+    "dropped": "Miss reports that had no room.",
+}
+"""By the names of REST."""
 
 
 def _roles(domain: Domain, name: str) -> tuple[Role, ...]:

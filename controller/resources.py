@@ -221,6 +221,30 @@ class MissReportView(Model):
     heard_at_ns: int
 
 
+class HandlerView(Model):
+    """What misses may start at this controller, by the name that channels give in `on_miss`, and what came of it.
+
+    Of one channel it starts once in `every_ns`. Of `started`, some `failed` or `timed_out`, the last one as `why` says;
+    `retried` counts further tries. `waiting` channels have not had their turn; `summed` reports went into one that
+    waited, `dropped` ones had no room: these, and what failed, should be zero.
+    """
+
+    domain: str
+    name: str
+    kind: str
+    every_ns: int
+    timeout_ns: int
+    waiting: int
+    running: int
+    started: int
+    failed: int
+    timed_out: int
+    retried: int
+    summed: int
+    dropped: int
+    why: str
+
+
 class HypervisorView(Model):
     name: str
     switch: str

@@ -48,8 +48,18 @@ class Readable(Protocol):
     def ask(self, question: Callable[[Domain], Answer]) -> Answer: ...
 
 
-def api(domain: Readable, writer: Writer, stream: EventStream, endpoint: Endpoint, door: Door) -> FastAPI:
-    """The API of a controller that listens at `endpoint`, for those who come in by `door`."""
+def api(
+    domain: Readable,
+    writer: Writer,
+    stream: EventStream,
+    endpoint: Endpoint,
+    door: Door,
+    read_handlers: Callable[[], list[resources.HandlerView]] = list,
+) -> FastAPI:
+    """The API of a controller that listens at `endpoint`, for those who come in by `door`.
+
+    `read_handlers` tells of its handlers of misses; without it there are none.
+    """
     app = FastAPIOffline(
         title="RTvNIC",
         description="Real-time channels of one controller's domain. Durations are ns, rates bit/s, sizes bytes.",
@@ -61,7 +71,8 @@ def api(domain: Readable, writer: Writer, stream: EventStream, endpoint: Endpoin
     _add_routes(app, domain)
     add_writes(app, writer)
     add_events(app, stream)
-    add_metrics(app, lambda: domain.ask(metrics.read), stream)
+    add_handlers(app, read_handlers)
+    add_metrics(app, lambda: domain.ask(metrics.read), stream, read_handlers)
     add_problems(app)
     return app
 
@@ -133,6 +144,13 @@ def _add_routes(app: FastAPI, domain: Readable) -> None:
         if not found.is_healthy:
             response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
         return found
+
+
+def add_handlers(app: FastAPI, read: Callable[[], list[resources.HandlerView]]) -> None:
+    @app.get("/v1/handlers")
+    def handlers() -> list[resources.HandlerView]:
+        """What misses may start here: the handlers that `on_miss` of a channel may name, and what came of them."""
+        return read()
 
 
 class Connection(H11Protocol):

@@ -166,6 +166,11 @@ def _peer(peer: Json) -> tuple[object, ...]:
     return (peer["domain"], peer["address"], state, " ".join(peer["channels"]))
 
 
+def _handler(handler: Json) -> tuple[object, ...]:
+    counts = ("started", "failed", "timed_out", "retried", "summed", "dropped", "waiting")
+    return (*(handler[name] for name in ("domain", "name", "kind", *counts)), handler["why"] or None)
+
+
 def _miss(miss: Json) -> tuple[object, ...]:
     return (_instant(miss["at_ns"]), miss["channel"], ms(miss["lateness_ns"]))
 
@@ -218,6 +223,14 @@ TABLES: Mapping[str, Table] = {
     ),
     "peers": Table(("domain", "address", "state", "channels"), _peer, key=lambda peer: peer["domain"]),
     "misses": Table(("at (UTC)", "channel", "late by ms"), _miss, key=lambda miss: (miss["channel"], miss["at_ns"])),
+    "handlers": Table(
+        (
+            *("domain", "handler", "kind", "started", "failed", "timed out", "retried", "summed", "dropped", "waiting"),
+            "last failure",
+        ),
+        _handler,
+        key=lambda handler: (handler["domain"], handler["name"]),
+    ),
     "switches": Table(
         ("switch", "datapath id", "state", "flows", "dropped", "why"), _switch, key=lambda switch: switch["name"]
     ),

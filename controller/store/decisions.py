@@ -116,14 +116,15 @@ class Clerk:
 
 
 def digest(network: Network) -> str:
-    """Names what a network is without its channels, and without what follows from them."""
+    """Names what a network is without its channels and what follows from them, and without what concerns one controller
+    alone: its certificates, and what misses start there."""
     hypervisors = {
         name: replace(each, uplink=replace(each.uplink, be_slack_ns=AUTO_SLACK_NS))
         if each.uplink.is_slack_auto
         else each
         for name, each in network.hypervisors.items()
     }
-    bare = replace(network, file=Path(), channels={}, hypervisors=hypervisors, tls_directory=None)
+    bare = replace(network, file=Path(), channels={}, hypervisors=hypervisors, tls_directory=None, handlers={})
     return hashlib.sha256(repr(bare).encode()).hexdigest()
 
 

@@ -18,13 +18,14 @@ from support.examples import TOPOLOGIES
 from support.fake_datapath import FakeDatapath
 from support.fake_shim import FakeShim
 from support.http_server import taken_port, unused_port
+from support.miss_handlers import reported
 from support.networks import two_hypervisors
 from support.notify_socket import NotifySocket
 from support.openflow_switch import OpenFlowSwitch
 from support.waiting import PATIENCE_S, wait_until
 
 from controller import runtime
-from controller.events import AskShim, ChannelsTold
+from controller.events import AskShim, ChannelsTold, MissesReported
 from controller.launcher import Controller, StoreAddress
 from controller.model import Channel, Endpoint, Scheduler
 from controller.topology_file.load import load
@@ -96,6 +97,13 @@ def test_a_controller_hears_of_its_shim_and_its_peers(run_dir: Path) -> None:
         assert shim.table.labels == {17, 18}
         controller._perform(AskShim())
         wait_until(lambda: controller.loop.ask(lambda domain: domain.shim.statistics))
+
+
+def test_a_controller_starts_what_a_miss_asks_for(run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    controller = started()
+    controller.loop.post(MissesReported("right", (reported("video"),)))
+    wait_until(lambda: "video: 1 of 2 packets were late, by up to 3ms" in caplog.text)
+    assert [(each.name, each.started) for each in controller.handlers.read()] == [("log", 1)]
 
 
 def test_without_a_shim_none_is_asked(run_dir: Path) -> None:
@@ -262,6 +270,11 @@ def test_a_hangup_takes_over_the_channels_of_the_file(tmp_path: Path) -> None:
         ("deadline: 5ms", "deadline: 5", "'5' has no unit"),
         ("10.0.0.2", "10.0.0.3", "the store belongs to another topology"),
         ("left", "right", "has no hypervisor 'left'"),
+        (
+            "vms:",
+            "handlers: {pager: {exec: [/bin/true]}}\nvms:",
+            "handlers of misses have changed; restart",
+        ),
     ],
 )
 def test_a_hangup_changes_nothing_where_the_file_is_no_good(tmp_path: Path, old: str, new: str, complaint: str) -> None:

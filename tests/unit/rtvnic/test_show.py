@@ -167,6 +167,19 @@ def test_misses_have_their_time_in_utc(urls: dict[str, str], capsys: pytest.Capt
     assert rows(out)[1:] == [["2023-11-14", "22:13:20.123456+00:00", "video", "1.234"]]
 
 
+def test_handlers(urls: dict[str, str], left: FakeRest, right: FakeRest, capsys: pytest.CaptureFixture[str]) -> None:
+    counts = {"started": 9, "failed": 1, "timed_out": 2, "retried": 3, "summed": 4, "dropped": 5}
+    common = {"kind": "exec", "every_ns": 1, "timeout_ns": 2, "waiting": 6, "running": 0, **counts}
+    left.say("/v1/handlers", [{"domain": "left", "name": "pager", "why": "ended with exit code 3", **common}])
+    right.say("/v1/handlers", [{"domain": "right", "name": "pager", "why": "", **common}])
+    _, out, _ = shown(capsys, "handlers", "--at", urls["left"])
+    numbers = ["9", "1", "2", "3", "4", "5", "6"]
+    assert rows(out)[1:] == [
+        ["left", "pager", "exec", *numbers, "ended", "with", "exit", "code", "3"],
+        ["right", "pager", "exec", *numbers, "-"],
+    ]
+
+
 @pytest.mark.parametrize("what", LISTS)
 def test_json_is_what_the_controllers_say(urls: dict[str, str], what: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = shown(capsys, what, "--json", "--at", urls["left"] + "/")
