@@ -32,7 +32,7 @@ from controller.topology_file.fields import choice, quantity, shown, suggestion,
 from controller.topology_file.source import Finding, Place
 from controller.units import DURATION, RATE, SIZE
 
-MISS_HANDLERS = ("log",)
+MISS_HANDLERS = ("log", "adapt")
 ADDRESSES_MAX = 16
 HANDLERS_MAX = 16
 
