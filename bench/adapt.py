@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import arrivals
+from bench.misses import ask
 from bench.report import Report, Verdict, publish
 from bench.stalls import Stall, StallWatch
 from bench.streams import (
@@ -90,7 +91,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Sample:
-    """What /v1/channels said at `at_ns` of how much earlier than planned each adapting channel is sent."""
+    """What /v1/channels said at `at_ns` of how much earlier than planned each adapting channel is due."""
 
     at_ns: int
     adapted_ns: Mapping[str, int]
@@ -160,7 +161,11 @@ def run(args: argparse.Namespace) -> int:
 def text() -> str:
     """The topology file."""
     terms = {"min_rate": CHANNEL_RATE, "burst": HOST_BURST}
-    extra = {Kind.PLAIN: {}, Kind.ADAPT: {"on_miss": ["log", "adapt"]}, Kind.ASIDE: {"to": APART}}
+    extra: dict[Kind, dict[str, object]] = {
+        Kind.PLAIN: {},
+        Kind.ADAPT: {"on_miss": ["log", "adapt"]},
+        Kind.ASIDE: {"to": APART},
+    }
     channels = {
         f"{kind}{deadline}": {"deadline": deadline, **terms, **extra[kind]} for kind in Kind for deadline in DEADLINES
     }
@@ -242,8 +247,8 @@ def _watch(testbed: Testbed, samples: list[Sample], most_s: float, is_over: Call
     """Add to `samples` for `most_s`, or until `is_over` after one."""
     end_s = time.monotonic() + most_s
     while time.monotonic() < end_s:
-        told = testbed.channels()
-        adapted_ns = {name: each["adaptation"]["adapted_ns"] for name, each in told.items() if each["adaptation"]}
+        told = ask(testbed, "left", "channels")
+        adapted_ns = {each["name"]: each["adaptation"]["adapted_ns"] for each in told if each["adaptation"]}
         samples.append(Sample(time.time_ns(), adapted_ns))
         if is_over():
             return
@@ -256,7 +261,7 @@ def _watch(testbed: Testbed, samples: list[Sample], most_s: float, is_over: Call
 def report(outcome: Outcome) -> Report:
     return Report(
         experiment="adapt",
-        headers=("channel", "deadline", "sent", "lost", *(f"missed {phase}" for phase in Phase), "of", "earlier ms"),
+        headers=("channel", "deadline", "sent", "lost", *(f"missed {phase}" for phase in Phase), "share", "earlier ms"),
         rows=[row(outcome, stream) for stream in outcome.streams],
         figures=figures(outcome),
         verdicts=verdicts(outcome),

@@ -3,8 +3,8 @@
 Pure. A packet's deadline, and with it what a miss is, stays as it is; but the shim, which lets best effort go first for
 as long as it can, has less time for it, and what comes after the shim has more. It grows with the tardiness that is
 heard of, and goes back by halves while no miss is heard of. A miss after a step back undoes that step, and doubles the
-time until the next one. What a channel is sent earlier has passed admission with the contracts of all others, as
-admission's own test is exact: nobody's deadline depends on it.
+time until the next one; a step that holds halves it. Nothing is adapted that does not pass admission's own test, which
+is exact, beside all others: nobody's deadline depends on it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ class Adaptation:
     def stepped_back(self, now_ns: int) -> Adaptation:
         half_ns = self.adapted_ns // 2 // STEP_NS * STEP_NS
         less_ns = half_ns if half_ns >= LEAST_NS else 0
-        return replace(self._changed(less_ns, now_ns), quiet_ns=now_ns, former_ns=self.adapted_ns)
+        patience_ns = max(self.patience_ns // 2, PATIENCE_NS) if self.former_ns else self.patience_ns
+        changed = self._changed(less_ns, now_ns)
+        return replace(changed, quiet_ns=now_ns, patience_ns=patience_ns, former_ns=self.adapted_ns)
 
     def limited(self, most_ns: int, now_ns: int) -> Adaptation:
         """When admission allows no more than `most_ns` any longer."""

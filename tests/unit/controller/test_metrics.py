@@ -16,9 +16,10 @@ from support.networks import FAST, channel, two_hypervisors, vm
 
 from controller import metrics
 from controller.counts import Traffic
-from controller.events import PeerGone, Proof, QueueCount, QueuesProbed, QueuesReported, ShimReported
+from controller.events import MissesReported, PeerGone, Proof, QueueCount, QueuesProbed, QueuesReported, ShimReported
 from controller.lifecycle import State
 from controller.model import Network, SwitchKind
+from controller.peering.messages import MissReport
 from controller.pipeline import Purpose
 from controller.reports import Role
 
@@ -176,3 +177,13 @@ def test_every_metric_of_the_manual_exists() -> None:
     used = names_in((ROOT / "docs/operations.md").read_text())
     assert len(used) > 10
     assert used <= EXPORTED
+
+
+def test_how_much_earlier_than_planned_a_channel_is_due() -> None:
+    adapting = {name: replace(each, on_miss=("adapt",)) for name, each in NETWORK.channels.items()}
+    network = replace(NETWORK, channels=adapting)
+    made = Driver(network, "left")
+    made.connect()
+    made.hear(MissesReported("right", (MissReport("video", 1, 1, 1_000_000, 1_000_000, 1, 1, 0, 10**18),)))
+    assert value(scrape(made, network), "channel_adapted_seconds", domain="left", **VIDEO) == 0.0015
+    assert value(scrape(driver("left")), "channel_adapted_seconds", domain="left", **VIDEO) is None
