@@ -23,7 +23,8 @@ from controller.peering.messages import MissReport
 from controller.pipeline import Purpose
 from controller.reports import Role
 
-NETWORK = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
+PLAIN = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
+NETWORK = replace(PLAIN, channels={**PLAIN.channels, "audio": replace(PLAIN.channels["audio"], on_miss=("adapt",))})
 ROOT = Path(__file__).parents[3]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -180,10 +181,11 @@ def test_every_metric_of_the_manual_exists() -> None:
 
 
 def test_how_much_earlier_than_planned_a_channel_is_due() -> None:
-    adapting = {name: replace(each, on_miss=("adapt",)) for name, each in NETWORK.channels.items()}
-    network = replace(NETWORK, channels=adapting)
-    made = Driver(network, "left")
-    made.connect()
-    made.hear(MissesReported("right", (MissReport("video", 1, 1, 1_000_000, 1_000_000, 1, 1, 0, 10**18),)))
-    assert value(scrape(made, network), "channel_adapted_seconds", domain="left", **VIDEO) == 0.0015
-    assert value(scrape(driver("left")), "channel_adapted_seconds", domain="left", **VIDEO) is None
+    """Only of those that ask for it, at their talker's controller."""
+    audio = {"domain": "left", "channel": "audio", "class": "slow"}
+    made = driver("left")
+    assert value(scrape(made), "channel_adapted_seconds", **audio) == 0
+    made.hear(MissesReported("right", (MissReport("audio", 1, 1, 1_000_000, 1_000_000, 1, 1, 0, 10**18),)))
+    assert value(scrape(made), "channel_adapted_seconds", **audio) == 0.0015
+    assert value(scrape(made), "channel_adapted_seconds", domain="left", **VIDEO) is None
+    assert value(scrape(driver("right")), "channel_adapted_seconds", **audio | {"domain": "right"}) is None
