@@ -67,10 +67,10 @@ BYSTANDER, APART = "bystander", "apart"
 BYSTANDER_BPS, BYSTANDER_BURST = 50_000_000, 64
 """The port takes 8 ms for a burst, which is more than the slack leaves."""
 
-DEADLINES = ("12ms", "20ms")
+DEADLINES = ("16ms", "24ms")
 CHANNEL_RATE = "2Mbps"
 CALM_S = 4.0
-BACK_MOST_S = 90.0
+BACK_MOST_S = 120.0
 POLL_S = 0.25
 TENFOLD = 10
 
