@@ -14,6 +14,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
+from controller.adaptation import ADAPT, Adaptations
 from controller.counts import Counts
 from controller.ends import end_reports
 from controller.events import (
@@ -86,7 +87,7 @@ class Domain:
     of `network` are all that it was told of, such as channels that cross a switch of the domain. `versions` and
     `owners` are the store's. `counts` are those of the controller that was there before, by bridge.
     `revision` is that of the last settings for the shim. `heard` are the last miss reports on channels that talk from
-    here, `total_misses` what the last one of each channel said in total.
+    here, `total_misses` what the last one of each channel said in total; `adaptations` are what it led to.
     """
 
     def __init__(self, network: Network, name: str, counts: Mapping[str, Counts] | None = None) -> None:
@@ -109,6 +110,7 @@ class Domain:
         self.misses: deque[Miss] = deque(maxlen=MISSES_KEPT)
         self.heard: deque[HeardReport] = deque(maxlen=MISSES_KEPT)
         self.total_misses: dict[str, int] = {}
+        self.adaptations = Adaptations()
         self.clock_error_ns = 0
         self.wall_offset_ns = 0
         self._ways = ways(network)
@@ -158,6 +160,10 @@ class Domain:
         orders = [*self._take_orders(), *self._questions(event), *self._install_what_is_due(now_ns)]
         return [*orders, *self._tell_peers(event), *self._news(event, now_ns)]
 
+    def is_adapting(self, channel: Channel) -> bool:
+        """Whether `channel` talks from here, and is to be sent earlier when its packets come late."""
+        return ADAPT in channel.on_miss and self.has_shim and self.network.talker_domain(channel) == self.name
+
     def path(self, channel: Channel) -> tuple[str, ...]:
         """The nodes that a packet visits, its talker and its listener included."""
         network = self.network
@@ -204,6 +210,9 @@ class Domain:
         self.guarantees = Guarantees(lenient(self.network, event.jitter_ns), self.guarantees, event.bounds)
         self._names = {channel.label: channel.name for channel in self.channels.values()}
         self._notices.see_channels(self.channels, self.wall_offset_ns + now_ns)
+        adapting = [channel for channel in self.channels.values() if self.is_adapting(channel)]
+        self.adaptations.follow(self.guarantees, self.name, adapting, now_ns)
+        self._see_adaptations(now_ns)
         self._set_shim()
         self.ends = {name: end for name, channel in self.channels.items() if (end := self._end(channel))}
         self.bridges[self.name].set_ends(self.ends.values(), now_ns)
@@ -263,6 +272,8 @@ class Domain:
 
     def _on_shim_ready(self, event: ShimReady, now_ns: int) -> None:
         self._change_shim(now_ns, is_ready=True, revision=event.revision, why="")
+        if event.revision == self.revision:
+            self.adaptations.take(now_ns)
 
     def _on_shim_gone(self, event: ShimGone, now_ns: int) -> None:
         self._change_shim(now_ns, is_ready=False, why=event.why)
@@ -291,11 +302,24 @@ class Domain:
             channel = self.channels.get(report.channel)
             if channel is not None and self.network.domains(channel) == (self.name, event.domain):
                 self._hear_of_misses(channel, event.domain, report, now_ns)
+        self._adapt(now_ns)
 
     def _hear_of_misses(self, channel: Channel, domain: str, report: MissReport, now_ns: int) -> None:
         self.total_misses[channel.name] = report.total_misses
         self.heard.append(HeardReport(domain, report, self.wall_offset_ns + now_ns))
         self._orders.append(HandleMisses(channel, report))
+        if self.is_adapting(channel):
+            self.adaptations.hear(channel, report, self.wall_offset_ns, now_ns)
+
+    def _adapt(self, now_ns: int) -> None:
+        """Tell the shim, and those who watch, of what has changed."""
+        if self.adaptations.has_changed:
+            self._see_adaptations(now_ns)
+            self._set_shim()
+
+    def _see_adaptations(self, now_ns: int) -> None:
+        self.adaptations.has_changed = False
+        self._notices.see_adapted(self.adaptations.adapted_ns, self.wall_offset_ns + now_ns)
 
     def _on_peer_joined(self, event: PeerJoined, _: int) -> None:
         self._change_peer(event.domain, is_same_host=event.is_same_host, told={})
@@ -319,6 +343,8 @@ class Domain:
             for installation in bridge.installations:
                 if installation.state is State.REFUSED and now_ns - installation.since_ns >= RETRY_NS:
                     installation.take(Step.RETRIED, now_ns)
+        self.adaptations.rest(now_ns)
+        self._adapt(now_ns)
         self._write_back()
 
     def _lose(self, name: str, now_ns: int) -> None:
@@ -431,7 +457,7 @@ class Domain:
         """Have the shim hold what is wanted now, and what packets may still come for."""
         if not self.has_shim:
             return
-        wanted = settings(self.guarantees, self.name)
+        wanted = settings(self.guarantees, self.name, self.adaptations.adapted_ns)
         if self._settings is not None:
             still_there = self.bridges[self.name].labels() - wanted.channels.keys()
             held = self._settings.channels

@@ -189,6 +189,8 @@ def _channels(reading: Reading) -> Iterator[Metric]:
         rows(lambda each: each.deadline_ns / NS_PER_S))  # fmt: skip
     yield _gauge("channel_bound_seconds", "The longest that admission lets a packet take.", labels,
         rows(lambda each: None if each.bound_ns is None else each.bound_ns / NS_PER_S))  # fmt: skip
+    yield _gauge("channel_adapted_seconds", "How much earlier than planned it is due at its shim.", labels,
+        rows(lambda each: None if each.adaptation is None else each.adaptation.adapted_ns / NS_PER_S))  # fmt: skip
     yield _gauge("channel_lost_packets", "Sent and not received, those under way included.", labels,
         rows(lambda each: each.lost, *LISTENERS))  # fmt: skip
     for name, (documentation, role) in _COUNTERS.items():

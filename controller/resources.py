@@ -21,6 +21,17 @@ class HopView(Model):
     bound_ns: int | None
 
 
+class AdaptationView(Model):
+    """By how much earlier than planned a channel is sent because its packets came late (`on_miss: adapt`), since when.
+
+    `most_ns` is what admission allowed when it was asked last; with `since_ns` null: not asked, all is as planned.
+    """
+
+    adapted_ns: int
+    most_ns: int | None
+    since_ns: int | None
+
+
 class ChannelView(Model):
     """A channel: its contract, where it stands and why, how its packets are marked, and what became of them.
 
@@ -29,7 +40,8 @@ class ChannelView(Model):
     Where a host listens, nobody tells what it received: what only a listener's controller knows is null.
 
     `bound_ns` is the longest that admission lets a packet take, `allowance_ns` of it in the talker's host and the rest
-    at `hops`; `longest_ns` is the longest that one took. Both end at the listener's uplink.
+    at `hops`; `longest_ns` is the longest that one took. Both end at the listener's uplink. `adaptation` is null at
+    the listener's controller, and where the channel does not ask for it.
     """
 
     name: str
@@ -53,6 +65,7 @@ class ChannelView(Model):
     late: Late
     on_bypass: Bypass
     on_miss: tuple[str, ...]
+    adaptation: AdaptationView | None
     path: tuple[str, ...]
     hops: tuple[HopView, ...]
     allowance_ns: int

@@ -23,26 +23,30 @@ class Settings:
     channels: Mapping[int, Terms] = field(default_factory=dict)
 
 
-def settings(guarantees: Guarantees, name: str) -> Settings:
-    """Of the shim of the domain `name`, for all channels that cross its uplink, in either direction."""
+def settings(guarantees: Guarantees, name: str, adapted_ns: Mapping[str, int] | None = None) -> Settings:
+    """Of the shim of the domain `name`, for all channels that cross its uplink, in either direction.
+
+    Those of `adapted_ns` are due so much earlier than planned.
+    """
+    earlier_ns = adapted_ns or {}
     network = guarantees.network
     uplink = network.hypervisors[name].uplink
     return Settings(
         link={"rate_bps": uplink.rate_bps, "be_slack_ns": uplink.be_slack_ns},
         channels={
-            channel.label: _terms(guarantees, channel)
+            channel.label: _terms(guarantees, channel, earlier_ns.get(channel.name, 0))
             for channel in network.channels.values()
             if name in network.domains(channel) and channel.name in guarantees.ways
         },
     )
 
 
-def _terms(guarantees: Guarantees, channel: Channel) -> Terms:
+def _terms(guarantees: Guarantees, channel: Channel, adapted_ns: int) -> Terms:
     return {
         "label": channel.label,
         "rate_bps": channel.wire_rate_bps,
         "burst_bytes": channel.wire_burst_bytes,
-        "downstream_ns": guarantees.downstream_ns(channel),
+        "downstream_ns": guarantees.downstream_ns(channel) + adapted_ns,
         "late": channel.late,
         "strips_labels": channel.listener in guarantees.network.hosts,
     }

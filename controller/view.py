@@ -17,6 +17,7 @@ from controller.parts import Bridge, Miss
 from controller.pipeline import Purpose
 from controller.reports import EndReport, EndReports, Excess, Role, Summary
 from controller.resources import (
+    AdaptationView,
     ChannelView,
     ClassView,
     HealthView,
@@ -196,6 +197,7 @@ def _channel(domain: Domain, channel: Channel, own: EndReport | None) -> Channel
         late=channel.late,
         on_bypass=channel.on_bypass,
         on_miss=channel.on_miss,
+        adaptation=_adaptation(domain, channel),
         path=domain.path(channel),
         hops=tuple(map(_hop, guarantee.hops)) if guarantee else (),
         allowance_ns=guarantee.allowance_ns if guarantee else 0,
@@ -217,6 +219,16 @@ def _channel(domain: Domain, channel: Channel, own: EndReport | None) -> Channel
         queueing_delay=talker.delay,
         lateness=listener.delay,
     )
+
+
+def _adaptation(domain: Domain, channel: Channel) -> AdaptationView | None:
+    if not domain.is_adapting(channel):
+        return None
+    found = domain.adaptations.by_channel.get(channel.name)
+    if found is None:
+        return AdaptationView(adapted_ns=0, most_ns=None, since_ns=None)
+    since_ns = domain.wall_offset_ns + found.since_ns
+    return AdaptationView(adapted_ns=found.adapted_ns, most_ns=found.most_ns, since_ns=since_ns)
 
 
 def _hop(hop: Hop) -> HopView:

@@ -44,6 +44,7 @@ LEVELS = {
     "controller.topology_file": 1,
     "controller.traffic": 1,
     "controller.wiring": 1,
+    "controller.adaptation": 2,
     "controller.counts": 2,
     "controller.domain": 2,
     "controller.ends": 2,

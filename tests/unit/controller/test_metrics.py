@@ -16,13 +16,15 @@ from support.networks import FAST, channel, two_hypervisors, vm
 
 from controller import metrics
 from controller.counts import Traffic
-from controller.events import PeerGone, Proof, QueueCount, QueuesProbed, QueuesReported, ShimReported
+from controller.events import MissesReported, PeerGone, Proof, QueueCount, QueuesProbed, QueuesReported, ShimReported
 from controller.lifecycle import State
 from controller.model import Network, SwitchKind
+from controller.peering.messages import MissReport
 from controller.pipeline import Purpose
 from controller.reports import Role
 
-NETWORK = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
+PLAIN = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
+NETWORK = replace(PLAIN, channels={**PLAIN.channels, "audio": replace(PLAIN.channels["audio"], on_miss=("adapt",))})
 ROOT = Path(__file__).parents[3]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -176,3 +178,14 @@ def test_every_metric_of_the_manual_exists() -> None:
     used = names_in((ROOT / "docs/operations.md").read_text())
     assert len(used) > 10
     assert used <= EXPORTED
+
+
+def test_how_much_earlier_than_planned_a_channel_is_due() -> None:
+    """Only of those that ask for it, at their talker's controller."""
+    audio = {"domain": "left", "channel": "audio", "class": "slow"}
+    made = driver("left")
+    assert value(scrape(made), "channel_adapted_seconds", **audio) == 0
+    made.hear(MissesReported("right", (MissReport("audio", 1, 1, 1_000_000, 1_000_000, 1, 1, 0, 10**18),)))
+    assert value(scrape(made), "channel_adapted_seconds", **audio) == 0.0015
+    assert value(scrape(made), "channel_adapted_seconds", domain="left", **VIDEO) is None
+    assert value(scrape(driver("right")), "channel_adapted_seconds", **audio | {"domain": "right"}) is None
