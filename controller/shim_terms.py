@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from controller.clock import as_number_ns
 from controller.guarantee import Guarantees
 from controller.model import Channel
 
@@ -23,26 +24,30 @@ class Settings:
     channels: Mapping[int, Terms] = field(default_factory=dict)
 
 
-def settings(guarantees: Guarantees, name: str) -> Settings:
-    """Of the shim of the domain `name`, for all channels that cross its uplink, in either direction."""
+def settings(guarantees: Guarantees, name: str, differences_ns: Mapping[str, int | None]) -> Settings:
+    """Of the shim of the domain `name`, for all channels that cross its uplink, in either direction.
+
+    `differences_ns`: how far the clocks of other domains are from its own at most; None where nobody knows.
+    """
     network = guarantees.network
     uplink = network.hypervisors[name].uplink
     return Settings(
         link={"rate_bps": uplink.rate_bps, "be_slack_ns": uplink.be_slack_ns},
         channels={
-            channel.label: _terms(guarantees, channel)
+            channel.label: _terms(guarantees, channel, differences_ns.get(network.talker_domain(channel), 0))
             for channel in network.channels.values()
             if name in network.domains(channel) and channel.name in guarantees.ways
         },
     )
 
 
-def _terms(guarantees: Guarantees, channel: Channel) -> Terms:
+def _terms(guarantees: Guarantees, channel: Channel, clock_error_ns: int | None) -> Terms:
     return {
         "label": channel.label,
         "rate_bps": channel.wire_rate_bps,
         "burst_bytes": channel.wire_burst_bytes,
         "downstream_ns": guarantees.downstream_ns(channel),
+        "clock_error_ns": as_number_ns(clock_error_ns),
         "late": channel.late,
         "strips_labels": channel.listener in guarantees.network.hosts,
     }

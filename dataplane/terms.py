@@ -18,8 +18,8 @@ class Late(StrEnum):
 class Terms:
     """A channel's terms at this link. `rate_bps` and `burst_bytes` count on the wire; a rate of 0 is no contract.
 
-    `downstream_ns` is what the path after this link needs of the deadline; `clock_error_ns` what of a lateness may be the
-    clocks'.
+    `downstream_ns` is what the path after this link needs of the deadline. Of a lateness, up to `clock_error_ns` may be
+    the clocks'.
     """
 
     rate_bps: int = 0

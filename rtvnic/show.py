@@ -125,7 +125,9 @@ def _channel(channel: Json) -> tuple[object, ...]:
         channel["state"],
         *(_duration(channel[name]) for name in ("deadline_ns", "bound_ns", "longest_ns")),
         channel["deadline_class"],
-        *(channel[count] for count in ("sent", "received", "lost", "missed", "bypassed")),
+        *(channel[count] for count in ("sent", "received", "lost", "missed")),
+        _in_doubt(channel),
+        channel["bypassed"],
         _excess(channel),
         *_quantiles(channel["queueing_delay"]),
         *_quantiles(channel["lateness"]),
@@ -141,7 +143,9 @@ def _class(deadline_class: Json) -> tuple[object, ...]:
         deadline_class["proof"],
         deadline_class["dscp"],
         DURATION.format(deadline_class["up_to_ns"]),
-        *(deadline_class[count] for count in ("sent", "received", "missed", "bypassed")),
+        *(deadline_class[count] for count in ("sent", "received", "missed")),
+        _in_doubt(deadline_class),
+        deadline_class["bypassed"],
         _excess(deadline_class),
         *_quantiles(deadline_class["queueing_delay"]),
         *_quantiles(deadline_class["lateness"]),
@@ -161,7 +165,8 @@ def _switch(switch: Json) -> tuple[object, ...]:
 
 def _peer(peer: Json) -> tuple[object, ...]:
     state = "reachable" if peer["is_reachable"] else peer["why"]
-    return (peer["domain"], peer["address"], state, " ".join(peer["channels"]))
+    apart = _duration(peer["clock_difference_ns"]) or "unknown"
+    return (peer["domain"], peer["address"], state, apart, " ".join(peer["channels"]))
 
 
 def _miss(miss: Json) -> tuple[object, ...]:
@@ -175,6 +180,12 @@ def _instant(at_ns: int) -> str:
 def _excess(counted: Json) -> str | None:
     """What became of packets beyond contract or deadline, by cause."""
     causes = ("postponed", "excess_dropped", "demoted", "late_dropped")
+    return ", ".join(f"{cause.replace('_', ' ')} {counted[cause]}" for cause in causes if counted[cause]) or None
+
+
+def _in_doubt(counted: Json) -> str | None:
+    """Packets of which nobody can say whether they were late, by cause."""
+    causes = ("within_clock_error", "unjudged")
     return ", ".join(f"{cause.replace('_', ' ')} {counted[cause]}" for cause in causes if counted[cause]) or None
 
 
@@ -192,7 +203,7 @@ TABLES: Mapping[str, Table] = {
     "channels": Table(
         (
             *("channel", "state", "deadline", "bound", "longest", "class"),
-            *("sent", "received", "lost", "missed", "bypassed", "excess"),
+            *("sent", "received", "lost", "missed", "in doubt", "bypassed", "excess"),
             *_DELAYS,
             "why",
         ),
@@ -202,7 +213,7 @@ TABLES: Mapping[str, Table] = {
     "classes": Table(
         (
             *("domain", "class", "queue", "proof", "dscp", "up to"),
-            *("sent", "received", "missed", "bypassed", "excess"),
+            *("sent", "received", "missed", "in doubt", "bypassed", "excess"),
             *_DELAYS,
             "channels",
         ),
@@ -214,7 +225,7 @@ TABLES: Mapping[str, Table] = {
         _queue,
         key=lambda queue: (queue["switch"], queue["interface"], queue["queue_id"]),
     ),
-    "peers": Table(("domain", "address", "state", "channels"), _peer, key=lambda peer: peer["domain"]),
+    "peers": Table(("domain", "address", "state", "clocks within", "channels"), _peer, key=lambda peer: peer["domain"]),
     "misses": Table(("at (UTC)", "channel", "late by ms"), _miss, key=lambda miss: (miss["channel"], miss["at_ns"])),
     "switches": Table(
         ("switch", "datapath id", "state", "flows", "dropped", "why"), _switch, key=lambda switch: switch["name"]

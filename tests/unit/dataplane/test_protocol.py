@@ -146,7 +146,8 @@ def test_a_channel_needs_all_numbers_of_its_terms(session: Session, table: Table
 def test_terms_are_set_as_they_are_told_and_changed_by_being_told_again(session: Session, table: Table) -> None:
     assert ask(session, op="channels", set=[CHANNEL])["ok"]
     assert table.terms[4711] == Terms(2_000_000, 3000, 400_000)
-    assert ask(session, op="channels", set=[CHANNEL | {"late": "drop", "strips_labels": True, "clock_error_ns": 7}])["ok"]
+    others = {"late": "drop", "strips_labels": True, "clock_error_ns": 7}
+    assert ask(session, op="channels", set=[CHANNEL | others])["ok"]
     assert table.terms[4711] == Terms(2_000_000, 3000, 400_000, Late.DROP, strips_labels=True, clock_error_ns=7)
 
 
