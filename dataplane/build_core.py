@@ -49,11 +49,11 @@ int64_t contract_conforming_ns(const struct terms *, const struct bucket *, uint
 void contract_charge(const struct terms *, struct bucket *, uint32_t wire_bytes, int64_t conforming_ns);
 
 struct moment { int64_t earliest_ns; int64_t wall_ns; int64_t mono_ns; };
-struct wall_clock { int64_t offset_ns; int64_t offset_most_ns; int64_t settled_ns; };
+struct wall_clock { int64_t offset_ns; int64_t offset_most_ns; int64_t doubt_end_ns; };
 #define WALL_CLOCK_STEP_NS ...
-#define WALL_CLOCK_SETTLING_NS ...
+#define WALL_CLOCK_DOUBT_NS ...
 bool wall_clock_follow(struct wall_clock *, const struct moment *now);
-bool wall_clock_is_settled(const struct wall_clock *, int64_t mono_ns);
+bool wall_clock_is_in_doubt(const struct wall_clock *, int64_t mono_ns);
 bool books_is_miss(int64_t lateness_ns, int64_t clock_error_ns);
 bool books_is_uncertain(int64_t lateness_ns, int64_t clock_error_ns);
 

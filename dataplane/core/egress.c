@@ -130,7 +130,7 @@ stamped_ns(const struct egress *egress, const struct labels *labels, int64_t now
 {
     const struct wall_clock *clock = &egress->kept->clock;
 
-    if (!labels_is_sure(labels) || !wall_clock_is_settled(clock, now_ns)) {
+    if (!labels_is_sure(labels) || wall_clock_is_in_doubt(clock, now_ns)) {
         return now_ns + egress->scheduler.be_slack_ns;
     }
     return now_ns - labels_lateness_ns(labels->deadline, now_ns + clock->offset_ns);
@@ -149,7 +149,7 @@ stamp(const struct egress *egress, struct packet *packet, const struct labels *l
         return stamped_ns(egress, labels, now_ns);
     }
     due_ns = packet->arrival_ns + postponed_ns + labels_relative_ns(labels->deadline);
-    labels_stamp(packet->bytes, labels_absolute(due_ns + clock->offset_ns), wall_clock_is_settled(clock, now_ns));
+    labels_stamp(packet->bytes, labels_absolute(due_ns + clock->offset_ns), !wall_clock_is_in_doubt(clock, now_ns));
     return due_ns;
 }
 

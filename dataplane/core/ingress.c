@@ -82,7 +82,7 @@ pass_over(struct ingress *ingress, const struct labels *labels, struct channel *
 }
 
 static void
-judge(struct ingress *ingress, const struct ring_frame *frame, bool is_settled)
+judge(struct ingress *ingress, const struct ring_frame *frame, bool is_in_doubt)
 {
     struct labels labels;
     enum labels_kind kind = labels_parse(frame->bytes, frame->length, &labels);
@@ -97,7 +97,7 @@ judge(struct ingress *ingress, const struct ring_frame *frame, bool is_settled)
     counter_add(&ingress->kept->counters.unknown_channel, !channel);
     if (labels_is_relative(&labels)) {
         judge_bypassed(ingress, &labels, channel, frame->wire_length);
-    } else if (!is_settled || !labels_is_sure(&labels)) {
+    } else if (is_in_doubt || !labels_is_sure(&labels)) {
         pass_over(ingress, &labels, channel, frame->wire_length);
     } else {
         judge_stamped(ingress, &labels, channel, frame->wire_length, frame->stamp_ns);
@@ -112,12 +112,12 @@ judge_arrivals(struct ingress *ingress)
     struct wall_clock *clock = &ingress->kept->clock;
     uint32_t count = ring_take_many(&ingress->ring, ingress->arrivals, INGRESS_TURN_MAX);
     struct moment now = moment_now();
-    bool is_settled;
+    bool is_in_doubt;
 
     counter_add(&ingress->kept->counters.clock_steps, wall_clock_follow(clock, &now));
-    is_settled = wall_clock_is_settled(clock, now.mono_ns);
+    is_in_doubt = wall_clock_is_in_doubt(clock, now.mono_ns);
     for (uint32_t i = 0; i < count; i++) {
-        judge(ingress, &ingress->arrivals[i], is_settled);
+        judge(ingress, &ingress->arrivals[i], is_in_doubt);
     }
     ring_release(&ingress->ring);
     return count;

@@ -21,13 +21,13 @@
 #define WALL_CLOCK_STEP_NS INT64_C(100000)
 
 /* So long a stamp may be under way: what is older or newer by more says nothing anyway (labels_lateness_ns()). */
-#define WALL_CLOCK_SETTLING_NS (LABELS_PERIOD_NS / 2)
+#define WALL_CLOCK_DOUBT_NS (LABELS_PERIOD_NS / 2)
 
 /* All zero is a clock that was not read yet. */
 struct wall_clock {
     int64_t offset_ns;          /* Wall minus monotonic: this, ... */
     int64_t offset_most_ns;     /* ... or up to this. */
-    int64_t settled_ns;         /* From then on, by the monotonic clock, stamps can be compared. */
+    int64_t doubt_end_ns;       /* From then on, by the monotonic clock, stamps can be compared. */
 };
 
 static inline int64_t
@@ -57,15 +57,15 @@ wall_clock_follow(struct wall_clock *clock, const struct moment *now)
     if (is_first || gap_ns <= WALL_CLOCK_STEP_NS) {
         return false;
     }
-    clock->settled_ns = now->mono_ns + WALL_CLOCK_SETTLING_NS;
+    clock->doubt_end_ns = now->mono_ns + WALL_CLOCK_DOUBT_NS;
     return true;
 }
 
-/* Returns true if at 'mono_ns' no stamp is under way that was made before the last step. */
+/* Returns true if at 'mono_ns' a stamp may be under way that was made before the last step. */
 static inline bool
-wall_clock_is_settled(const struct wall_clock *clock, int64_t mono_ns)
+wall_clock_is_in_doubt(const struct wall_clock *clock, int64_t mono_ns)
 {
-    return mono_ns >= clock->settled_ns;
+    return mono_ns < clock->doubt_end_ns;
 }
 
 #endif /* wall_clock.h */

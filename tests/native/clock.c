@@ -264,9 +264,9 @@ send_late_packet(struct lab *lab)
     step_packet(lab, 2 * DEADLINE_MS * MS, lab->sender, 0, BEFORE);
 }
 
-/* After a silence in which all settles; looked at in between, as the loops do. */
+/* A silence after which nothing is in doubt; looked at in between, as the loops do. */
 static void
-settle(struct lab *lab)
+rest(struct lab *lab)
 {
     for (int second = 0; second < 6; second++) {
         mono_ns += S;
@@ -317,7 +317,7 @@ check_step(bool is_same_host, bool is_at_sender, int64_t ns, enum place place)
     unjudged = received(lab)->unjudged;
     CHECK(unjudged >= PACKETS + 1 && unjudged <= PACKETS + 2);
 
-    settle(lab);
+    rest(lab);
     if (is_same_host) {                         /* The clock is what it is, and both go by it. */
         send_packet(lab);
         check_nothing_wrong(lab);
@@ -399,7 +399,7 @@ check_random_steps(void)
         }
         send_packet(lab);
         if (next_random() % 300 == 0) {
-            settle(lab);
+            rest(lab);
         }
     }
     check_nothing_wrong(lab);
