@@ -123,8 +123,11 @@ def _pmc_fields(answer: str) -> tuple[Mapping[str, str], Sequence[str]]:
 
 
 def chosen(chrony: Clock | None, ptp: Clock | None) -> Clock:
-    """Of those programs that this machine has (None: it has not), the one that says most of its clock."""
-    there = [clock for clock in (chrony, ptp) if clock is not None]
+    """Of those programs that this machine has (None: it has not), the one that says most of its clock.
+
+    If both do, PTP: who follows a grandmaster can be compared with it only by what both follow.
+    """
+    there = [clock for clock in (ptp, chrony) if clock is not None]
     return min(
         there,
         key=lambda clock: (clock.error_ns is None, clock.is_silent),

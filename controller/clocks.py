@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from controller.clock import NOT_READ, SAME_HOST, TRUST_NS, Clock, SteadyClock, difference_ns
 from controller.events import Command, TellClock, WatchClock
@@ -13,6 +14,11 @@ from controller.notices import Part
 from controller.parts import Peer
 
 UNHEARD = Clock(why="was not heard of for a while")
+
+
+def clock_steps(statistics: Mapping[str, Any]) -> int:
+    """How often the wall clock was set, as the shim says in its `statistics`."""
+    return int(statistics.get("egress", {}).get("clock_steps", 0))
 
 
 class Clocks:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from controller.clocks import Clocks
+from controller.clocks import Clocks, clock_steps
 from controller.counts import Counts
 from controller.ends import end_reports
 from controller.events import (
@@ -287,7 +287,9 @@ class Domain:
             self._orders.append(Tell(f"the shim of {self.name} {trouble or 'works'}", bool(trouble)))
 
     def _on_shim_statistics(self, event: ShimReported, _: int) -> None:
-        self.shim.statistics = event.statistics
+        before, self.shim.statistics = self.shim.statistics, event.statistics
+        if before and clock_steps(event.statistics) > clock_steps(before):
+            self._orders.append(Tell(f"the wall clock of {self.name} was set", is_trouble=True))
 
     def _on_misses(self, event: Missed, _: int) -> None:
         reports = reports_by_domain(self.network, self._names, event.counts, self.clocks.differences_ns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import asdict
 
+from controller.clocks import clock_steps
 from controller.domain import Domain
 from controller.ends import end_report, end_reports
 from controller.events import Proof
@@ -117,7 +118,7 @@ def clock(domain: Domain) -> ClockView:
         error_ns=own.error_ns,
         reference=own.reference,
         why=own.why,
-        steps=domain.shim.statistics.get("egress", {}).get("clock_steps", 0),
+        steps=clock_steps(domain.shim.statistics),
         peers=tuple(_peer_clock(domain, name) for name, peer in domain.peers.items() if not peer.is_same_host),
     )
 

@@ -138,6 +138,7 @@ def test_any_text_makes_a_clock(text: str, kernel_error_us: int | None) -> None:
 def test_of_two_programs_the_one_counts_that_knows_or_else_the_one_that_answers() -> None:
     good, bad, silent = chrony_clock(TRACKING), ptp_clock(SLAVE, None), chrony_clock("")
     assert chosen(good, bad) == good
+    assert chosen(good, ptp_clock(GRANDMASTER, None)) == ptp_clock(GRANDMASTER, None), "as its slaves do"
     assert chosen(chrony_clock(NOT_SYNCHRONISED), ptp_clock(SLAVE, 0)) == ptp_clock(SLAVE, 0)
     assert chosen(silent, bad) == bad
     assert chosen(silent, None) == silent

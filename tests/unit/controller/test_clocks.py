@@ -25,6 +25,7 @@ from controller.events import (
     ReportMisses,
     SetShim,
     ShimReported,
+    Tell,
     TellClock,
     Tick,
     WatchClock,
@@ -189,3 +190,11 @@ def test_the_clock_of_a_peer_is_shown(listener: Listener) -> None:
     (left,) = found.peers
     assert (left.domain, left.error_ns, left.difference_ns) == ("left", 50_000, 150_000)
     assert view.peers(listener.domain)[0].clock_difference_ns == 150_000
+
+
+def test_a_clock_that_was_set_is_told_of(listener: Listener) -> None:
+    for steps, is_told in ((1, False), (1, False), (2, True), (2, False), (1, False)):
+        told = statistics({}, {}) | {"egress": {"clock_steps": steps}}
+        listener.hear(ShimReported(told))
+        words = [each.what for each in listener.commands if isinstance(each, Tell)]
+        assert words == ["the wall clock of right was set"] * is_told
