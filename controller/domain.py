@@ -1,9 +1,9 @@
 """One controller's mind: what its switches are to have, what they have, and what its shim and its peers have told.
 
-Sans-IO: `handle` takes an event and returns commands; `controller.loop` feeds it from one thread, which alone touches
-it. A channel's listener end is installed first, then the talker's: no packet is labelled before somebody expects it.
-Which channels are wanted it is told; until then those that the switches have are left as they are. What a channel had
-before is withdrawn when what takes its place is installed.
+Sans-IO: `handle` takes an event and returns commands; `controller.loop` feeds it from one thread, which alone
+touches it. A channel's listener end is installed first, then the talker's: no packet is labelled before somebody
+expects it. Which channels are wanted it is told; until then those that the switches have are left as they are. What a
+channel had before is withdrawn when what takes its place is installed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a domain hears and what it orders: its events and its commands, as data.
 
-An event says that something happened outside; `controller.domain` answers it with commands, which the threads around
-it carry out.
+An event says that something happened outside; `controller.domain` answers it with commands, which the
+threads around it carry out.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Contents:
 class ChannelsTold:
     """When the channel store has told which channels are wanted now: all that have to do with the domain.
 
-    Shims forgive `jitter_ns` beyond a channel's contract (see `controller.tolerance`); None: nothing. `bounds` of ports
-    without a shim and best-effort `slacks_ns` by hypervisor are those that admission has found over all channels.
+    Shims forgive `jitter_ns` beyond a channel's contract (see `controller.tolerance`); None: nothing. `bounds`
+    of ports without a shim and best-effort `slacks_ns` by hypervisor are those that admission has found over all.
     """
 
     channels: Mapping[str, Channel]

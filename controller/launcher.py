@@ -17,7 +17,7 @@ from controller import app, notify, rest, runtime, tls
 from controller.clock_watch import ClockWatch
 from controller.counts_file import CountsFile
 from controller.domain import Domain
-from controller.errors import CannotRun, RtvnicError
+from controller.errors import RtvnicError
 from controller.event_stream import EventStream
 from controller.events import (
     AskContents,
@@ -41,11 +41,12 @@ from controller.events import (
     WriteBack,
 )
 from controller.gate import Door
+from controller.listeners import Listeners
 from controller.loop import DomainLoop
-from controller.model import Channel, Endpoint, Network
+from controller.model import Channel, Network
 from controller.peering.messages import MissReport
 from controller.peering.transport import Peering
-from controller.runtime import counts_file, rest_socket, shim_socket
+from controller.runtime import counts_file, shim_socket
 from controller.shim_link import ShimLink
 from controller.store.decisions import Clerk, differences
 from controller.store.keeper import StoreKeeper
@@ -56,7 +57,6 @@ from controller.units import DURATION
 from controller.writes import Writer
 
 LOG = logging.getLogger(__name__)
-BACKLOG = 512
 LOG_HANDLER = "log"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Post = Callable[[Event], None]
@@ -81,31 +81,28 @@ class StoreAddress:
 def run(
     network: Network,
     name: str,
+    listeners: Listeners,
     store: StoreAddress,
     on_ready: Callable[[], None],
     make_queues: Callable[[Post], Queues],
     reload: Callable[[], Network],
     tokens: Path | None = None,
 ) -> None:
-    """Run the controller of the domain `name` until SIGINT or SIGTERM; `on_ready` when it listens. Raises CannotRun.
+    """Run the controller of the domain `name` until SIGINT or SIGTERM; `on_ready` when it answers. Raises CannotRun.
 
     At SIGHUP the channels of the network that `reload` reads become the wanted ones, if they are accepted.
     """
-    endpoint = network.hypervisors[name].controller
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     files = network.controller_tls(name)
     context = tls.server_context(files) if files else None
-    openflow_listener = listen_at(endpoint, endpoint.openflow_port, "OpenFlow")
-    rest_listener = listen_at(endpoint, endpoint.rest_port, "REST")
-    peering_listener = listen_at(endpoint, endpoint.peering_port, "other controllers")
     keeper = None if store.remotes else StoreKeeper(runtime.RUN_DIR)
-    controller = Controller(network, name, store, make_queues, peering_listener)
-    servers = _rest_servers(controller, network, name, rest_listener, tokens)
+    controller = Controller(network, name, store, make_queues, listeners.peering)
+    servers = _rest_servers(controller, network, name, listeners, tokens)
     if keeper is not None:
         keeper.start()
     controller.start()
     app.start(controller.switches)
-    app.listen(openflow_listener, context)
+    app.listen(listeners.openflow, context)
     for server in servers:
         server.start()
     on_ready()
@@ -124,7 +121,7 @@ def run(
 
 
 def _rest_servers(
-    controller: Controller, network: Network, name: str, listener: socket.socket, tokens: Path | None
+    controller: Controller, network: Network, name: str, listeners: Listeners, tokens: Path | None
 ) -> tuple[rest.RestServer, rest.RestServer]:
     """At the endpoint that the file gives, and at a Unix socket for this machine's root.
 
@@ -136,7 +133,7 @@ def _rest_servers(
     outer = rest.api(controller.loop, writer, controller.stream, endpoint, door)
     inner = rest.api(controller.loop, writer, controller.stream, endpoint, Door(is_private=True))
     files = network.controller_tls(name) if endpoint.is_distant else None
-    return rest.RestServer(outer, listener, files), rest.RestServer(inner, _unix_listener(rest_socket(name)))
+    return rest.RestServer(outer, listeners.rest, files), rest.RestServer(inner, listeners.private_rest)
 
 
 class Controller:
@@ -230,30 +227,3 @@ def end_process() -> None:
         with suppress(OSError):
             stream.flush()
     os._exit(0)
-
-
-def listen_at(endpoint: Endpoint, port: int, what: str) -> socket.socket:
-    """A listener for `what` at `port` of the address of `endpoint`. Raises CannotRun."""
-    family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
-    try:
-        return socket.create_server((endpoint.address, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        cure = "end what listens there (ss -ltnp names it), or choose another port in the topology file"
-        raise CannotRun(f"cannot listen for {what} at {endpoint.address}:{port}: {reason}", cure) from error
-
-
-def _unix_listener(path: Path) -> socket.socket:
-    """For root alone. One that a former process left there is replaced: its port was free, so it is gone."""
-    listener = socket.socket(socket.AF_UNIX)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        listener.bind(str(path))
-        path.chmod(0o600)
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        cure = "run it as root, or name another directory: RTVNIC_RUN_DIR"
-        raise CannotRun(f"cannot listen for REST at {path}: {error.strerror or error}", cure) from error
-    return listener

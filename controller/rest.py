@@ -160,6 +160,15 @@ class Connection(H11Protocol):
             self.loop.call_later(REQUEST_TIMEOUT_S, self._look, self.cycle)
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """asyncio's, which would wait a minute for who begins to speak TLS and does not go on."""
+
+    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
+        if options.get("ssl") is not None:
+            options["ssl_handshake_timeout"] = REQUEST_TIMEOUT_S
+        return await super().create_server(*args, **options)
+
+
 class RestServer:
     """Serves `app` on `listener` in a thread, from `start` to `stop`; with `tls` to who has a certificate of its CA."""
 
@@ -179,9 +188,8 @@ class RestServer:
             ssl_cert_reqs=ssl.CERT_REQUIRED if tls else ssl.CERT_NONE,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [listener]}, name="rest", daemon=True
-        )
+        self._listener = listener
+        self._thread = threading.Thread(target=self._run, name="rest", daemon=True)
 
     def start(self) -> None:
         """Returns when requests are answered. Raises TimeoutError."""
@@ -195,3 +203,7 @@ class RestServer:
     def stop(self) -> None:
         self._server.should_exit = True
         self._thread.join(STOP_TIMEOUT_S)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=_Loop) as runner:
+            runner.run(self._server.serve(sockets=[self._listener]))

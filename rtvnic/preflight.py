@@ -12,7 +12,7 @@ import httpx
 from pyroute2 import IPRoute
 
 from controller.errors import CannotRun, InvalidFile
-from controller.launcher import listen_at
+from controller.listeners import listen_at
 from controller.model import Network, Scheduler
 from controller.runtime import RUN_DIR, shim_socket
 from controller.wiring import PortRole, ports_of

@@ -13,6 +13,7 @@ have none of their own.
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,7 @@ LEVELS = {
     "controller.event_stream": 3,
     "controller.exposition": 3,
     "controller.gate": 3,
+    "controller.listeners": 3,
     "controller.logs": 3,
     "controller.loop": 3,
     "controller.notify": 3,
@@ -101,7 +103,11 @@ LEVELS = {
 }
 HIGHEST_PURE_LEVEL = 2
 IMPURE = {"asyncio", "queue", "select", "selectors", "socket", "subprocess", "threading", "time", "os_ken", "pyroute2"}
-STRANGERS = {"controller": {"dataplane"}, "ovs_config": {"dataplane"}, "dataplane": {"controller", "ovs_config"}}
+STRANGERS = {
+    "controller": {"dataplane"},
+    "ovs_config": {"dataplane"},
+    "dataplane": {"controller", "ovs_config"},
+}
 
 
 def modules(package: str) -> dict[str, Path]:
@@ -111,7 +117,8 @@ def modules(package: str) -> dict[str, Path]:
 
 
 LEVELLED = modules("controller") | modules("ovs_config") | modules("topologies")
-ALL = LEVELLED | modules("dataplane")
+GUEST = modules("guest")
+ALL = LEVELLED | modules("dataplane") | GUEST
 
 
 def level(module: str) -> int | None:
@@ -160,3 +167,9 @@ def test_does_no_input_or_output(module: str) -> None:
 def test_the_controller_and_the_data_plane_are_strangers(module: str) -> None:
     strangers = STRANGERS.get(module.split(".")[0], set())
     assert {name.split(".")[0] for name in imports(module)} & strangers == set()
+
+
+@pytest.mark.parametrize("module", GUEST)
+def test_a_guest_needs_nothing_but_the_standard_library(module: str) -> None:
+    foreign = {name.split(".")[0] for name in imports(module)} - set(sys.stdlib_module_names) - {"guest"}
+    assert foreign == set()

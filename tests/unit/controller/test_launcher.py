@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,14 +17,13 @@ import pytest
 from support.examples import TOPOLOGIES
 from support.fake_datapath import FakeDatapath
 from support.fake_shim import FakeShim
-from support.http_server import unused_port
+from support.http_server import taken_port, unused_port
 from support.networks import two_hypervisors
 from support.notify_socket import NotifySocket
 from support.openflow_switch import OpenFlowSwitch
 from support.waiting import PATIENCE_S, wait_until
 
-from controller import launcher, runtime
-from controller.errors import CannotRun
+from controller import runtime
 from controller.events import AskShim, ChannelsTold
 from controller.launcher import Controller, StoreAddress
 from controller.model import Channel, Endpoint, Scheduler
@@ -35,31 +33,6 @@ from controller.topology_file.load import load
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 
 ROOT = TOPOLOGIES.parent
-
-
-@contextmanager
-def taken_port(address: str = "127.0.0.1") -> Iterator[int]:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.create_server((address, 0), family=family) as listener:
-        yield listener.getsockname()[1]
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_a_port_that_is_taken_is_named_with_its_cure(address: str) -> None:
-    with taken_port(address) as port, pytest.raises(CannotRun) as error:
-        launcher.listen_at(Endpoint(address, port, port), port, "OpenFlow")
-    assert error.value.what == f"cannot listen for OpenFlow at {address}:{port}: Address already in use"
-    assert error.value.cure == "end what listens there (ss -ltnp names it), or choose another port in the topology file"
-
-
-def test_an_address_that_is_not_this_machines() -> None:
-    with pytest.raises(CannotRun, match=r"REST at 192\.0\.2\.1:8080: Cannot assign requested address"):
-        launcher.listen_at(Endpoint("192.0.2.1", 6653, 8080), 8080, "REST")
-
-
-def test_a_free_port_is_listened_at() -> None:
-    with launcher.listen_at(Endpoint("127.0.0.1", 0, 0), 0, "REST") as listener:
-        assert listener.getsockname()[0] == "127.0.0.1"
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -213,7 +214,18 @@ def test_no_controller_at_all(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_address_that_is_none(at: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = shown(capsys, "channels", "--at", at)
     assert (code, out) == (2, "")
-    assert "no controller answers at" in err
+    assert at.rstrip("/") in err
+
+
+def test_a_token_is_shown_to_every_controller(
+    left: FakeRest, right: FakeRest, urls: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left.tokens = right.tokens = {"secret"}
+    file = tmp_path / "token"
+    file.write_text("secret\n")
+    assert shown(capsys, "switches", "--at", urls["left"])[0] == 2
+    code, out, err = shown(capsys, "switches", "--at", urls["left"], "--token-file", str(file))
+    assert (code, err, len(rows(out))) == (0, "", 3)
 
 
 @pytest.mark.parametrize(("status", "content"), [(200, b"<html>"), (404, b"{}"), (500, b"{}")])
