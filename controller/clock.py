@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from math import ceil
 
@@ -18,6 +18,9 @@ from controller.units import NS_PER_S
 
 UNKNOWN_NS = 10 * NS_PER_S
 """Stands for what nobody knows: more than any lateness that a stamp can tell."""
+
+ERROR_MOST_NS = NS_PER_S
+"""A clock that may be off by more is not synchronised, whatever its program calls it."""
 
 TRUST_NS = 30 * NS_PER_S
 """So long a clock is held to be as good as it was said to be last."""
@@ -33,6 +36,7 @@ REFERENCE_MAX = 100
 UTC = "UTC"
 CHRONY_FIELDS = 14
 CHRONY_LOCAL = "7F7F0101"
+NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,18})?")
 
 
 class Source(StrEnum):
@@ -72,7 +76,8 @@ def difference_ns(one: Clock, other: Clock) -> int | None:
     """How far two clocks of different machines are apart at most; None if that is not known."""
     if one.error_ns is None or other.error_ns is None or one.reference != other.reference:
         return None
-    return one.error_ns + other.error_ns
+    both_ns = one.error_ns + other.error_ns
+    return both_ns if both_ns < UNKNOWN_NS else None
 
 
 def chrony_clock(tracking: str) -> Clock:
@@ -85,11 +90,10 @@ def chrony_clock(tracking: str) -> Clock:
     if fields[-1] == "Not synchronised":
         return Clock(Source.CHRONY, why="is not synchronised: chrony has no source yet, or has lost it")
     try:
-        offset, root_delay, root_dispersion = (Decimal(fields[place]) for place in (4, 10, 11))
-        error_ns = ceil((abs(offset) + root_delay / 2 + root_dispersion) * NS_PER_S)
-    except (InvalidOperation, ValueError, OverflowError):
+        offset, root_delay, root_dispersion = (_number(fields[place]) for place in (4, 10, 11))
+    except ValueError:
         return Clock(Source.CHRONY, why="is chrony's, which answers badly", is_silent=True)
-    return Clock(Source.CHRONY, error_ns, UTC)
+    return _within(Source.CHRONY, (abs(offset) + root_delay / 2 + root_dispersion) * NS_PER_S, UTC)
 
 
 def ptp_clock(answer: str, kernel_error_us: int | None) -> Clock:
@@ -104,22 +108,35 @@ def ptp_clock(answer: str, kernel_error_us: int | None) -> Clock:
         return Clock(Source.PTP, why="is ptp4l's, which does not answer", is_silent=True)
     try:
         grandmaster, is_slave = fields["gmIdentity"][:REFERENCE_MAX], fields["gmPresent"] == "true"
-        offset_ns = abs(int(fields["master_offset"])) + ceil(Decimal(fields["meanPathDelay"]))
-    except (KeyError, ValueError, InvalidOperation, OverflowError):
+        offset_ns = abs(_number(fields["master_offset"])) + abs(_number(fields["meanPathDelay"]))
+    except (KeyError, ValueError):
         return Clock(Source.PTP, why="is ptp4l's, which answers badly", is_silent=True)
     if not is_slave and set(states) == {"MASTER"}:
-        return Clock(Source.PTP, PTP_MARGIN_NS, grandmaster)
+        return _within(Source.PTP, Decimal(PTP_MARGIN_NS), grandmaster)
     if "SLAVE" not in states:
         return Clock(Source.PTP, why=f"is not synchronised: ports of ptp4l are {', '.join(sorted(set(states)))[:100]}")
     if kernel_error_us is None or kernel_error_us > KERNEL_ERROR_MOST_US:
         return Clock(Source.PTP, why="does not follow the network card's: does phc2sys run?")
-    return Clock(Source.PTP, offset_ns + PTP_MARGIN_NS, grandmaster)
+    return _within(Source.PTP, offset_ns + PTP_MARGIN_NS, grandmaster)
 
 
 def _pmc_fields(answer: str) -> tuple[Mapping[str, str], Sequence[str]]:
     """The values by name, and the states of the ports."""
-    found = re.findall(r"^\s+(\w+)[ \t]+(\S+)[ \t]*$", answer, re.MULTILINE)
+    found = re.findall(r"^[ \t]+(\w+)[ \t]+(\S+)[ \t]*$", answer, re.MULTILINE)
     return dict(found), [value for name, value in found if name == "portState"]
+
+
+def _number(text: str) -> Decimal:
+    """Raises ValueError for what is none of a reasonable length."""
+    if not NUMBER.fullmatch(text):
+        raise ValueError
+    return Decimal(text)
+
+
+def _within(source: Source, error_ns: Decimal, reference: str) -> Clock:
+    if error_ns > ERROR_MOST_NS:
+        return Clock(source, why=f"is not synchronised: {source} says that it may be off by more than a second")
+    return Clock(source, ceil(error_ns), reference)
 
 
 def chosen(chrony: Clock | None, ptp: Clock | None) -> Clock:

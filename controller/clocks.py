@@ -55,7 +55,7 @@ class Clocks:
         self._others = {domain: self._believed(domain, now_ns) for domain in self._others.keys() & peers.keys()}
         distant = [domain for domain, peer in peers.items() if not peer.is_same_host]
         if bool(distant) != self._is_watched:
-            self._is_watched = bool(distant)
+            self._is_watched, self._own = bool(distant), SteadyClock()
             yield WatchClock(self._is_watched)
         self.differences_ns = dict.fromkeys(peers, 0) | {
             domain: difference_ns(self.own, self.of(domain)) for domain in distant

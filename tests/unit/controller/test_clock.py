@@ -86,7 +86,8 @@ def test_chronys_bound_is_offset_half_the_delay_and_dispersion() -> None:
         ("", True, "does not answer"),
         (TRACKING.replace("0.000100001", "much"), True, "answers badly"),
         (TRACKING.replace("0.000100001", "nan"), True, "answers badly"),
-        (TRACKING.replace("0.000100001", "inf"), True, "answers badly"),
+        (TRACKING.replace("0.000100001", "1e999999999"), True, "answers badly"),
+        (TRACKING.replace("0.000100001", "2.000000001"), False, "off by more than a second"),
     ],
 )
 def test_a_chrony_that_does_not_know(tracking: str, is_silent: bool, why: str) -> None:
@@ -117,6 +118,8 @@ def test_a_grandmaster_is_its_own_reference_and_its_slaves() -> None:
         ("", 500, True, "does not answer"),
         (SLAVE.replace("meanPathDelay    1904.0", ""), 500, True, "answers badly"),
         (SLAVE.replace("-1060", "far"), 500, True, "answers badly"),
+        (SLAVE.replace("1904.0", "1e999999999"), 500, True, "answers badly"),
+        (SLAVE.replace("-1060", "-999990000"), 500, False, "off by more than a second"),
     ],
 )
 def test_a_ptp_that_does_not_know(answer: str, kernel_error_us: int | None, is_silent: bool, why: str) -> None:
@@ -135,6 +138,11 @@ def test_any_text_makes_a_clock(text: str, kernel_error_us: int | None) -> None:
         assert (found.error_ns or 0) >= 0
 
 
+def test_a_long_answer_is_read_soon() -> None:
+    for text in ("\n" * 65_536, " " * 65_536, "\t\tx " * 13_000, "\t\tgmPresent x\n" * 4_000):
+        assert ptp_clock(text, 0).error_ns is None
+
+
 def test_of_two_programs_the_one_counts_that_knows_or_else_the_one_that_answers() -> None:
     good, bad, silent = chrony_clock(TRACKING), ptp_clock(SLAVE, None), chrony_clock("")
     assert chosen(good, bad) == good
@@ -151,6 +159,7 @@ def test_clocks_that_follow_different_things_cannot_be_compared() -> None:
     assert difference_ns(one, Clock(Source.PTP, 1, "a grandmaster")) is None
     assert difference_ns(one, NOT_READ) is None
     assert difference_ns(NOT_READ, one) is None
+    assert difference_ns(one, Clock(Source.CHRONY, 2**63 - 1, "UTC")) is None, "whatever a peer says"
     assert [as_number_ns(each) for each in (None, 0, 130)] == [UNKNOWN_NS, 0, 130]
 
 
