@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from controller.clock import Clock
 from controller.counts import Counts, Traffic
 from controller.guarantee import ToldBounds
 from controller.lifecycle import State
@@ -224,6 +225,21 @@ class PeerReported:
 
 
 @dataclass(frozen=True)
+class ClockRead:
+    """When this machine's wall clock was looked at: every few seconds while WatchClock says so."""
+
+    clock: Clock
+
+
+@dataclass(frozen=True)
+class PeerClockReported:
+    """When another controller has told how its machine's wall clock is."""
+
+    domain: str
+    clock: Clock
+
+
+@dataclass(frozen=True)
 class PeerGone:
     """When another controller does not answer."""
 
@@ -260,6 +276,8 @@ Event = (
     | PeerReported
     | PeerGone
     | MissesReported
+    | ClockRead
+    | PeerClockReported
     | Tick
 )
 
@@ -322,6 +340,21 @@ class TellEnds:
     domain: str
     ends: Mapping[str, EndReport]
     is_all: bool
+
+
+@dataclass(frozen=True)
+class WatchClock:
+    """Look at this machine's wall clock from now on, or no more; it is answered by ClockRead."""
+
+    is_wanted: bool
+
+
+@dataclass(frozen=True)
+class TellClock:
+    """Tell the controller of `domain` how this machine's wall clock is."""
+
+    domain: str
+    clock: Clock
 
 
 @dataclass(frozen=True)
@@ -390,6 +423,8 @@ Command = (
     | SetQueues
     | Follow
     | TellEnds
+    | WatchClock
+    | TellClock
     | ReportMisses
     | HandleMisses
     | WriteBack

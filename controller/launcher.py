@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from controller import app, notify, rest, runtime, tls
+from controller.clock_watch import ClockWatch
 from controller.counts_file import CountsFile
 from controller.domain import Domain
 from controller.errors import Conflict, RtvnicError
@@ -34,7 +35,9 @@ from controller.events import (
     SetQueues,
     SetShim,
     Tell,
+    TellClock,
     TellEnds,
+    WatchClock,
     WriteBack,
 )
 from controller.gate import Door
@@ -156,12 +159,14 @@ class Controller:
         self._peering = Peering(network, name, peering_listener, self.loop.post)
         self._shim = ShimLink(shim_socket(name), self.loop.post)
         self.handlers = Handlers(network, name)
+        self._clock = ClockWatch(self.loop.post)
 
     def start(self) -> None:
         self.handlers.start()
         self.loop.start()
         self._shim.start()
         self._peering.start()
+        self._clock.start()
         self._queues.start()
         self.store.start()
 
@@ -199,6 +204,10 @@ class Controller:
                 self.store.announce(domains)
             case TellEnds(domain, ends, is_all):
                 self._peering.tell_ends(domain, ends, is_all)
+            case WatchClock(is_wanted):
+                self._clock.want(is_wanted)
+            case TellClock(domain, clock):
+                self._peering.tell_clock(domain, clock)
             case ReportMisses(domain, reports):
                 self._peering.report(domain, reports)
             case HandleMisses(channel, report):

@@ -20,7 +20,7 @@ from controller.domain import Domain
 from controller.events import Proof
 from controller.lifecycle import State
 from controller.reports import Role
-from controller.resources import ChannelView, ClassView, HandlerView, QueueView, SwitchView
+from controller.resources import ChannelView, ClassView, ClockView, HandlerView, QueueView, SwitchView
 from controller.units import NS_PER_S
 
 CHANNELS_MAX = 200
@@ -32,7 +32,7 @@ SHIM_DROPS = (
     *("ring_dropped_real_time", "ring_dropped_best_effort", "queue_full", "too_long", "short", "one_label"),
     *("many_labels", "send_errors", "lost_at_end", "excess_dropped", "late_dropped"),
 )
-SHIM_UNJUDGED = ("ring_dropped", "short", "one_label", "many_labels")
+SHIM_UNJUDGED = ("ring_dropped", "unjudged", "short", "one_label", "many_labels")
 """Causes, by the names of dataplane/core/report.h."""
 
 
@@ -49,6 +49,7 @@ class Reading:
     switches: Sequence[SwitchView]
     queues: Sequence[QueueView]
     parts: Mapping[tuple[str, str], bool]
+    clock: ClockView
     statistics: Mapping[str, Any]
 
 
@@ -67,6 +68,7 @@ def read(domain: Domain) -> Reading:
         switches=view.switches(domain),
         queues=view.queues(domain),
         parts=_parts(domain),
+        clock=view.clock(domain),
         statistics=domain.shim.statistics,
     )
 
@@ -78,7 +80,9 @@ def families(reading: Reading) -> Iterator[Metric]:
     yield from _classes(reading)
     yield from _shim(reading)
     yield from _switches(reading)
-    yield _gauge("up", "Whether a part of the domain works: shim, switch, peer or store.", ("domain", "part", "name"),
+    yield from _clock(reading)
+    yield _gauge("up", "Whether a part of the domain works: shim, switch, peer, clock or store.",
+        ("domain", "part", "name"),
         [((reading.domain, *part), works) for part, works in reading.parts.items()])  # fmt: skip
 
 
@@ -112,6 +116,7 @@ def _parts(domain: Domain) -> dict[tuple[str, str], bool]:
     troubles = domain.troubles()
     parts = [("switch", name) for name in domain.bridges] + [("peer", name) for name in domain.peers] + [("store", "")]
     parts += [("shim", domain.name)] * domain.has_shim
+    parts += [("clock", name) for name in (domain.name, *(each.domain for each in view.clock(domain).peers))]
     return {part: part not in troubles for part in parts}
 
 
@@ -217,6 +222,8 @@ _COUNTERS = {
     "sent": ("Labelled by the talker's switch; of a class, sent by the shim.", Role.TALKER),
     "received": ("Delivered by the listener's switch; of a class, seen by the shim.", Role.LISTENER),
     "missed": ("Arrived after their deadline.", Role.LISTENER),
+    "within_clock_error": ("Late by less than the clocks may be apart.", Role.LISTENER),
+    "unjudged": ("Arrived while a clock had just been set.", Role.LISTENER),
     "bypassed": ("Arrived without a stamp: past a shim that was down.", Role.LISTENER),
     "postponed": ("Beyond the contract, and due later for it.", Role.TALKER),
     "excess_dropped": ("Too far beyond the contract.", Role.TALKER),
@@ -264,3 +271,17 @@ def _switches(reading: Reading) -> Iterator[Metric]:
     yield _counter("queue_errors_packets", "Dropped by a queue.", (*labels, "interface", "queue"),
         [((reading.domain, each.switch, each.interface, str(each.queue_id)), each.errors)
          for each in reading.queues])  # fmt: skip
+
+
+def _clock(reading: Reading) -> Iterator[Metric]:
+    here, clock = reading.domain, reading.clock
+
+    def seconds(known_ns: int | None) -> float | None:
+        return None if known_ns is None else known_ns / NS_PER_S
+
+    yield _gauge("clock_error_seconds", "How far this machine's wall clock may be off; none: nobody knows.",
+        ("domain", "source"), [((here, clock.source), seconds(clock.error_ns))])  # fmt: skip
+    yield _gauge("clock_difference_seconds", "How far a peer's wall clock may be from this one; none: nobody knows.",
+        ("domain", "peer"), [((here, each.domain), seconds(each.difference_ns)) for each in clock.peers])  # fmt: skip
+    yield _counter("clock_steps", "How often the wall clock was set under the shim.", ("domain",),
+        [((here,), clock.steps)])  # fmt: skip

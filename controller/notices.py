@@ -69,16 +69,16 @@ class AdaptationNotice(Notice):
 
 
 class TroubleNotice(Notice):
-    """When a shim, switch, peer or store does not work, and when it works again (`is_over`)."""
+    """When a shim, switch, peer, clock or store does not work, and when it works again (`is_over`)."""
 
     kind: Literal["trouble"] = "trouble"
-    of: Literal["shim", "switch", "peer", "store"]
+    of: Literal["shim", "switch", "peer", "clock", "store"]
     name: str
     is_over: bool
     why: str
 
 
-Part = tuple[Literal["shim", "switch", "peer", "store"], str]
+Part = tuple[Literal["shim", "switch", "peer", "clock", "store"], str]
 """What may be in trouble: of which kind, and its name."""
 
 

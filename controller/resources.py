@@ -5,6 +5,7 @@ Durations and instants are ns, rates bit/s, sizes bytes. Null means: not known (
 
 from __future__ import annotations
 
+from controller.clock import Source
 from controller.events import Proof
 from controller.lifecycle import State
 from controller.model import Bypass, Excess, Late, Protocol, Scheduler, SwitchKind
@@ -42,6 +43,9 @@ class ChannelView(Model):
     `bound_ns` is the longest that admission lets a packet take, `allowance_ns` of it in the talker's host and the rest
     at `hops`; `longest_ns` is the longest that one took. Both end at the listener's uplink. `adaptation` is null at
     the listener's controller, and where the channel does not ask for it.
+
+    Of the packets that were late, `missed` were so by more than the clocks of both ends may be apart (`clock_error_ns`;
+    null: nobody knows), `within_clock_error` by less. `unjudged` came while a clock had just been set.
     """
 
     name: str
@@ -81,7 +85,10 @@ class ChannelView(Model):
     received: int | None
     lost: int | None
     missed: int | None
+    within_clock_error: int | None
+    unjudged: int | None
     bypassed: int | None
+    clock_error_ns: int | None
     conforming: int
     postponed: int
     excess_dropped: int
@@ -123,6 +130,8 @@ class ClassView(Model):
     sent: int
     received: int
     missed: int
+    within_clock_error: int
+    unjudged: int
     bypassed: int
     postponed: int
     excess_dropped: int
@@ -183,11 +192,42 @@ class ShimView(Model):
     ingress: dict[str, int]
 
 
+class PeerClockView(Model):
+    """The clock of a peer's machine, as its controller tells: within `error_ns` of `reference`, or `why` not.
+
+    `difference_ns`: how far it is from this one at most; null where nobody knows.
+    """
+
+    domain: str
+    source: Source
+    error_ns: int | None
+    reference: str
+    why: str
+    difference_ns: int | None
+
+
+class ClockView(Model):
+    """The wall clock of this machine: within `error_ns` of `reference`, says `source`, or `why` nobody knows.
+
+    `same-host`: all peers are on this machine, and nobody has to know. `steps`: how often it was set under the shim.
+    `peers` are those on other machines.
+    """
+
+    domain: str
+    source: Source
+    error_ns: int | None
+    reference: str
+    why: str
+    steps: int
+    peers: tuple[PeerClockView, ...]
+
+
 class PeerView(Model):
     """Another controller that shares channels with this one, and the session with it.
 
     `sent` and `received` are frames, over all sessions; `dropped` messages had no room, `refused` sessions ended
-    because of what the other side said or showed: both should be zero.
+    because of what the other side said or showed: both should be zero. `clock_difference_ns` is how far the clocks are
+    apart at most; null: nobody knows.
     """
 
     domain: str
@@ -197,6 +237,7 @@ class PeerView(Model):
     channels: tuple[str, ...]
     session: Phase
     is_same_host: bool
+    clock_difference_ns: int | None
     sent: int
     received: int
     dropped: int

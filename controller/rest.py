@@ -117,6 +117,11 @@ def _add_routes(app: FastAPI, domain: Readable) -> None:
         """The controllers at the other ends of the domain's channels, and the session with each."""
         return domain.ask(view.peers)
 
+    @app.get("/v1/clock")
+    def clock() -> resources.ClockView:
+        """The wall clock of this machine and of those of the peers: how far off, says who."""
+        return domain.ask(view.clock)
+
     @app.get("/v1/misses")
     def misses() -> list[resources.MissView]:
         """The last 1000 packets that arrived here after their deadline, oldest first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import asdict
 
+from controller.clocks import clock_steps
 from controller.domain import Domain
 from controller.ends import end_report, end_reports
 from controller.events import Proof
@@ -20,12 +21,14 @@ from controller.resources import (
     AdaptationView,
     ChannelView,
     ClassView,
+    ClockView,
     HealthView,
     HopView,
     HostView,
     HypervisorView,
     MissReportView,
     MissView,
+    PeerClockView,
     PeerView,
     QueueView,
     ShimView,
@@ -92,6 +95,7 @@ def peers(domain: Domain) -> list[PeerView]:
             address=network.hypervisors[name].controller.rest_url,
             session=peer.link.phase,
             is_same_host=peer.is_same_host,
+            clock_difference_ns=domain.clocks.differences_ns.get(name),
             sent=peer.link.sent,
             received=peer.link.received,
             dropped=peer.link.dropped,
@@ -104,6 +108,32 @@ def peers(domain: Domain) -> list[PeerView]:
         )
         for name, peer in domain.peers.items()
     ]
+
+
+def clock(domain: Domain) -> ClockView:
+    """The wall clocks by which lateness is told."""
+    own = domain.clocks.own
+    return ClockView(
+        domain=domain.name,
+        source=own.source,
+        error_ns=own.error_ns,
+        reference=own.reference,
+        why=own.why,
+        steps=clock_steps(domain.shim.statistics),
+        peers=tuple(_peer_clock(domain, name) for name, peer in domain.peers.items() if not peer.is_same_host),
+    )
+
+
+def _peer_clock(domain: Domain, name: str) -> PeerClockView:
+    clock = domain.clocks.of(name)
+    return PeerClockView(
+        domain=name,
+        source=clock.source,
+        error_ns=clock.error_ns,
+        reference=clock.reference,
+        why=clock.why,
+        difference_ns=domain.clocks.differences_ns.get(name),
+    )
 
 
 def misses(domain: Domain) -> list[MissView]:
@@ -156,6 +186,7 @@ def health(domain: Domain) -> HealthView:
         problems.append(f"the channel store: {domain.store_trouble}")
     problems += [problem for bridge in domain.bridges.values() for problem in _unproved(domain.network, bridge)]
     problems += [f"the controller of {name} {peer.why}" for name, peer in domain.peers.items() if not peer.is_reachable]
+    problems += [f"the clock of {name} {why}" for (_, name), why in domain.clocks.troubles(domain.name).items()]
     return HealthView(domain=domain.name, is_healthy=not problems, problems=tuple(problems))
 
 
@@ -213,7 +244,10 @@ def _channel(domain: Domain, channel: Channel, own: EndReport | None) -> Channel
         received=listener.packets if is_heard else None,
         lost=max(0, talker.packets - listener.packets) if is_heard else None,
         missed=listener.missed if is_heard else None,
+        within_clock_error=listener.within_clock_error if is_heard else None,
+        unjudged=listener.unjudged if is_heard else None,
         bypassed=listener.bypassed if is_heard else None,
+        clock_error_ns=listener.clock_error_ns if is_heard else None,
         conforming=max(0, talker.packets - talker.excess.postponed - talker.excess.excess_dropped),
         **talker.excess.model_dump(),
         queueing_delay=talker.delay,
@@ -274,6 +308,8 @@ def _class(domain: Domain, deadline_class: DeadlineClass) -> ClassView:
         sent=books.get("packets", 0),
         received=books.get("received_packets", 0),
         missed=books.get("missed", 0),
+        within_clock_error=books.get("within_clock_error", 0),
+        unjudged=books.get("unjudged", 0),
         bypassed=books.get("bypassed", 0),
         **{name: books.get(name, 0) for name in Excess.model_fields},
         queueing_delay=Summary(**books.get("queueing_delay", {"count": 0})),

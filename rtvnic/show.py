@@ -127,7 +127,9 @@ def _channel(channel: Json) -> tuple[object, ...]:
         channel["state"],
         *(_duration(channel[name]) for name in ("deadline_ns", "bound_ns", "longest_ns")),
         channel["deadline_class"],
-        *(channel[count] for count in ("sent", "received", "lost", "missed", "bypassed")),
+        *(channel[count] for count in ("sent", "received", "lost", "missed")),
+        _in_doubt(channel),
+        channel["bypassed"],
         _excess(channel),
         *_quantiles(channel["queueing_delay"]),
         *_quantiles(channel["lateness"]),
@@ -143,7 +145,9 @@ def _class(deadline_class: Json) -> tuple[object, ...]:
         deadline_class["proof"],
         deadline_class["dscp"],
         DURATION.format(deadline_class["up_to_ns"]),
-        *(deadline_class[count] for count in ("sent", "received", "missed", "bypassed")),
+        *(deadline_class[count] for count in ("sent", "received", "missed")),
+        _in_doubt(deadline_class),
+        deadline_class["bypassed"],
         _excess(deadline_class),
         *_quantiles(deadline_class["queueing_delay"]),
         *_quantiles(deadline_class["lateness"]),
@@ -163,7 +167,8 @@ def _switch(switch: Json) -> tuple[object, ...]:
 
 def _peer(peer: Json) -> tuple[object, ...]:
     state = "reachable" if peer["is_reachable"] else peer["why"]
-    return (peer["domain"], peer["address"], state, " ".join(peer["channels"]))
+    apart = _duration(peer["clock_difference_ns"]) or "unknown"
+    return (peer["domain"], peer["address"], state, apart, " ".join(peer["channels"]))
 
 
 def _handler(handler: Json) -> tuple[object, ...]:
@@ -185,6 +190,12 @@ def _excess(counted: Json) -> str | None:
     return ", ".join(f"{cause.replace('_', ' ')} {counted[cause]}" for cause in causes if counted[cause]) or None
 
 
+def _in_doubt(counted: Json) -> str | None:
+    """Packets of which nobody can say whether they were late, by cause."""
+    causes = ("within_clock_error", "unjudged")
+    return ", ".join(f"{cause.replace('_', ' ')} {counted[cause]}" for cause in causes if counted[cause]) or None
+
+
 def _duration(value_ns: int | None) -> str | None:
     return None if value_ns is None else DURATION.format(value_ns)
 
@@ -199,7 +210,7 @@ TABLES: Mapping[str, Table] = {
     "channels": Table(
         (
             *("channel", "state", "deadline", "bound", "longest", "class"),
-            *("sent", "received", "lost", "missed", "bypassed", "excess"),
+            *("sent", "received", "lost", "missed", "in doubt", "bypassed", "excess"),
             *_DELAYS,
             "why",
         ),
@@ -209,7 +220,7 @@ TABLES: Mapping[str, Table] = {
     "classes": Table(
         (
             *("domain", "class", "queue", "proof", "dscp", "up to"),
-            *("sent", "received", "missed", "bypassed", "excess"),
+            *("sent", "received", "missed", "in doubt", "bypassed", "excess"),
             *_DELAYS,
             "channels",
         ),
@@ -221,7 +232,7 @@ TABLES: Mapping[str, Table] = {
         _queue,
         key=lambda queue: (queue["switch"], queue["interface"], queue["queue_id"]),
     ),
-    "peers": Table(("domain", "address", "state", "channels"), _peer, key=lambda peer: peer["domain"]),
+    "peers": Table(("domain", "address", "state", "clocks within", "channels"), _peer, key=lambda peer: peer["domain"]),
     "misses": Table(("at (UTC)", "channel", "late by ms"), _miss, key=lambda miss: (miss["channel"], miss["at_ns"])),
     "handlers": Table(
         (

@@ -36,7 +36,7 @@ from controller.writes import Writer
 Answer = TypeVar("Answer")
 NETWORK = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
 LISTS = ["channels", "classes", "queues", "switches", "peers", "misses", "miss_reports"]
-OBJECTS = ["topology", "health", "ends", "shim"]
+OBJECTS = ["clock", "topology", "health", "ends", "shim"]
 OTHER_TYPES = {"/metrics": "text/plain", "/v1/events": "text/event-stream"}
 
 

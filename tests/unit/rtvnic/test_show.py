@@ -107,12 +107,13 @@ def test_channels_are_one_table_each_once(urls: dict[str, str], capsys: pytest.C
         "97",
         "3",
         "0",
+        "-",
         "0",
         "-",
         *["1.500"] * 3,
         *["-"] * 3,
     ]
-    assert audio == ["audio", "installed", "100ms", "98.6ms", "-", "slow", "0", "97", "0", "0", "0", *["-"] * 7]
+    assert audio == ["audio", "installed", "100ms", "98.6ms", "-", "slow", "0", "97", "0", "0", "-", "0", *["-"] * 7]
 
 
 def test_classes_are_those_of_each_domain(urls: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,6 +131,7 @@ def test_classes_are_those_of_each_domain(urls: dict[str, str], capsys: pytest.C
         "100",
         "97",
         "0",
+        "-",
         "0",
         "-",
         *["1.500"] * 3,
@@ -157,8 +159,8 @@ def test_switches_say_what_they_dropped(urls: dict[str, str], capsys: pytest.Cap
 def test_peers(urls: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = shown(capsys, "peers", "--at", urls["left"])
     assert rows(out)[1:] == [
-        ["right", "http://127.0.0.1:8081", "reachable", "video", "audio"],
-        ["left", "http://127.0.0.1:8080", "reachable", "video", "audio"],
+        ["right", "http://127.0.0.1:8081", "reachable", "0ns", "video", "audio"],
+        ["left", "http://127.0.0.1:8080", "reachable", "0ns", "video", "audio"],
     ]
 
 
