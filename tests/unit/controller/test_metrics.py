@@ -34,6 +34,7 @@ from controller.model import Network, SwitchKind
 from controller.peering.messages import MissReport
 from controller.pipeline import Purpose
 from controller.reports import Role
+from controller.resources import HandlerView
 
 PLAIN = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
 NETWORK = replace(PLAIN, channels={**PLAIN.channels, "audio": replace(PLAIN.channels["audio"], on_miss=("adapt",))})
@@ -198,7 +199,12 @@ def test_of_a_thousand_channels_so_many_are_shown() -> None:
     assert sum(value(found, "ends", domain="left", state=state) or 0 for state in State) == 1000
 
 
-EXPORTED = {name for each in ("left", "right") for name, _ in scrape(driver(each))}
+HANDLER = HandlerView.model_construct(
+    domain="left", name="pager", waiting=0, **dict.fromkeys(metrics._HANDLER_COUNTERS, 0)
+)
+EXPORTED = {name for each in ("left", "right") for name, _ in scrape(driver(each))} | {
+    sample.name for family in metrics.handler_families([HANDLER]) for sample in family.samples
+}
 
 
 def names_in(text: str) -> set[str]:
