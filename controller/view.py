@@ -170,7 +170,7 @@ def _unproved(network: Network, bridge: Bridge) -> list[str]:
 
 def _channel(domain: Domain, channel: Channel, own: EndReport | None) -> ChannelView:
     talker, listener = _both_ends(domain, channel, own)
-    worst = max((listener, talker), key=lambda end: _BADNESS[end.state])  # of equals the one that comes first
+    worst = max((listener, talker), key=lambda end: BADNESS[end.state])  # of equals the one that comes first
     guarantee = domain.guarantees.by_channel.get(channel.name)
     longest_ns = None if listener.delay.max is None else channel.deadline_ns + listener.delay.max
     is_heard = channel.listener not in domain.network.hosts
@@ -223,7 +223,7 @@ def _hop(hop: Hop) -> HopView:
     return HopView(at=str(hop.port), server=hop.server, bound_ns=hop.bound_ns)
 
 
-_BADNESS = {
+BADNESS = {
     State.OFF: 0,
     State.INSTALLED: 1,
     State.DEGRADED: 2,

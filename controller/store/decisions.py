@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from controller.advice import refusal_texts, with_slacks
-from controller.errors import Conflict, NotAdmitted, Outdated
+from controller.advice import largest_rate_bps, refusal_texts, smallest_deadline_ns, with_slacks
+from controller.errors import Conflict, NotAdmitted, Offer, Outdated
 from controller.guarantee import Guarantees
 from controller.labels import free_label
 from controller.model import AUTO_SLACK_NS, Channel, Network
@@ -74,6 +74,12 @@ class Clerk:
 
         return decide
 
+    def offer(self, before: Snapshot, channel: Channel, owner: Owner) -> Offer:
+        """What would be admitted in place of `channel`, which is not, beside all others of `before`."""
+        network = self._whole({**before.records, channel.name: _record(channel, owner)})
+        found = self._guarantees(None, network)
+        return Offer(smallest_deadline_ns(found, channel.name), largest_rate_bps(found, channel.name))
+
     def _change(self, before: Snapshot, wanted: Mapping[str, Record]) -> Change:
         """From `before` to `wanted`, if that is admitted."""
         self._require_topology(before)
@@ -116,14 +122,15 @@ class Clerk:
 
 
 def digest(network: Network) -> str:
-    """Names what a network is without its channels, and without what follows from them."""
+    """Names what a network is without its channels, what follows from them, and what guests may ask for."""
     hypervisors = {
         name: replace(each, uplink=replace(each.uplink, be_slack_ns=AUTO_SLACK_NS))
         if each.uplink.is_slack_auto
         else each
         for name, each in network.hypervisors.items()
     }
-    bare = replace(network, file=Path(), channels={}, hypervisors=hypervisors, tls_directory=None)
+    vms = {name: replace(vm, quota=None) for name, vm in network.vms.items()}
+    bare = replace(network, file=Path(), channels={}, hypervisors=hypervisors, vms=vms, tls_directory=None)
     return hashlib.sha256(repr(bare).encode()).hexdigest()
 
 

@@ -46,6 +46,7 @@ LEVELS = {
     "controller.events": 2,
     "controller.flows": 2,
     "controller.frames": 2,
+    "controller.guests": 2,
     "controller.lifecycle": 2,
     "controller.metrics": 2,
     "controller.miss_reports": 2,
@@ -64,6 +65,7 @@ LEVELS = {
     "controller.event_stream": 3,
     "controller.exposition": 3,
     "controller.gate": 3,
+    "controller.guests.link": 3,
     "controller.logs": 3,
     "controller.loop": 3,
     "controller.notify": 3,
@@ -163,6 +165,11 @@ def test_does_no_input_or_output(module: str) -> None:
 def test_the_controller_and_the_data_plane_are_strangers(module: str) -> None:
     strangers = STRANGERS.get(module.split(".")[0], set())
     assert {name.split(".")[0] for name in imports(module)} & strangers == set()
+
+
+@pytest.mark.parametrize("module", LEVELLED)
+def test_of_what_runs_in_guests_only_the_messages_are_used(module: str) -> None:
+    assert {name for name in imports(module) if name.split(".")[0] == "guest"} <= {"guest.messages"}
 
 
 @pytest.mark.parametrize("module", GUEST)
