@@ -102,7 +102,7 @@ def refusal_text(found: Guarantees, refusal: Refusal) -> str:
     heaviest = refusal.heaviest[0]
 
     def passes(changed: Network) -> bool:
-        return {_key(each) for each in Guarantees(changed, found).refusals} <= others
+        return {_key(each) for each in Guarantees(with_slacks(changed), found).refusals} <= others
 
     remedies = []
     if (deadline_ns := smallest_deadline_ns(found, heaviest, passes)) is not None:

@@ -9,16 +9,19 @@ from controller.domain import Domain
 from controller.ends import end_report, end_reports
 from controller.events import Proof
 from controller.guarantee import Hop
+from controller.guests.books import GuestBook
+from controller.guests.entries import meter_id
 from controller.labels import relative_deadline_label
 from controller.lifecycle import State, standing
 from controller.miss_reports import HeardReport
-from controller.model import Channel, DeadlineClass, Network, SwitchKind
+from controller.model import Channel, DeadlineClass, Network, Quota, SwitchKind, Vm
 from controller.parts import Bridge, Miss
 from controller.pipeline import Purpose
 from controller.reports import EndReport, EndReports, Excess, Role, Summary
 from controller.resources import (
     ChannelView,
     ClassView,
+    GuestView,
     HealthView,
     HopView,
     HostView,
@@ -32,7 +35,8 @@ from controller.resources import (
     TopologyView,
     VmView,
 )
-from controller.wiring import UPLINK_PORT, ports_of
+from controller.store.records import Owner
+from controller.wiring import UPLINK_PORT, port_to, ports_of
 
 
 def channels(domain: Domain) -> list[ChannelView]:
@@ -113,6 +117,11 @@ def misses(domain: Domain) -> list[MissView]:
 def miss_reports(domain: Domain) -> list[MissReportView]:
     """The last miss reports on channels that talk from the domain, oldest first."""
     return [_miss_report(heard) for heard in domain.heard]
+
+
+def guests(domain: Domain) -> list[GuestView]:
+    """The VMs of the domain that may ask for channels by themselves."""
+    return [_guest(domain, vm, vm.quota) for vm in domain.network.vms_of(domain.name) if vm.quota]
 
 
 def topology(domain: Domain) -> TopologyView:
@@ -317,6 +326,25 @@ def _miss(miss: Miss) -> MissView:
 
 def _miss_report(heard: HeardReport) -> MissReportView:
     return MissReportView(domain=heard.domain, heard_at_ns=heard.heard_at_ns, **asdict(heard.report))
+
+
+def _guest(domain: Domain, vm: Vm, quota: Quota) -> GuestView:
+    talking = (each for each in domain.channels.values() if each.talker == vm.name)
+    own = [channel for channel in talking if domain.owners.get(channel.name) == Owner.GUEST]
+    port = port_to(domain.network, domain.name, vm.name).number
+    return GuestView(
+        vm=vm.name,
+        domain=domain.name,
+        channels=len(own),
+        channels_max=quota.channels,
+        rate_bps=sum(channel.wire_rate_bps for channel in own),
+        rate_max_bps=quota.rate_bps,
+        burst_bytes=sum(channel.wire_burst_bytes for channel in own),
+        burst_max_bytes=quota.burst_bytes,
+        deadline_min_ns=quota.deadline_ns,
+        metered=domain.bridges[domain.name].meters.get(meter_id(port), 0),
+        **asdict(domain.guests.get(vm.name, GuestBook())),
+    )
 
 
 def _hypervisor(network: Network, name: str) -> HypervisorView:

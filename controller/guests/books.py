@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class GuestBook:
-    """Of one VM, since the controller began; `subscriptions` and `leases` are those at the moment.
+    """Of one VM, since the controller began; `subscriptions` are those of the moment.
 
     `malformed` frames were no questions, `busy` ones were to be asked again, `crowded_out` ones found too many of the
     same VM waiting. `refused`: answered with a no.
@@ -20,4 +20,3 @@ class GuestBook:
     crowded_out: int = 0
     call_ups: int = 0
     subscriptions: int = 0
-    leases: int = 0

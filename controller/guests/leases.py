@@ -60,9 +60,6 @@ class Leases:
         lease = self._leases.get(label)
         return max(1, -(-(lease.until_ns - now_ns) // NS_PER_S)) if lease else 0
 
-    def count(self, vm: str) -> int:
-        return sum(lease.vm == vm for lease in self._leases.values())
-
     def follow_one(self, label: int, channel: Channel, now_ns: int) -> None:
         """The domain knows that a guest has opened this one."""
         if label not in self._leases:

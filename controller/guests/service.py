@@ -126,12 +126,7 @@ class Service:
     def books(self, crowded_out: Mapping[str, int]) -> dict[str, GuestBook]:
         """Of each VM; `crowded_out` frames of a VM found too many waiting."""
         return {
-            name: replace(
-                guest.book,
-                crowded_out=crowded_out.get(name, 0),
-                subscriptions=len(guest.subscriptions),
-                leases=self._leases.count(name),
-            )
+            name: replace(guest.book, crowded_out=crowded_out.get(name, 0), subscriptions=len(guest.subscriptions))
             for name, guest in self._by_name.items()
         }
 

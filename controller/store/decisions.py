@@ -78,7 +78,12 @@ class Clerk:
         """What would be admitted in place of `channel`, which is not, beside all others of `before`."""
         network = self._whole({**before.records, channel.name: _record(channel, owner)})
         found = self._guarantees(None, network)
-        return Offer(smallest_deadline_ns(found, channel.name), largest_rate_bps(found, channel.name))
+
+        def passes(changed: Network) -> bool:
+            return not Guarantees(with_slacks(changed), found).refusals
+
+        tried = (found, channel.name, passes)
+        return Offer(smallest_deadline_ns(*tried), largest_rate_bps(*tried))
 
     def _change(self, before: Snapshot, wanted: Mapping[str, Record]) -> Change:
         """From `before` to `wanted`, if that is admitted."""
