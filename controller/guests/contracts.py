@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from controller.advice import offer, plain_texts
 from controller.errors import InvalidChannel, NotAdmitted, OverQuota, RtvnicError, UnknownChannel
+from controller.guarantee import Guarantees
 from controller.guests.frames import Sender
 from controller.model import Channel, Host, IpAddress, IpInterface, Network, Protocol, Vm
 from controller.selectors import Selector
@@ -20,7 +23,7 @@ from controller.store.records import Change as StoreChange
 from controller.store.records import Owner, Record, Snapshot
 from controller.topology_file.entry import NO_LABEL, ChannelReader, entry_of, merged
 from controller.topology_file.schema import GUEST_HANDLER
-from controller.units import DURATION, RATE, SIZE
+from controller.units import DURATION, RATE
 from guest.messages import Change, Close, Open
 
 PROTOCOLS = {6: Protocol.TCP, 17: Protocol.UDP}
@@ -121,10 +124,7 @@ class Contracts:
         if stored is not None and stored.owner is Owner.GUEST and replace(stored.channel, label=NO_LABEL) == channel:
             return None
         _require_quota(before, vm, channel)
-        try:
-            return self._clerk.put(channel, Owner.GUEST)(before)
-        except NotAdmitted as error:
-            raise NotAdmitted(error.reasons, self._clerk.offer(before, channel, Owner.GUEST)) from None
+        return self._clerk.put(channel, Owner.GUEST, refuse=partial(_refusal, channel.name))(before)
 
     def _asked(self, vm: Vm, request: Open) -> Channel:
         """Raises InvalidChannel."""
@@ -199,6 +199,10 @@ def _at(after: Snapshot, name: str) -> Record:
     return after.records[name]
 
 
+def _refusal(name: str, found: Guarantees) -> NotAdmitted:
+    return NotAdmitted(plain_texts(found), offer(found, name))
+
+
 def _require_quota(before: Snapshot, vm: Vm, channel: Channel) -> None:
     """Raises OverQuota. All that the VM has opened counts."""
     quota = vm.quota
@@ -213,7 +217,7 @@ def _require_quota(before: Snapshot, vm: Vm, channel: Channel) -> None:
     for is_within, what in (
         (len(channels) <= quota.channels, f"{len(channels)} channels; it may have {quota.channels} at a time"),
         (rate_bps <= quota.rate_bps, f"{RATE.format(rate_bps)} on the wire, of {RATE.format(quota.rate_bps)}"),
-        (burst_bytes <= quota.burst_bytes, f"{SIZE.format(burst_bytes)} at once, of {SIZE.format(quota.burst_bytes)}"),
+        (burst_bytes <= quota.burst_bytes, f"{burst_bytes:,} bytes at once, of {quota.burst_bytes:,}"),
         (
             channel.deadline_ns >= quota.deadline_ns,
             f"a deadline of {DURATION.format(channel.deadline_ns)}; {DURATION.format(quota.deadline_ns)} is the least",

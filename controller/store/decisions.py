@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from controller.advice import largest_rate_bps, refusal_texts, smallest_deadline_ns, with_slacks
-from controller.errors import Conflict, NotAdmitted, Offer, Outdated
+from controller.advice import refusal_texts, with_slacks
+from controller.errors import Conflict, NotAdmitted, Outdated
 from controller.guarantee import Guarantees
 from controller.labels import free_label
 from controller.model import AUTO_SLACK_NS, Channel, Network
@@ -23,9 +23,15 @@ from controller.store.records import NO_JITTER_NS, Change, Owner, Record, Snapsh
 from controller.tolerance import leniency_ns, lenient
 
 Decision = Callable[[Snapshot], Change | None]
+Refuse = Callable[[Guarantees], NotAdmitted]
+"""What to say of guarantees that not all can be kept."""
 
 ANY_VERSION = None
 """For a writer that does not mind what was there before."""
+
+
+def _advised(found: Guarantees) -> NotAdmitted:
+    return NotAdmitted(refusal_texts(found))
 
 
 class Clerk:
@@ -53,13 +59,15 @@ class Clerk:
 
         return decide
 
-    def put(self, channel: Channel, owner: Owner, version: int | None = ANY_VERSION) -> Decision:
+    def put(
+        self, channel: Channel, owner: Owner, version: int | None = ANY_VERSION, refuse: Refuse = _advised
+    ) -> Decision:
         """There is to be this channel, in place of one of its name, which is to have `version` (0: there is none)."""
 
         def decide(before: Snapshot) -> Change:
             _require_version(before, channel.name, version)
             _require_owner(before, channel.name, owner)
-            return self._change(before, {**before.records, channel.name: _record(channel, owner)})
+            return self._change(before, {**before.records, channel.name: _record(channel, owner)}, refuse)
 
         return decide
 
@@ -74,18 +82,7 @@ class Clerk:
 
         return decide
 
-    def offer(self, before: Snapshot, channel: Channel, owner: Owner) -> Offer:
-        """What would be admitted in place of `channel`, which is not, beside all others of `before`."""
-        network = self._whole({**before.records, channel.name: _record(channel, owner)})
-        found = self._guarantees(None, network)
-
-        def passes(changed: Network) -> bool:
-            return not Guarantees(with_slacks(changed), found).refusals
-
-        tried = (found, channel.name, passes)
-        return Offer(smallest_deadline_ns(*tried), largest_rate_bps(*tried))
-
-    def _change(self, before: Snapshot, wanted: Mapping[str, Record]) -> Change:
+    def _change(self, before: Snapshot, wanted: Mapping[str, Record], refuse: Refuse = _advised) -> Change:
         """From `before` to `wanted`, if that is admitted."""
         self._require_topology(before)
         labelled = _labelled(before, wanted)
@@ -93,7 +90,7 @@ class Clerk:
         network = self._whole(labelled)
         guarantees = self._guarantees(None, network)
         if self._is_admission_asked and guarantees.refusals:
-            raise NotAdmitted(refusal_texts(guarantees))
+            raise refuse(guarantees)
         jitter_ns = leniency_ns(network, self._guarantees)
         held = self._guarantees(jitter_ns, lenient(network, jitter_ns))
         return Change(
