@@ -13,6 +13,7 @@ EXPERIMENTS = {
     "cycles": "bench.cycles",
     "experiment2": "bench.experiment2",
     "failover": "bench.failover",
+    "guests": "bench.guests",
     "hitless": "bench.hitless",
     "hostile": "bench.hostile",
     "isolation": "bench.isolation",
