@@ -38,8 +38,13 @@ hypervisors:
 vms:
   asker: {hypervisor: left, ip: 10.0.0.1, quota: {channels: 4, rate: 10Mbps}}
   flooder: {hypervisor: left, ip: 10.0.0.2, quota: {channels: 4, rate: 10Mbps}}
+  other: {hypervisor: left, ip: 10.0.0.4}
   listener: {hypervisor: right, ip: 10.0.0.3}
+channels:
+  other: {from: other, to: listener, deadline: 50ms, min_rate: 1Mbps}
 """
+"""With a channel that is there already, so that the two controllers are connected: else the first one has them do so."""
+
 FLOOD_PER_S = 10_000
 DEADLINE_NS, RATE_BPS, LEASE_S = 10 * NS_PER_MS, 1_000_000, 60
 POLL_S = 0.004
