@@ -43,7 +43,7 @@ vms:
 channels:
   other: {from: other, to: listener, deadline: 50ms, min_rate: 1Mbps}
 """
-"""With a channel that is there already, so that the two controllers are connected: else the first one has them do so."""
+"""With a channel that is there already, so that the two controllers are connected: else the first has them do so."""
 
 FLOOD_PER_S = 10_000
 DEADLINE_NS, RATE_BPS, LEASE_S = 10 * NS_PER_MS, 1_000_000, 60
