@@ -2,7 +2,8 @@
 
 PYTHON := .venv/bin/python
 INSTALLED := .venv/installed
-CORE := $(wildcard dataplane/core/*.[ch] bench/native/*.[ch]) dataplane/build_core.py bench/build_traffic.py
+CORE := $(wildcard dataplane/core/*.[ch] bench/native/*.[ch] controller/handlers/native/*.[ch])
+CORE += dataplane/build_core.py bench/build_traffic.py controller/handlers/build_spawn.py
 CORE_BUILT := .venv/core-built
 
 .DEFAULT_GOAL := help
@@ -45,7 +46,7 @@ $(INSTALLED): setup.cfg constraints.txt | packages
 	@touch $@
 
 $(CORE_BUILT): $(CORE) $(INSTALLED)
-	@echo "Building the data plane"
+	@echo "Building the native parts"
 	@$(PYTHON) setup.py -q build_ext --inplace
 	@touch $@
 

@@ -2,4 +2,10 @@
 
 from setuptools import setup
 
-setup(cffi_modules=["dataplane/build_core.py:ffibuilder", "bench/build_traffic.py:ffibuilder"])
+setup(
+    cffi_modules=[
+        "dataplane/build_core.py:ffibuilder",
+        "bench/build_traffic.py:ffibuilder",
+        "controller/handlers/build_spawn.py:ffibuilder",
+    ]
+)

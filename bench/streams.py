@@ -137,10 +137,11 @@ def excuse(missed: int, in_stalls: int) -> str:
     return f" ({in_stalls} of them while the machine stood still)" if missed else ""
 
 
-def topology(rate: str, channels: Mapping[str, Mapping[str, object]], allowance: str) -> str:
+def topology(rate: str, channels: Mapping[str, Mapping[str, object]], allowance: str, **sections: object) -> str:
     """The text of a file with the one uplink of `rate` that `channels` leave by, beside what floods it.
 
     Each of `channels` has what the form asks for but listener, protocol and port; its talker is TALKER by default.
+    `sections` are others that the file has.
     """
     entries = {
         name: {"from": TALKER, "to": LISTENER, "protocol": "udp", "dst_port": port, **entry}
@@ -155,7 +156,8 @@ def topology(rate: str, channels: Mapping[str, Mapping[str, object]], allowance:
     vms = {
         name: {"hypervisor": place, "ip": f"10.0.0.{number}"} for number, (name, place) in enumerate(places.items(), 1)
     }
-    return json.dumps({"version": 1, "hypervisors": hypervisors, "vms": vms, "channels": entries}, indent=2)
+    file = {"version": 1, "hypervisors": hypervisors, "vms": vms, "channels": entries, **sections}
+    return json.dumps(file, indent=2)
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """One controller's mind: what its switches are to have, what they have, and what its shim and its peers have told.
 
-Sans-IO: `handle` takes an event and returns commands; `controller.loop` feeds it from one thread, which alone touches
-it. A channel's listener end is installed first, then the talker's: no packet is labelled before somebody expects it.
-Which channels are wanted it is told; until then those that the switches have are left as they are. What a channel had
-before is withdrawn when what takes its place is installed.
+Sans-IO: `handle` takes an event and returns commands; `controller.loop` feeds it from one thread, which alone
+touches it. A channel's listener end is installed first, then the talker's: no packet is labelled before somebody
+expects it. Which channels are wanted it is told; until then those that the switches have are left as they are. What a
+channel had before is withdrawn when what takes its place is installed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
+from controller.adaptation import ADAPT, Adaptations
+from controller.clocks import Clocks, clock_steps
 from controller.counts import Counts
 from controller.ends import end_reports
 from controller.events import (
@@ -22,6 +24,7 @@ from controller.events import (
     AskQueues,
     AskShim,
     ChannelsTold,
+    ClockRead,
     Command,
     Confirmed,
     ContentsReported,
@@ -33,6 +36,7 @@ from controller.events import (
     MetersReported,
     Missed,
     MissesReported,
+    PeerClockReported,
     PeerGone,
     PeeringReported,
     PeerJoined,
@@ -97,7 +101,8 @@ class Domain:
     of `network` are all that it was told of, such as channels that cross a switch of the domain. `versions` and
     `owners` are the store's. `counts` are those of the controller that was there before, by bridge.
     `revision` is that of the last settings for the shim. `heard` are the last miss reports on channels that talk from
-    here, `total_misses` what the last one of each channel said in total. `guests` are the counts of VMs that may ask.
+    here, `total_misses` what the last one of each channel said in total; `adaptations` are what it led to. `guests` are
+    the counts of VMs that may ask.
     """
 
     def __init__(self, network: Network, name: str, counts: Mapping[str, Counts] | None = None) -> None:
@@ -120,8 +125,9 @@ class Domain:
         self.misses: deque[Miss] = deque(maxlen=MISSES_KEPT)
         self.heard: deque[HeardReport] = deque(maxlen=MISSES_KEPT)
         self.total_misses: dict[str, int] = {}
+        self.adaptations = Adaptations()
         self.guests: Mapping[str, GuestBook] = {}
-        self.clock_error_ns = 0
+        self.clocks = Clocks()
         self.wall_offset_ns = 0
         self._ways = ways(network)
         self._orders: list[Command] = []
@@ -156,6 +162,8 @@ class Domain:
             PeerGone: self._on_peer_gone,
             MissesReported: self._on_misses_reported,
             GuestsReported: self._on_guests,
+            ClockRead: self._on_clock,
+            PeerClockReported: self._on_peer_clock,
             Tick: self._on_tick,
         }
 
@@ -172,6 +180,10 @@ class Domain:
             return [*self._take_orders(), *self._news(event, now_ns)]
         orders = [*self._take_orders(), *self._questions(event), *self._install_what_is_due(now_ns)]
         return [*orders, *self._tell_peers(event), *self._news(event, now_ns)]
+
+    def is_adapting(self, channel: Channel) -> bool:
+        """Whether `channel` talks from here, and is to be sent earlier when its packets come late."""
+        return ADAPT in channel.on_miss and self.has_shim and self.network.talker_domain(channel) == self.name
 
     def path(self, channel: Channel) -> tuple[str, ...]:
         """The nodes that a packet visits, its talker and its listener included."""
@@ -197,7 +209,12 @@ class Domain:
             found["shim", self.name] = self.shim.trouble
         if self.store_trouble:
             found["store", ""] = self.store_trouble
-        return found
+        return found | self.clocks.troubles(self.name)
+
+    def clock_error_ns(self, channel: Channel) -> int | None:
+        """How far the clocks of both its ends may be apart; None: nobody knows."""
+        others = [domain for domain in self.network.domains(channel) if domain != self.name]
+        return self.clocks.differences_ns.get(others[0]) if others else 0
 
     def remote_end(self, channel: Channel) -> EndReport:
         """The end of `channel` that is in another domain, as its controller told; waiting when that does not answer."""
@@ -219,10 +236,14 @@ class Domain:
         self.guarantees = Guarantees(lenient(self.network, event.jitter_ns), self.guarantees, event.bounds)
         self._names = {channel.label: channel.name for channel in self.channels.values()}
         self._notices.see_channels(self.channels, self.wall_offset_ns + now_ns)
+        self._follow_peers()
+        self._review_clocks(now_ns)
+        adapting = [channel for channel in self.channels.values() if self.is_adapting(channel)]
+        self.adaptations.follow(self.guarantees, self.name, adapting, now_ns)
+        self._see_adaptations(now_ns)
         self._set_shim()
         self.ends = {name: end for name, channel in self.channels.items() if (end := self._end(channel))}
         self.bridges[self.name].set_ends(self.ends.values(), now_ns)
-        self._follow_peers()
         self._orders.append(SetQueues(event.channels))
 
     def _on_store_gone(self, event: StoreGone, _: int) -> None:
@@ -278,6 +299,8 @@ class Domain:
 
     def _on_shim_ready(self, event: ShimReady, now_ns: int) -> None:
         self._change_shim(now_ns, is_ready=True, revision=event.revision, why="")
+        if event.revision == self.revision:
+            self.adaptations.take(now_ns)
 
     def _on_shim_gone(self, event: ShimGone, now_ns: int) -> None:
         self._change_shim(now_ns, is_ready=False, why=event.why)
@@ -291,10 +314,12 @@ class Domain:
             self._orders.append(Tell(f"the shim of {self.name} {trouble or 'works'}", bool(trouble)))
 
     def _on_shim_statistics(self, event: ShimReported, _: int) -> None:
-        self.shim.statistics = event.statistics
+        before, self.shim.statistics = self.shim.statistics, event.statistics
+        if before and clock_steps(event.statistics) > clock_steps(before):
+            self._orders.append(Tell(f"the wall clock of {self.name} was set", is_trouble=True))
 
     def _on_misses(self, event: Missed, _: int) -> None:
-        reports = reports_by_domain(self.network, self._names, event.counts, self.clock_error_ns)
+        reports = reports_by_domain(self.network, self._names, event.counts, self.clocks.differences_ns)
         self._orders += [ReportMisses(domain, each) for domain, each in reports.items()]
         for miss in event.misses:
             if miss["label"] in self._names:
@@ -306,17 +331,31 @@ class Domain:
             channel = self.channels.get(report.channel)
             if channel is not None and self.network.domains(channel) == (self.name, event.domain):
                 self._hear_of_misses(channel, event.domain, report, now_ns)
+        self._adapt(now_ns)
 
     def _hear_of_misses(self, channel: Channel, domain: str, report: MissReport, now_ns: int) -> None:
         self.total_misses[channel.name] = report.total_misses
         self.heard.append(HeardReport(domain, report, self.wall_offset_ns + now_ns))
         self._orders.append(HandleMisses(channel, report))
+        if self.is_adapting(channel):
+            self.adaptations.hear(channel, report, self.wall_offset_ns, now_ns)
 
     def _on_guests(self, event: GuestsReported, _: int) -> None:
         self.guests = event.books
 
-    def _on_peer_joined(self, event: PeerJoined, _: int) -> None:
+    def _adapt(self, now_ns: int) -> None:
+        """Tell the shim, and those who watch, of what has changed."""
+        if self.adaptations.has_changed:
+            self._see_adaptations(now_ns)
+            self._set_shim()
+
+    def _see_adaptations(self, now_ns: int) -> None:
+        self.adaptations.has_changed = False
+        self._notices.see_adapted(self.adaptations.adapted_ns, self.wall_offset_ns + now_ns)
+
+    def _on_peer_joined(self, event: PeerJoined, now_ns: int) -> None:
         self._change_peer(event.domain, is_same_host=event.is_same_host, told={})
+        self._review_clocks(now_ns)
 
     def _on_peering(self, event: PeeringReported, _: int) -> None:
         self._change_peer(event.domain, link=event.link)
@@ -326,6 +365,21 @@ class Domain:
 
     def _on_peer_gone(self, event: PeerGone, _: int) -> None:
         self._change_peer(event.domain, is_reachable=False, why=event.why, told=None)
+
+    def _on_clock(self, event: ClockRead, now_ns: int) -> None:
+        self.clocks.read(event.clock, now_ns)
+        self._review_clocks(now_ns)
+
+    def _on_peer_clock(self, event: PeerClockReported, now_ns: int) -> None:
+        self.clocks.hear(event.domain, event.clock, now_ns)
+        self._review_clocks(now_ns)
+
+    def _review_clocks(self, now_ns: int, is_time_to_tell: bool = False) -> None:
+        """Have the shim, and those peers that go by it, know how good the clocks are."""
+        before = self.clocks.differences_ns
+        self._orders += self.clocks.review(self.peers, now_ns, is_time_to_tell)
+        if self.clocks.differences_ns != before:
+            self._set_shim()
 
     def _change_peer(self, domain: str, **changes: Any) -> None:
         if domain in self.peers:  # it may have been one until just now
@@ -337,6 +391,9 @@ class Domain:
             for installation in bridge.installations:
                 if installation.state is State.REFUSED and now_ns - installation.since_ns >= RETRY_NS:
                     installation.take(Step.RETRIED, now_ns)
+        self.adaptations.rest(now_ns)
+        self._adapt(now_ns)
+        self._review_clocks(now_ns, is_time_to_tell=True)
         self._write_back()
 
     def _lose(self, name: str, now_ns: int) -> None:
@@ -449,7 +506,7 @@ class Domain:
         """Have the shim hold what is wanted now, and what packets may still come for."""
         if not self.has_shim:
             return
-        wanted = settings(self.guarantees, self.name)
+        wanted = settings(self.guarantees, self.name, self.clocks.differences_ns, self.adaptations.adapted_ns)
         if self._settings is not None:
             still_there = self.bridges[self.name].labels() - wanted.channels.keys()
             held = self._settings.channels
@@ -495,5 +552,9 @@ class Domain:
     def _follow_peers(self) -> None:
         ends = {domain for channel in self.channels.values() for domain in self.network.domains(channel)}
         if (others := ends - {self.name}) != self.peers.keys():
-            self.peers = {other: self.peers.get(other, Peer()) for other in sorted(others)}
+            self.peers = {other: self.peers.get(other) or self._new_peer(other) for other in sorted(others)}
             self._orders.append(Follow(tuple(self.peers)))
+
+    def _new_peer(self, domain: str) -> Peer:
+        """Until it has introduced itself, its address says whether it is on this machine."""
+        return Peer(is_same_host=not self.network.hypervisors[domain].controller.is_distant)

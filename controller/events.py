@@ -1,7 +1,7 @@
 """What a domain hears and what it orders: its events and its commands, as data.
 
-An event says that something happened outside; `controller.domain` answers it with commands, which the threads around
-it carry out.
+An event says that something happened outside; `controller.domain` answers it with commands, which the
+threads around it carry out.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from controller.clock import Clock
 from controller.counts import Counts, Traffic
 from controller.guarantee import ToldBounds
 from controller.guests.books import GuestBook
@@ -52,8 +53,8 @@ class Contents:
 class ChannelsTold:
     """When the channel store has told which channels are wanted now: all that have to do with the domain.
 
-    Shims forgive `jitter_ns` beyond a channel's contract (see `controller.tolerance`); None: nothing. `bounds` of ports
-    without a shim and best-effort `slacks_ns` by hypervisor are those that admission has found over all channels.
+    Shims forgive `jitter_ns` beyond a channel's contract (see `controller.tolerance`); None: nothing. `bounds`
+    of ports without a shim and best-effort `slacks_ns` by hypervisor are those that admission has found over all.
     """
 
     channels: Mapping[str, Channel]
@@ -225,6 +226,21 @@ class PeerReported:
 
 
 @dataclass(frozen=True)
+class ClockRead:
+    """When this machine's wall clock was looked at: every few seconds while WatchClock says so."""
+
+    clock: Clock
+
+
+@dataclass(frozen=True)
+class PeerClockReported:
+    """When another controller has told how its machine's wall clock is."""
+
+    domain: str
+    clock: Clock
+
+
+@dataclass(frozen=True)
 class PeerGone:
     """When another controller does not answer."""
 
@@ -269,6 +285,8 @@ Event = (
     | PeerGone
     | MissesReported
     | GuestsReported
+    | ClockRead
+    | PeerClockReported
     | Tick
 )
 
@@ -331,6 +349,21 @@ class TellEnds:
     domain: str
     ends: Mapping[str, EndReport]
     is_all: bool
+
+
+@dataclass(frozen=True)
+class WatchClock:
+    """Look at this machine's wall clock from now on, or no more; it is answered by ClockRead."""
+
+    is_wanted: bool
+
+
+@dataclass(frozen=True)
+class TellClock:
+    """Tell the controller of `domain` how this machine's wall clock is."""
+
+    domain: str
+    clock: Clock
 
 
 @dataclass(frozen=True)
@@ -399,6 +432,8 @@ Command = (
     | SetQueues
     | Follow
     | TellEnds
+    | WatchClock
+    | TellClock
     | ReportMisses
     | HandleMisses
     | WriteBack

@@ -5,7 +5,7 @@ In a worker thread of a REST server; the domain is asked once for each scrape.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 
 from fastapi import FastAPI, Response
@@ -15,14 +15,17 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from controller.event_stream import EventStream
-from controller.metrics import Reading, families
+from controller.metrics import Reading, families, handler_families
 from controller.problems import Responses
+from controller.resources import HandlerView
+
+ReadHandlers = Callable[[], Iterable[HandlerView]]
 
 
-def add_metrics(app: FastAPI, read: Callable[[], Reading], stream: EventStream) -> None:
-    """Have `app` serve what `read` finds in the domain, and how `stream` does."""
+def add_metrics(app: FastAPI, read: Callable[[], Reading], stream: EventStream, read_handlers: ReadHandlers) -> None:
+    """Have `app` serve what `read` finds in the domain, and how `stream` and the handlers of misses do."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Metrics(read, stream))
+    registry.register(_Metrics(read, stream, read_handlers))
 
     @app.get("/metrics", response_class=Response, responses=_DESCRIPTION)
     def metrics() -> Response:
@@ -36,13 +39,15 @@ _DESCRIPTION: Responses = {
 
 
 class _Metrics(Collector):
-    def __init__(self, read: Callable[[], Reading], stream: EventStream) -> None:
+    def __init__(self, read: Callable[[], Reading], stream: EventStream, read_handlers: ReadHandlers) -> None:
         self._read = read
         self._stream = stream
+        self._read_handlers = read_handlers
         self._version = {"version": version("rtvnic")}
 
     def collect(self) -> Iterator[Metric]:
         yield from families(self._read())
+        yield from handler_families(self._read_handlers())
         yield InfoMetricFamily("rtvnic_build", "This program.", value=self._version)
         yield CounterMetricFamily("rtvnic_events", "Events published.", value=self._stream.published)
         yield GaugeMetricFamily("rtvnic_event_readers", "Who reads events now.", value=self._stream.readers)

@@ -17,6 +17,9 @@ CHANNEL_LABEL_COUNT = (1 << 16) - FIRST_LABEL
 
 TTL_RELATIVE = 255
 TTL_STAMPED = 254
+TTL_UNSURE = 127
+"""Stamped as well, by a clock that had just been set: the stamp says nothing."""
+
 TTL_CHANNEL = 64
 MIN_DEADLINE_NS = FIRST_LABEL * TICK_NS
 MAX_DEADLINE_NS = 5_000_000_000

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Protocol
 
 from controller import app, notify, rest, runtime, tls
+from controller.clock_watch import ClockWatch
 from controller.counts_file import CountsFile
 from controller.domain import Domain
-from controller.errors import CannotRun, RtvnicError
+from controller.errors import Conflict, RtvnicError
 from controller.event_stream import EventStream
 from controller.events import (
     AskContents,
@@ -34,28 +35,28 @@ from controller.events import (
     SetQueues,
     SetShim,
     Tell,
+    TellClock,
     TellEnds,
+    WatchClock,
     WriteBack,
 )
 from controller.gate import Door
 from controller.guests.link import GuestLink
+from controller.handlers.threads import Handlers
+from controller.listeners import Listeners
 from controller.loop import DomainLoop
-from controller.model import Channel, Endpoint, Network
-from controller.peering.messages import MissReport
+from controller.model import Channel, Network
 from controller.peering.transport import Peering
-from controller.runtime import counts_file, rest_socket, shim_socket
+from controller.runtime import counts_file, shim_socket
 from controller.shim_link import ShimLink
 from controller.store.decisions import Clerk, differences
 from controller.store.keeper import StoreKeeper
 from controller.store.link import StoreLink
 from controller.switches import Switches
 from controller.token_file import TokenFile
-from controller.units import DURATION
 from controller.writes import Writer
 
 LOG = logging.getLogger(__name__)
-BACKLOG = 512
-LOG_HANDLER = "log"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Post = Callable[[Event], None]
 
@@ -79,31 +80,28 @@ class StoreAddress:
 def run(
     network: Network,
     name: str,
+    listeners: Listeners,
     store: StoreAddress,
     on_ready: Callable[[], None],
     make_queues: Callable[[Post], Queues],
     reload: Callable[[], Network],
     tokens: Path | None = None,
 ) -> None:
-    """Run the controller of the domain `name` until SIGINT or SIGTERM; `on_ready` when it listens. Raises CannotRun.
+    """Run the controller of the domain `name` until SIGINT or SIGTERM; `on_ready` when it answers. Raises CannotRun.
 
     At SIGHUP the channels of the network that `reload` reads become the wanted ones, if they are accepted.
     """
-    endpoint = network.hypervisors[name].controller
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     files = network.controller_tls(name)
     context = tls.server_context(files) if files else None
-    openflow_listener = listen_at(endpoint, endpoint.openflow_port, "OpenFlow")
-    rest_listener = listen_at(endpoint, endpoint.rest_port, "REST")
-    peering_listener = listen_at(endpoint, endpoint.peering_port, "other controllers")
     keeper = None if store.remotes else StoreKeeper(runtime.RUN_DIR)
-    controller = Controller(network, name, store, make_queues, peering_listener)
-    servers = _rest_servers(controller, network, name, rest_listener, tokens)
+    controller = Controller(network, name, store, make_queues, listeners.peering)
+    servers = _rest_servers(controller, network, name, listeners, tokens)
     if keeper is not None:
         keeper.start()
     controller.start()
     app.start(controller.switches)
-    app.listen(openflow_listener, context)
+    app.listen(listeners.openflow, context)
     for server in servers:
         server.start()
     on_ready()
@@ -122,7 +120,7 @@ def run(
 
 
 def _rest_servers(
-    controller: Controller, network: Network, name: str, listener: socket.socket, tokens: Path | None
+    controller: Controller, network: Network, name: str, listeners: Listeners, tokens: Path | None
 ) -> tuple[rest.RestServer, rest.RestServer]:
     """At the endpoint that the file gives, and at a Unix socket for this machine's root.
 
@@ -131,10 +129,11 @@ def _rest_servers(
     endpoint = network.hypervisors[name].controller
     writer = Writer(network, controller.store)
     door = Door(is_distant=endpoint.is_distant, tokens=TokenFile(tokens) if tokens else None)
-    outer = rest.api(controller.loop, writer, controller.stream, endpoint, door)
-    inner = rest.api(controller.loop, writer, controller.stream, endpoint, Door(is_private=True))
+    read = controller.handlers.read
+    outer = rest.api(controller.loop, writer, controller.stream, endpoint, door, read)
+    inner = rest.api(controller.loop, writer, controller.stream, endpoint, Door(is_private=True), read)
     files = network.controller_tls(name) if endpoint.is_distant else None
-    return rest.RestServer(outer, listener, files), rest.RestServer(inner, _unix_listener(rest_socket(name)))
+    return rest.RestServer(outer, listeners.rest, files), rest.RestServer(inner, listeners.private_rest)
 
 
 class Controller:
@@ -148,6 +147,7 @@ class Controller:
         make_queues: Callable[[Post], Queues],
         peering_listener: socket.socket | None = None,
     ) -> None:
+        self._network = network
         self._counts = CountsFile(counts_file(name))
         self.stream = EventStream()
         self.loop = DomainLoop(Domain(network, name, self._counts.read()), self._perform)
@@ -160,11 +160,15 @@ class Controller:
         self._queues = make_queues(self.loop.post)
         self._peering = Peering(network, name, peering_listener, self.loop.post)
         self._shim = ShimLink(shim_socket(name), self.loop.post)
+        self.handlers = Handlers(network, name)
+        self._clock = ClockWatch(self.loop.post)
 
     def start(self) -> None:
+        self.handlers.start()
         self.loop.start()
         self._shim.start()
         self._peering.start()
+        self._clock.start()
         self._queues.start()
         self.store.start()
         self._guests.start(self.switches.send_packet)
@@ -173,6 +177,7 @@ class Controller:
         """Have the store take the channels of the network that `read` returns; the log says what came of it."""
         try:
             network = read()
+            self._require_handlers(network)
             before = self.store.read()
             self.store.change(Clerk(network, self._is_admission_asked).apply(network.channels))
         except RtvnicError as error:
@@ -181,6 +186,11 @@ class Controller:
         found = differences(before, network.channels)
         counts = len(found.added), len(found.changed), len(found.removed)
         LOG.info("%s was applied: %d channels added, %d changed, %d removed", network.file, *counts)
+
+    def _require_handlers(self, network: Network) -> None:
+        """Those of a controller that runs stay what they are, so that no channel names one that it does not have."""
+        if network.handlers != self._network.handlers:
+            raise Conflict("the handlers of misses have changed; restart the controller")
 
     def _perform(self, command: Command) -> None:
         match command:
@@ -197,10 +207,14 @@ class Controller:
                 self.store.announce(domains)
             case TellEnds(domain, ends, is_all):
                 self._peering.tell_ends(domain, ends, is_all)
+            case WatchClock(is_wanted):
+                self._clock.want(is_wanted)
+            case TellClock(domain, clock):
+                self._peering.tell_clock(domain, clock)
             case ReportMisses(domain, reports):
                 self._peering.report(domain, reports)
             case HandleMisses(channel, report):
-                _log_misses(channel, report)
+                self.handlers.handle(channel, report)
                 self._guests.tell_misses(channel, report)
             case WriteBack(standings):
                 self.store.tell(standings)
@@ -212,12 +226,6 @@ class Controller:
                 LOG.log(logging.WARNING if is_trouble else logging.INFO, "%s", what)
 
 
-def _log_misses(channel: Channel, report: MissReport) -> None:
-    if LOG_HANDLER in channel.on_miss:
-        worst = DURATION.format(report.worst_ns)
-        LOG.warning("%s: %d of %d packets were late, by up to %s", channel.name, report.misses, report.packets, worst)
-
-
 def end_process() -> None:
     """End the process although threads of os-ken still wait: they would wait for ever, and they hold nothing."""
     logging.shutdown()
@@ -225,30 +233,3 @@ def end_process() -> None:
         with suppress(OSError):
             stream.flush()
     os._exit(0)
-
-
-def listen_at(endpoint: Endpoint, port: int, what: str) -> socket.socket:
-    """A listener for `what` at `port` of the address of `endpoint`. Raises CannotRun."""
-    family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
-    try:
-        return socket.create_server((endpoint.address, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        cure = "end what listens there (ss -ltnp names it), or choose another port in the topology file"
-        raise CannotRun(f"cannot listen for {what} at {endpoint.address}:{port}: {reason}", cure) from error
-
-
-def _unix_listener(path: Path) -> socket.socket:
-    """For root alone. One that a former process left there is replaced: its port was free, so it is gone."""
-    listener = socket.socket(socket.AF_UNIX)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        listener.bind(str(path))
-        path.chmod(0o600)
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        cure = "run it as root, or name another directory: RTVNIC_RUN_DIR"
-        raise CannotRun(f"cannot listen for REST at {path}: {error.strerror or error}", cure) from error
-    return listener

@@ -20,7 +20,7 @@ from controller.domain import Domain
 from controller.events import Proof
 from controller.lifecycle import State
 from controller.reports import Role
-from controller.resources import ChannelView, ClassView, GuestView, QueueView, SwitchView
+from controller.resources import ChannelView, ClassView, ClockView, GuestView, HandlerView, QueueView, SwitchView
 from controller.units import NS_PER_S
 
 CHANNELS_MAX = 200
@@ -32,7 +32,7 @@ SHIM_DROPS = (
     *("ring_dropped_real_time", "ring_dropped_best_effort", "queue_full", "too_long", "short", "one_label"),
     *("many_labels", "send_errors", "lost_at_end", "excess_dropped", "late_dropped"),
 )
-SHIM_UNJUDGED = ("ring_dropped", "short", "one_label", "many_labels")
+SHIM_UNJUDGED = ("ring_dropped", "unjudged", "short", "one_label", "many_labels")
 """Causes, by the names of dataplane/core/report.h."""
 
 
@@ -50,6 +50,7 @@ class Reading:
     queues: Sequence[QueueView]
     guests: Sequence[GuestView]
     parts: Mapping[tuple[str, str], bool]
+    clock: ClockView
     statistics: Mapping[str, Any]
 
 
@@ -69,6 +70,7 @@ def read(domain: Domain) -> Reading:
         queues=view.queues(domain),
         guests=view.guests(domain),
         parts=_parts(domain),
+        clock=view.clock(domain),
         statistics=domain.shim.statistics,
     )
 
@@ -81,8 +83,31 @@ def families(reading: Reading) -> Iterator[Metric]:
     yield from _shim(reading)
     yield from _switches(reading)
     yield from _guests(reading)
-    yield _gauge("up", "Whether a part of the domain works: shim, switch, peer or store.", ("domain", "part", "name"),
+    yield from _clock(reading)
+    yield _gauge("up", "Whether a part of the domain works: shim, switch, peer, clock or store.",
+         ("domain", "part", "name"),
         [((reading.domain, *part), works) for part, works in reading.parts.items()])  # fmt: skip
+
+
+def handler_families(handlers: Iterable[HandlerView]) -> Iterator[Metric]:
+    """Of what misses start, which is not the domain's to know."""
+    rows = [((each.domain, each.name), each) for each in handlers]
+    for name, documentation in _HANDLER_COUNTERS.items():
+        yield _counter(f"handler_{name}", documentation, ("domain", "handler"),
+            [(labels, getattr(each, name)) for labels, each in rows])  # fmt: skip
+    yield _gauge("handler_waiting", "Channels whose turn at the handler is to come.", ("domain", "handler"),
+        [(labels, each.waiting) for labels, each in rows])  # fmt: skip
+
+
+_HANDLER_COUNTERS = {
+    "started": "Starts of a handler of misses.",
+    "failed": "Starts that failed.",
+    "timed_out": "Starts that took too long.",
+    "retried": "Further tries of starts.",
+    "summed": "Miss reports that went into one that waited.",
+    "dropped": "Miss reports that had no room.",
+}
+"""By the names of REST."""
 
 
 def _roles(domain: Domain, name: str) -> tuple[Role, ...]:
@@ -94,6 +119,7 @@ def _parts(domain: Domain) -> dict[tuple[str, str], bool]:
     troubles = domain.troubles()
     parts = [("switch", name) for name in domain.bridges] + [("peer", name) for name in domain.peers] + [("store", "")]
     parts += [("shim", domain.name)] * domain.has_shim
+    parts += [("clock", name) for name in (domain.name, *(each.domain for each in view.clock(domain).peers))]
     return {part: part not in troubles for part in parts}
 
 
@@ -171,6 +197,8 @@ def _channels(reading: Reading) -> Iterator[Metric]:
         rows(lambda each: each.deadline_ns / NS_PER_S))  # fmt: skip
     yield _gauge("channel_bound_seconds", "The longest that admission lets a packet take.", labels,
         rows(lambda each: None if each.bound_ns is None else each.bound_ns / NS_PER_S))  # fmt: skip
+    yield _gauge("channel_adapted_seconds", "How much earlier than planned it is due at its shim.", labels,
+        rows(lambda each: None if each.adaptation is None else each.adaptation.adapted_ns / NS_PER_S))  # fmt: skip
     yield _gauge("channel_lost_packets", "Sent and not received, those under way included.", labels,
         rows(lambda each: each.lost, *LISTENERS))  # fmt: skip
     for name, (documentation, role) in _COUNTERS.items():
@@ -197,6 +225,8 @@ _COUNTERS = {
     "sent": ("Labelled by the talker's switch; of a class, sent by the shim.", Role.TALKER),
     "received": ("Delivered by the listener's switch; of a class, seen by the shim.", Role.LISTENER),
     "missed": ("Arrived after their deadline.", Role.LISTENER),
+    "within_clock_error": ("Late by less than the clocks may be apart.", Role.LISTENER),
+    "unjudged": ("Arrived while a clock had just been set.", Role.LISTENER),
     "bypassed": ("Arrived without a stamp: past a shim that was down.", Role.LISTENER),
     "postponed": ("Beyond the contract, and due later for it.", Role.TALKER),
     "excess_dropped": ("Too far beyond the contract.", Role.TALKER),
@@ -262,3 +292,17 @@ def _guests(reading: Reading) -> Iterator[Metric]:
          for each in reading.guests for outcome in GUEST_OUTCOMES])  # fmt: skip
     yield _counter("guest_call_ups", "Told a VM of misses.", labels,
         [(named[each.vm], each.call_ups) for each in reading.guests])  # fmt: skip
+
+
+def _clock(reading: Reading) -> Iterator[Metric]:
+    here, clock = reading.domain, reading.clock
+
+    def seconds(known_ns: int | None) -> float | None:
+        return None if known_ns is None else known_ns / NS_PER_S
+
+    yield _gauge("clock_error_seconds", "How far this machine's wall clock may be off; none: nobody knows.",
+        ("domain", "source"), [((here, clock.source), seconds(clock.error_ns))])  # fmt: skip
+    yield _gauge("clock_difference_seconds", "How far a peer's wall clock may be from this one; none: nobody knows.",
+        ("domain", "peer"), [((here, each.domain), seconds(each.difference_ns)) for each in clock.peers])  # fmt: skip
+    yield _counter("clock_steps", "How often the wall clock was set under the shim.", ("domain",),
+        [((here,), clock.steps)])  # fmt: skip

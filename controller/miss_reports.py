@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from controller.clock import as_number_ns
 from controller.events import MissCount
 from controller.model import Network
 from controller.peering.messages import MissReport
@@ -20,14 +21,18 @@ class HeardReport:
 
 
 def reports_by_domain(
-    network: Network, names: Mapping[int, str], counts: Iterable[MissCount], clock_error_ns: int
+    network: Network, names: Mapping[int, str], counts: Iterable[MissCount], differences_ns: Mapping[str, int | None]
 ) -> dict[str, tuple[MissReport, ...]]:
-    """What to tell each talker's domain of `counts`. Of labels that are not in `names` of channels nothing is told."""
+    """What to tell each talker's domain of `counts`. Of labels that are not in `names` of channels nothing is told.
+
+    `differences_ns`: how far those domains' clocks are from the own one at most.
+    """
     found: dict[str, list[MissReport]] = {}
     for count in counts:
         if count.label in names:
-            channel = network.channels[names[count.label]]
-            found.setdefault(network.talker_domain(channel), []).append(_report(channel.name, count, clock_error_ns))
+            domain = network.talker_domain(network.channels[names[count.label]])
+            clock_error_ns = as_number_ns(differences_ns.get(domain, 0))
+            found.setdefault(domain, []).append(_report(names[count.label], count, clock_error_ns))
     return {domain: tuple(reports) for domain, reports in found.items()}
 
 

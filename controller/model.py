@@ -7,11 +7,13 @@ sizes bytes (`_bytes`). Mappings keep the order of the file. Build a Network wit
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address
 from pathlib import Path
+
+from controller.handlers.declared import Handler
 
 IpAddress = IPv4Address | IPv6Address
 IpInterface = IPv4Interface | IPv6Interface
@@ -282,6 +284,7 @@ class Network:
     classes: tuple[DeadlineClass, ...]
     channels: Mapping[str, Channel]
     tls_directory: Path | None = None
+    handlers: Mapping[str, Handler] = field(default_factory=dict)
 
     def controller_tls(self, domain: str) -> TlsFiles | None:
         """Of the controller of `domain`; None: OpenFlow without TLS."""

@@ -60,17 +60,25 @@ class MissNotice(Notice):
     worst_lateness_ns: int
 
 
+class AdaptationNotice(Notice):
+    """When a channel is sent earlier than planned by another `adapted_ns` than before; 0: as planned again."""
+
+    kind: Literal["adaptation"] = "adaptation"
+    channel: str
+    adapted_ns: int
+
+
 class TroubleNotice(Notice):
-    """When a shim, switch, peer or store does not work, and when it works again (`is_over`)."""
+    """When a shim, switch, peer, clock or store does not work, and when it works again (`is_over`)."""
 
     kind: Literal["trouble"] = "trouble"
-    of: Literal["shim", "switch", "peer", "store"]
+    of: Literal["shim", "switch", "peer", "clock", "store"]
     name: str
     is_over: bool
     why: str
 
 
-Part = tuple[Literal["shim", "switch", "peer", "store"], str]
+Part = tuple[Literal["shim", "switch", "peer", "clock", "store"], str]
 """What may be in trouble: of which kind, and its name."""
 
 
@@ -83,6 +91,7 @@ class Notices:
         self._channels: Mapping[str, Channel] = {}
         self._states: Mapping[str, State] = {}
         self._troubles: Mapping[Part, str] = {}
+        self._adapted_ns: Mapping[str, int] = {}
         self._misses: dict[str, tuple[int, int]] = {}
         self._told_ns: dict[str, int] = {}
 
@@ -117,6 +126,13 @@ class Notices:
         for (of, name), why in troubles.items():
             if (of, name) not in before:
                 self._note(TroubleNotice, at_ns, of=of, name=name, is_over=False, why=why)
+
+    def see_adapted(self, adapted_ns: Mapping[str, int], at_ns: int) -> None:
+        """These channels are sent so much earlier than planned, and no others."""
+        before, self._adapted_ns = self._adapted_ns, adapted_ns
+        for name in sorted(before.keys() | adapted_ns.keys()):
+            if before.get(name, 0) != adapted_ns.get(name, 0):
+                self._note(AdaptationNotice, at_ns, channel=name, adapted_ns=adapted_ns.get(name, 0))
 
     def see_miss(self, channel: str, lateness_ns: int) -> None:
         """A packet of `channel` was late."""

@@ -1,7 +1,8 @@
 """The OpenFlow tables of a bridge, declared as data, and the entries that may stand in them.
 
-An entry is our own immutable data, so that a test can ask a fake table where a packet goes; `controller.openflow`
-translates it for the wire. An entry that contradicts its table's declaration cannot be built: ContradictionError.
+An entry is our own immutable data, so that a test can ask a fake table where a packet goes;
+`controller.openflow` translates it for the wire. An entry that contradicts its table's declaration cannot be built:
+ContradictionError.
 
 Tables of a hypervisor's bridge: `ports` (what may come in where), `classify` (which channel), `forward` (Ethernet),
 `listener` (received channels). Tables of an ovs switch: `ports` and `forward`. The edf port and the uplink are one

@@ -57,8 +57,9 @@ class EndReport(Model):
 
     `since_ns` is when the state began, on the wall clock. `packets` and `bytes`: what the talker's switch labelled, or
     the listener's delivered. `delay`: the queueing delay at the talker's shim, or the lateness at the listener's
-    (negative: early). `missed` and `bypassed` are the listener's, `excess` is the talker's. `version` is that of the
-    channel, as its controller knows it.
+    (negative: early). `missed`, `within_clock_error`, `unjudged` and `bypassed` are the listener's, `excess` is the
+    talker's. `clock_error_ns` is how far the clocks of both ends may be apart; None: nobody knows. `version` is that of
+    the channel, as its controller knows it.
     """
 
     role: Role
@@ -69,7 +70,10 @@ class EndReport(Model):
     packets: int = 0
     bytes: int = 0
     missed: int = 0
+    within_clock_error: int = 0
+    unjudged: int = 0
     bypassed: int = 0
+    clock_error_ns: int | None = 0
     excess: Excess = Excess()
     delay: Summary = Summary()
 

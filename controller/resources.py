@@ -5,6 +5,7 @@ Durations and instants are ns, rates bit/s, sizes bytes. Null means: not known (
 
 from __future__ import annotations
 
+from controller.clock import Source
 from controller.events import Proof
 from controller.lifecycle import State
 from controller.model import Bypass, Excess, Late, Protocol, Scheduler, SwitchKind
@@ -21,6 +22,17 @@ class HopView(Model):
     bound_ns: int | None
 
 
+class AdaptationView(Model):
+    """By how much earlier than planned a channel is sent because its packets came late (`on_miss: adapt`), since when.
+
+    `most_ns` is what admission allowed when it was asked last; with `since_ns` null: not asked, all is as planned.
+    """
+
+    adapted_ns: int
+    most_ns: int | None
+    since_ns: int | None
+
+
 class ChannelView(Model):
     """A channel: its contract, where it stands and why, how its packets are marked, and what became of them.
 
@@ -29,7 +41,11 @@ class ChannelView(Model):
     Where a host listens, nobody tells what it received: what only a listener's controller knows is null.
 
     `bound_ns` is the longest that admission lets a packet take, `allowance_ns` of it in the talker's host and the rest
-    at `hops`; `longest_ns` is the longest that one took. Both end at the listener's uplink.
+    at `hops`; `longest_ns` is the longest that one took. Both end at the listener's uplink. `adaptation` is null at
+    the listener's controller, and where the channel does not ask for it.
+
+    Of the packets that were late, `missed` were so by more than the clocks of both ends may be apart (`clock_error_ns`;
+    null: nobody knows), `within_clock_error` by less. `unjudged` came while a clock had just been set.
     """
 
     name: str
@@ -53,6 +69,7 @@ class ChannelView(Model):
     late: Late
     on_bypass: Bypass
     on_miss: tuple[str, ...]
+    adaptation: AdaptationView | None
     path: tuple[str, ...]
     hops: tuple[HopView, ...]
     allowance_ns: int
@@ -68,7 +85,10 @@ class ChannelView(Model):
     received: int | None
     lost: int | None
     missed: int | None
+    within_clock_error: int | None
+    unjudged: int | None
     bypassed: int | None
+    clock_error_ns: int | None
     conforming: int
     postponed: int
     excess_dropped: int
@@ -110,6 +130,8 @@ class ClassView(Model):
     sent: int
     received: int
     missed: int
+    within_clock_error: int
+    unjudged: int
     bypassed: int
     postponed: int
     excess_dropped: int
@@ -170,11 +192,42 @@ class ShimView(Model):
     ingress: dict[str, int]
 
 
+class PeerClockView(Model):
+    """The clock of a peer's machine, as its controller tells: within `error_ns` of `reference`, or `why` not.
+
+    `difference_ns`: how far it is from this one at most; null where nobody knows.
+    """
+
+    domain: str
+    source: Source
+    error_ns: int | None
+    reference: str
+    why: str
+    difference_ns: int | None
+
+
+class ClockView(Model):
+    """The wall clock of this machine: within `error_ns` of `reference`, says `source`, or `why` nobody knows.
+
+    `same-host`: all peers are on this machine, and nobody has to know. `steps`: how often it was set under the shim.
+    `peers` are those on other machines.
+    """
+
+    domain: str
+    source: Source
+    error_ns: int | None
+    reference: str
+    why: str
+    steps: int
+    peers: tuple[PeerClockView, ...]
+
+
 class PeerView(Model):
     """Another controller that shares channels with this one, and the session with it.
 
     `sent` and `received` are frames, over all sessions; `dropped` messages had no room, `refused` sessions ended
-    because of what the other side said or showed: both should be zero.
+    because of what the other side said or showed: both should be zero. `clock_difference_ns` is how far the clocks are
+    apart at most; null: nobody knows.
     """
 
     domain: str
@@ -184,6 +237,7 @@ class PeerView(Model):
     channels: tuple[str, ...]
     session: Phase
     is_same_host: bool
+    clock_difference_ns: int | None
     sent: int
     received: int
     dropped: int
@@ -247,6 +301,30 @@ class GuestView(Model):
     crowded_out: int
     malformed: int
     call_ups: int
+
+
+class HandlerView(Model):
+    """What misses may start at this controller, by the name that channels give in `on_miss`, and what came of it.
+
+    Of one channel it starts once in `every_ns`. Of `started`, some `failed` or `timed_out`, the last one as `why` says;
+    `retried` counts further tries. `waiting` channels have not had their turn; `summed` reports went into one that
+    waited, `dropped` ones had no room: these, and what failed, should be zero.
+    """
+
+    domain: str
+    name: str
+    kind: str
+    every_ns: int
+    timeout_ns: int
+    waiting: int
+    running: int
+    started: int
+    failed: int
+    timed_out: int
+    retried: int
+    summed: int
+    dropped: int
+    why: str
 
 
 class HypervisorView(Model):

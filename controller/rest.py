@@ -48,8 +48,18 @@ class Readable(Protocol):
     def ask(self, question: Callable[[Domain], Answer]) -> Answer: ...
 
 
-def api(domain: Readable, writer: Writer, stream: EventStream, endpoint: Endpoint, door: Door) -> FastAPI:
-    """The API of a controller that listens at `endpoint`, for those who come in by `door`."""
+def api(
+    domain: Readable,
+    writer: Writer,
+    stream: EventStream,
+    endpoint: Endpoint,
+    door: Door,
+    read_handlers: Callable[[], list[resources.HandlerView]] = list,
+) -> FastAPI:
+    """The API of a controller that listens at `endpoint`, for those who come in by `door`.
+
+    `read_handlers` tells of its handlers of misses; without it there are none.
+    """
     app = FastAPIOffline(
         title="RTvNIC",
         description="Real-time channels of one controller's domain. Durations are ns, rates bit/s, sizes bytes.",
@@ -61,7 +71,8 @@ def api(domain: Readable, writer: Writer, stream: EventStream, endpoint: Endpoin
     _add_routes(app, domain)
     add_writes(app, writer)
     add_events(app, stream)
-    add_metrics(app, lambda: domain.ask(metrics.read), stream)
+    add_handlers(app, read_handlers)
+    add_metrics(app, lambda: domain.ask(metrics.read), stream, read_handlers)
     add_problems(app)
     return app
 
@@ -106,6 +117,11 @@ def _add_routes(app: FastAPI, domain: Readable) -> None:
         """The controllers at the other ends of the domain's channels, and the session with each."""
         return domain.ask(view.peers)
 
+    @app.get("/v1/clock")
+    def clock() -> resources.ClockView:
+        """The wall clock of this machine and of those of the peers: how far off, says who."""
+        return domain.ask(view.clock)
+
     @app.get("/v1/misses")
     def misses() -> list[resources.MissView]:
         """The last 1000 packets that arrived here after their deadline, oldest first."""
@@ -140,6 +156,13 @@ def _add_routes(app: FastAPI, domain: Readable) -> None:
         return found
 
 
+def add_handlers(app: FastAPI, read: Callable[[], list[resources.HandlerView]]) -> None:
+    @app.get("/v1/handlers")
+    def handlers() -> list[resources.HandlerView]:
+        """What misses may start here: the handlers that `on_miss` of a channel may name, and what came of them."""
+        return read()
+
+
 class Connection(H11Protocol):
     """uvicorn's, which would wait without end for who says nothing, and let in as many as come."""
 
@@ -158,6 +181,15 @@ class Connection(H11Protocol):
             self.transport.abort()
         else:
             self.loop.call_later(REQUEST_TIMEOUT_S, self._look, self.cycle)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """asyncio's, which would wait a minute for who begins to speak TLS and does not go on."""
+
+    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
+        if options.get("ssl") is not None:
+            options["ssl_handshake_timeout"] = REQUEST_TIMEOUT_S
+        return await super().create_server(*args, **options)
 
 
 class RestServer:
@@ -179,9 +211,8 @@ class RestServer:
             ssl_cert_reqs=ssl.CERT_REQUIRED if tls else ssl.CERT_NONE,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [listener]}, name="rest", daemon=True
-        )
+        self._listener = listener
+        self._thread = threading.Thread(target=self._run, name="rest", daemon=True)
 
     def start(self) -> None:
         """Returns when requests are answered. Raises TimeoutError."""
@@ -195,3 +226,7 @@ class RestServer:
     def stop(self) -> None:
         self._server.should_exit = True
         self._thread.join(STOP_TIMEOUT_S)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=_Loop) as runner:
+            runner.run(self._server.serve(sockets=[self._listener]))

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 import os
-import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from controller.access import Token, parse, text_of, token_of
 from controller.errors import CannotRun
+from controller.private_file import read_private
 
 LOG = logging.getLogger(__name__)
 SIZE_MAX = 1 << 20
@@ -21,23 +21,11 @@ SIZE_MAX = 1 << 20
 
 def read_tokens(path: Path) -> tuple[Token, ...]:
     """The tokens in the file. Raises CannotRun: it is not there, not private, or not in the form."""
+    content = read_private(path, SIZE_MAX, f"make it: rtvnic token add {path} NAME")
     try:
-        with path.open("rb") as file:
-            _require_private(path, os.fstat(file.fileno()))
-            return parse(file.read(SIZE_MAX).decode("ascii"))
-    except OSError as error:
-        raise CannotRun(f"cannot read {path}: {error.strerror}", f"make it: rtvnic token add {path} NAME") from None
+        return parse(content.decode("ascii"))
     except ValueError as error:
         raise CannotRun(f"{path} is not a token file: {error}", "mend the line, or make the file anew") from None
-
-
-def _require_private(path: Path, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise CannotRun(f"{path} is not a file", f"make one: rtvnic token add {path} NAME")
-    if found.st_uid not in (0, os.geteuid()):
-        raise CannotRun(f"{path} belongs to another user", f"make it root's: chown root {path}")
-    if found.st_mode & 0o077:
-        raise CannotRun(f"others may read or write {path}", f"make it private: chmod 600 {path}")
 
 
 def write_tokens(path: Path, tokens: Iterable[Token]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import asdict
 
+from controller.clocks import clock_steps
 from controller.domain import Domain
 from controller.ends import end_report, end_reports
 from controller.events import Proof
@@ -19,8 +20,10 @@ from controller.parts import Bridge, Miss
 from controller.pipeline import Purpose
 from controller.reports import EndReport, EndReports, Excess, Role, Summary
 from controller.resources import (
+    AdaptationView,
     ChannelView,
     ClassView,
+    ClockView,
     GuestView,
     HealthView,
     HopView,
@@ -28,6 +31,7 @@ from controller.resources import (
     HypervisorView,
     MissReportView,
     MissView,
+    PeerClockView,
     PeerView,
     QueueView,
     ShimView,
@@ -95,6 +99,7 @@ def peers(domain: Domain) -> list[PeerView]:
             address=network.hypervisors[name].controller.rest_url,
             session=peer.link.phase,
             is_same_host=peer.is_same_host,
+            clock_difference_ns=domain.clocks.differences_ns.get(name),
             sent=peer.link.sent,
             received=peer.link.received,
             dropped=peer.link.dropped,
@@ -107,6 +112,32 @@ def peers(domain: Domain) -> list[PeerView]:
         )
         for name, peer in domain.peers.items()
     ]
+
+
+def clock(domain: Domain) -> ClockView:
+    """The wall clocks by which lateness is told."""
+    own = domain.clocks.own
+    return ClockView(
+        domain=domain.name,
+        source=own.source,
+        error_ns=own.error_ns,
+        reference=own.reference,
+        why=own.why,
+        steps=clock_steps(domain.shim.statistics),
+        peers=tuple(_peer_clock(domain, name) for name, peer in domain.peers.items() if not peer.is_same_host),
+    )
+
+
+def _peer_clock(domain: Domain, name: str) -> PeerClockView:
+    clock = domain.clocks.of(name)
+    return PeerClockView(
+        domain=name,
+        source=clock.source,
+        error_ns=clock.error_ns,
+        reference=clock.reference,
+        why=clock.why,
+        difference_ns=domain.clocks.differences_ns.get(name),
+    )
 
 
 def misses(domain: Domain) -> list[MissView]:
@@ -164,6 +195,7 @@ def health(domain: Domain) -> HealthView:
         problems.append(f"the channel store: {domain.store_trouble}")
     problems += [problem for bridge in domain.bridges.values() for problem in _unproved(domain.network, bridge)]
     problems += [f"the controller of {name} {peer.why}" for name, peer in domain.peers.items() if not peer.is_reachable]
+    problems += [f"the clock of {name} {why}" for (_, name), why in domain.clocks.troubles(domain.name).items()]
     return HealthView(domain=domain.name, is_healthy=not problems, problems=tuple(problems))
 
 
@@ -205,6 +237,7 @@ def _channel(domain: Domain, channel: Channel, own: EndReport | None) -> Channel
         late=channel.late,
         on_bypass=channel.on_bypass,
         on_miss=channel.on_miss,
+        adaptation=_adaptation(domain, channel),
         path=domain.path(channel),
         hops=tuple(map(_hop, guarantee.hops)) if guarantee else (),
         allowance_ns=guarantee.allowance_ns if guarantee else 0,
@@ -220,12 +253,25 @@ def _channel(domain: Domain, channel: Channel, own: EndReport | None) -> Channel
         received=listener.packets if is_heard else None,
         lost=max(0, talker.packets - listener.packets) if is_heard else None,
         missed=listener.missed if is_heard else None,
+        within_clock_error=listener.within_clock_error if is_heard else None,
+        unjudged=listener.unjudged if is_heard else None,
         bypassed=listener.bypassed if is_heard else None,
+        clock_error_ns=listener.clock_error_ns if is_heard else None,
         conforming=max(0, talker.packets - talker.excess.postponed - talker.excess.excess_dropped),
         **talker.excess.model_dump(),
         queueing_delay=talker.delay,
         lateness=listener.delay,
     )
+
+
+def _adaptation(domain: Domain, channel: Channel) -> AdaptationView | None:
+    if not domain.is_adapting(channel):
+        return None
+    found = domain.adaptations.by_channel.get(channel.name)
+    if found is None:
+        return AdaptationView(adapted_ns=0, most_ns=None, since_ns=None)
+    since_ns = domain.wall_offset_ns + found.since_ns
+    return AdaptationView(adapted_ns=found.adapted_ns, most_ns=found.most_ns, since_ns=since_ns)
 
 
 def _hop(hop: Hop) -> HopView:
@@ -271,6 +317,8 @@ def _class(domain: Domain, deadline_class: DeadlineClass) -> ClassView:
         sent=books.get("packets", 0),
         received=books.get("received_packets", 0),
         missed=books.get("missed", 0),
+        within_clock_error=books.get("within_clock_error", 0),
+        unjudged=books.get("unjudged", 0),
         bypassed=books.get("bypassed", 0),
         **{name: books.get(name, 0) for name in Excess.model_fields},
         queueing_delay=Summary(**books.get("queueing_delay", {"count": 0})),

@@ -21,7 +21,7 @@ enum labels_kind {
 };
 struct labels { uint32_t deadline; uint32_t channel; uint8_t tc; uint8_t ttl; };
 enum labels_kind labels_parse(const uint8_t *frame, uint32_t length, struct labels *);
-void labels_stamp(uint8_t *frame, uint32_t deadline_label);
+void labels_stamp(uint8_t *frame, uint32_t deadline_label, bool is_sure);
 int64_t labels_relative_ns(uint32_t label);
 uint32_t labels_absolute(int64_t deadline_wall_ns);
 int64_t labels_lateness_ns(uint32_t label, int64_t now_wall_ns);
@@ -48,6 +48,15 @@ void bucket_start(struct bucket *, uint64_t start, int64_t now_ns);
 int64_t contract_conforming_ns(const struct terms *, const struct bucket *, uint32_t wire_bytes, int64_t arrival_ns);
 void contract_charge(const struct terms *, struct bucket *, uint32_t wire_bytes, int64_t conforming_ns);
 
+struct moment { int64_t earliest_ns; int64_t wall_ns; int64_t mono_ns; };
+struct wall_clock { int64_t offset_ns; int64_t offset_most_ns; int64_t doubt_end_ns; };
+#define WALL_CLOCK_STEP_NS ...
+#define WALL_CLOCK_DOUBT_NS ...
+bool wall_clock_follow(struct wall_clock *, const struct moment *now);
+bool wall_clock_is_in_doubt(const struct wall_clock *, int64_t mono_ns);
+bool books_is_miss(int64_t lateness_ns, int64_t clock_error_ns);
+bool books_is_uncertain(int64_t lateness_ns, int64_t clock_error_ns);
+
 struct histogram { ...; };
 void histogram_record(struct histogram *, int64_t value_ns);
 void histogram_summarize(const struct histogram *, struct summary *);
@@ -73,7 +82,7 @@ ffibuilder = FFI()
 ffibuilder.cdef(declarations("report.h") + declarations("terms.h") + declarations("shim.h") + PURE_PARTS)
 ffibuilder.set_source(
     "dataplane._core",
-    '#include "shim.h"\n#include "labels.h"\n#include "scheduler.h"\n#include "contract.h"\n#include "histogram.h"\n',
+    "".join(f'#include "{name}.h"\n' for name in ("shim", "labels", "scheduler", "contract", "books", "wall_clock")),
     sources=sorted(map(str, CORE.glob("*.c"))),
     depends=sorted(map(str, CORE.glob("*.h"))),
     include_dirs=[str(CORE)],

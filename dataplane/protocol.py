@@ -22,6 +22,9 @@ LINE_BYTES_MAX = 1 << 20
 LABELS = range(16, 1 << 20)
 RATES_BPS = range(10**12)
 SLACKS_NS = range(5_000_000_001)
+CLOCK_ERRORS_NS = range(10_000_000_001)
+"""Beyond half a wrap of the stamp no packet is late for certain."""
+
 TERMS_NUMBERS = {
     "rate_bps": RATES_BPS,
     "burst_bytes": range(1 << 31),
@@ -140,13 +143,14 @@ def _channel(channel: object, path: str) -> tuple[int, Terms]:
     if not isinstance(channel, dict):
         raise RequestError(f"{path}: {channel!r} is not an object")
     numbers = {name: _require(channel.get(name), allowed, f"{path}.{name}") for name, allowed in TERMS_NUMBERS.items()}
+    clock_error_ns = _require(channel.get("clock_error_ns", 0), CLOCK_ERRORS_NS, f"{path}.clock_error_ns")
     late, strips_labels = channel.get("late", Late.DEMOTE), channel.get("strips_labels", False)
     if late not in list(Late):
         raise RequestError(f"{path}.late: {late!r} is unknown; allowed: {', '.join(Late)}")
     if not isinstance(strips_labels, bool):
         raise RequestError(f"{path}.strips_labels: {strips_labels!r} is not true or false")
     label = _require(channel.get("label"), LABELS, f"{path}.label")
-    return label, Terms(**numbers, late=Late(late), strips_labels=strips_labels)
+    return label, Terms(**numbers, late=Late(late), strips_labels=strips_labels, clock_error_ns=clock_error_ns)
 
 
 def _require(value: object, allowed: range, path: str) -> int:

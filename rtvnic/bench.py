@@ -8,6 +8,7 @@ import importlib
 from bench import report
 
 EXPERIMENTS = {
+    "adapt": "bench.adapt",
     "admission": "bench.admission",
     "admitted": "bench.admitted",
     "cycles": "bench.cycles",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from controller import runtime
 from controller.errors import AnswerIsNo, CannotRun
+from rtvnic.connection import CURE, connection_arguments, distant
 from rtvnic.progress import Progress
 
 if TYPE_CHECKING:
@@ -27,14 +28,12 @@ Values are written as in a topology file. What a change does not mention stays. 
 
 Exit code: 0, 1 if the change is refused or the channel does not get installed, 2 if no controller answers.
 """
-CERTIFICATE = "store"
 LOCAL_URL = "http://localhost"
 TIMEOUT_S = 15.0
 WAIT_S = 30.0
 POLL_S = 0.2
 NUMBERS = ("src_port", "dst_port", "ip_version")
 DONE = ("installed", "degraded", "off")
-CURE = "start the network (rtvnic up FILE), or give --at its address"
 
 Json = dict[str, Any]
 
@@ -59,8 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def _connection_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at", metavar="URL|unix:PATH",
         help="a controller (default: the Unix socket of the first one of this machine)")  # fmt: skip
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help="a file with a token, for --at URL")
-    parser.add_argument("--tls", type=Path, metavar="DIR", help="the directory of the certificates, for https")
+    connection_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print what the REST API says")
 
 
@@ -128,7 +126,7 @@ def _client(args: argparse.Namespace) -> Iterator[httpx.Client]:
         with httpx.Client(transport=transport, base_url=LOCAL_URL, timeout=TIMEOUT_S) as client:
             yield client
     else:
-        with _distant(args, args.at) as client:
+        with distant(args, args.at, TIMEOUT_S) as client:
             yield client
 
 
@@ -140,28 +138,6 @@ def _socket(at: str | None) -> Path:
             probe.connect(str(path))
             return path
     raise CannotRun(f"no controller answers at {at or runtime.RUN_DIR}", CURE)
-
-
-def _distant(args: argparse.Namespace, url: str) -> httpx.Client:
-    """For the controller at `url`, with what proves who asks."""
-    import httpx
-
-    from controller.store.remotes import tls_files
-    from controller.tls import rest_context
-
-    headers = {"Authorization": f"Bearer {_secret(args.token_file)}"} if args.token_file else {}
-    verify = rest_context(tls_files(args.tls, CERTIFICATE) if args.tls else None)
-    try:
-        return httpx.Client(base_url=url, headers=headers, verify=verify, timeout=TIMEOUT_S, trust_env=False)
-    except httpx.InvalidURL as error:
-        raise CannotRun(f"'{url}' is no address: {error}", "write http://127.0.0.1:8181 or unix:PATH") from None
-
-
-def _secret(file: Path) -> str:
-    try:
-        return file.read_text("ascii").strip()
-    except (OSError, ValueError) as error:
-        raise CannotRun(f"cannot read {file}: {error}", "put a token of `rtvnic token add` into it") from None
 
 
 def _ask(client: httpx.Client, method: str, path: str, options: Json) -> httpx.Response:
@@ -193,7 +169,7 @@ def _await(args: argparse.Namespace, url: str, version: int) -> str:
     progress = Progress(1)
     progress.step(f"waiting until {args.name} is installed")
     end_s = time.monotonic() + WAIT_S
-    with _distant(args, url) as client:
+    with distant(args, url, TIMEOUT_S) as client:
         while True:
             state, why = _standing(client, url, version)
             if state in DONE:

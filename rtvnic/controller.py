@@ -9,6 +9,7 @@ import argparse
 import gc
 from pathlib import Path
 
+from controller.listeners import Listeners
 from controller.logs import LogFormat, start_log
 from controller.model import Network, Scheduler
 
@@ -36,12 +37,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     gc.disable()  # what imports make is no garbage, and to look for some takes a tenth of a start
-    from controller import launcher
     from dataplane.shim import die_with_parent
-    from ovs_config.keeper import QueueKeeper
 
-    gc.freeze()
-    gc.enable()
     if args.die_with_parent and not die_with_parent(args.die_with_parent):
         return 0
     if args.check:
@@ -51,9 +48,17 @@ def run(args: argparse.Namespace) -> int:
         return show(preflight(lambda: _network(args), args.file, args.domain), args.json)
     network = _network(args)
     start_log(args.log_level, args.log_format, args.domain)
+    listeners = Listeners.of(network, args.domain)  # before the rest, of which it takes long to import
+
+    from controller import launcher
+    from ovs_config.keeper import QueueKeeper
+
+    gc.freeze()
+    gc.enable()
     launcher.run(
         network,
         args.domain,
+        listeners,
         launcher.StoreAddress(args.store, is_admission_asked=not args.override_admission),
         on_ready=lambda: print("ready", flush=True),
         make_queues=lambda post: QueueKeeper(network, args.domain, post),

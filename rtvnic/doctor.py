@@ -9,7 +9,6 @@ import argparse
 import os
 import socket
 import struct
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,8 +34,6 @@ OPENVSWITCH_MODULE = Path("/sys/module/openvswitch")
 KERNELS = Path("/lib/modules")
 TIMESYNCD = Path("/run/systemd/timesync/synchronized")
 """Is there once systemd-timesyncd has set the clock."""
-CHRONYC_TIMEOUT_S = 5
-CHRONY_FIELDS = 14
 FEWEST_CPUS = 2
 LOCAL_EXPERIMENT = 0x88B5
 """An EtherType that nobody else's frames have (IEEE 802)."""
@@ -248,33 +245,17 @@ def _age_of_a_frame_ns() -> int:
 
 def clock(what: str) -> Iterator[Line]:
     """Who sets it. On one machine nobody has to: both ends of a channel read the same clock."""
-    error_s = chrony_error_s(_chronyc())
-    if error_s is not None:
-        yield Line(what, State.FINE, f"set by chrony, wrong by {ms(error_s * NS_PER_S)} ms at most")
+    from controller.clock_watch import read_clock
+
+    found = read_clock()
+    if found.error_ns is not None:
+        yield Line(what, State.FINE, f"set by {found.source}, wrong by {ms(found.error_ns)} ms at most")
     elif TIMESYNCD.exists():
-        yield Line(what, State.FINE, "set by systemd-timesyncd, to some milliseconds; chrony does better")
+        said = "set by systemd-timesyncd, which does not say how well: between machines no miss is certain; use chrony"
+        yield Line(what, State.FINE, said)
     else:
-        found = "same host only: nobody sets it, which matters as soon as a channel leads to another machine"
-        yield Line(what, State.POOR, found, "for two machines: apt install chrony, and let it start")
-
-
-def _chronyc() -> str:
-    """What chrony says of itself, in fields; empty if it does not run."""
-    words = ["chronyc", "-c", "tracking"]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=CHRONYC_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return "" if done.returncode else done.stdout
-
-
-def chrony_error_s(tracking: str) -> float | None:
-    """The largest error of the clock by what `chronyc -c tracking` prints; None if it is not synchronised."""
-    fields = tracking.strip().split(",")
-    if len(fields) != CHRONY_FIELDS or fields[-1] == "Not synchronised":
-        return None
-    offset, root_delay, root_dispersion = float(fields[4]), float(fields[10]), float(fields[11])
-    return abs(offset) + root_delay / 2 + root_dispersion
+        said = f"same host only: it {found.why}; that matters as soon as a channel leads to another machine"
+        yield Line(what, State.POOR, said, "for two machines: apt install chrony, and let it start")
 
 
 def processors(what: str) -> Iterator[Line]:

@@ -17,8 +17,7 @@ from typing import Any
 import httpx
 
 RETRY_S = 1.0
-CONNECT_TIMEOUT_S = 5.0
-SILENCE_MAX_S = 45.0
+TIMEOUT = httpx.Timeout(5.0, read=45.0)
 """A controller gives a sign of life every 15 s."""
 
 Json = dict[str, Any]
@@ -33,20 +32,20 @@ class Event:
     data: Json
 
 
-def follow(urls: Iterable[str], names: frozenset[str]) -> Iterator[Json]:
-    """The data of all events of these `names` that the controllers at `urls` publish from now on. Without end."""
+def follow(clients: Iterable[httpx.Client], names: frozenset[str]) -> Iterator[Json]:
+    """The data of all events of these `names` that the controllers of `clients` publish from now on. Without end."""
     found: queue.SimpleQueue[Json] = queue.SimpleQueue()
-    for url in urls:
-        threading.Thread(target=_keep_reading, args=(url, names, found), daemon=True).start()
+    for client in clients:
+        threading.Thread(target=_keep_reading, args=(client, names, found), daemon=True).start()
     while True:
         yield found.get()
 
 
-def _keep_reading(url: str, names: frozenset[str], found: queue.SimpleQueue[Json]) -> None:
-    last_id, trouble = "", ""
+def _keep_reading(client: httpx.Client, names: frozenset[str], found: queue.SimpleQueue[Json]) -> None:
+    url, last_id, trouble = client.base_url, "", ""
     while True:
         try:
-            for event in _events(url, last_id):
+            for event in _events(client, last_id):
                 trouble, last_id = "", event.id or last_id
                 if event.name == "gap":
                     _say(f"some events of {url} are lost: it was started again, or the connection was down too long")
@@ -59,11 +58,10 @@ def _keep_reading(url: str, names: frozenset[str], found: queue.SimpleQueue[Json
         time.sleep(RETRY_S)
 
 
-def _events(url: str, last_id: str) -> Iterator[Event]:
+def _events(client: httpx.Client, last_id: str) -> Iterator[Event]:
     """Until the controller ends the stream. Raises httpx.HTTPError, and ValueError for what is no event."""
-    timeout = httpx.Timeout(CONNECT_TIMEOUT_S, read=SILENCE_MAX_S)
     headers = {"Last-Event-ID": last_id} if last_id else {}
-    with httpx.stream("GET", f"{url}/v1/events", headers=headers, timeout=timeout, trust_env=False) as answer:
+    with client.stream("GET", "/v1/events", headers=headers) as answer:
         answer.raise_for_status()
         yield from parsed(answer.iter_lines())
 

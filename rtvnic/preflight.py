@@ -12,7 +12,10 @@ import httpx
 from pyroute2 import IPRoute
 
 from controller.errors import CannotRun, InvalidFile
-from controller.launcher import listen_at
+from controller.handlers import programs
+from controller.handlers.declared import Handler, Program, Webhook
+from controller.handlers.webhooks import read_key
+from controller.listeners import listen_at
 from controller.model import Network, Scheduler
 from controller.runtime import RUN_DIR, shim_socket
 from controller.wiring import PortRole, ports_of
@@ -43,6 +46,7 @@ class Preflight:
             "Open vSwitch": self.open_vswitch,
             "bridge": self.bridge,
             "shim": self.shim,
+            **{f"handler {name}": partial(self.handler, of=each) for name, each in self.network.handlers.items()},
         }
 
     def address(self, what: str, port: int) -> Iterator[Line]:
@@ -105,6 +109,16 @@ class Preflight:
             yield Line(what, State.POOR, found, f"systemctl start rtvnic-shim@{self.domain}")
         else:
             yield Line(what, State.FINE, f"serves {path}")
+
+    def handler(self, what: str, of: Handler) -> Iterator[Line]:
+        """Could a miss start it?"""
+        match of.action:
+            case Program(words, user) as program:
+                programs.require(program)
+                yield Line(what, State.FINE, f"{words[0]} is there, for {user} to run")
+            case Webhook(url, secret):
+                read_key(secret)
+                yield Line(what, State.FINE, f"{secret} has the secret for {url}")
 
 
 def _why_silent(path: Path) -> str:

@@ -190,6 +190,8 @@ HEADERS = (
     "max ms",
     "checked",
     "missed",
+    "uncertain",
+    "unjudged",
     "bypassed",
     "lateness p50",
     "p99",
@@ -211,5 +213,6 @@ def _row(name: str, books: dict[str, Any]) -> tuple[object, ...]:
         return [ms(summary[key]) if summary["count"] else None for key in ("p50", "p99", "max")]
 
     sent = books["packets"] if "packets" in books else books["sent_packets"]
-    received = [books[key] for key in ("received_packets", "missed", "bypassed")]
+    counts = ("received_packets", "missed", "within_clock_error", "unjudged", "bypassed")
+    received = [books[key] for key in counts]
     return (name, sent, *quantiles(books["queueing_delay"]), *received, *quantiles(books["lateness"]))

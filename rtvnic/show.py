@@ -11,14 +11,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from controller.errors import CannotRun
 from controller.units import DURATION, NS_PER_S, RATE, SIZE, ms
+from rtvnic.connection import CURE, connection_arguments, distant
 from rtvnic.table import aligned
-
-if TYPE_CHECKING:
-    import httpx
 
 FIRST_CONTROLLER = "http://127.0.0.1:8181"
 TIMEOUT_S = 5.0
@@ -40,18 +38,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=TABLES, help="what to print")
     parser.add_argument("--at", metavar="URL", default=FIRST_CONTROLLER,
         help=f"the REST address of any controller of the network (default: {FIRST_CONTROLLER})")  # fmt: skip
+    connection_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print what the REST API says")
     parser.add_argument("--follow", action="store_true",
         help="of misses: print them as they happen, with --json an object a line, until interrupted")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
-    import httpx  # slow to import
-
     if args.follow:
         return _follow(args)
-    with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
-        entries = _collect(client, args.at.rstrip("/"), args.what)
+    entries = _collect(args)
     if args.json:
         print(json.dumps(entries, indent=2))
     elif not entries:
@@ -64,16 +60,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _follow(args: argparse.Namespace) -> int:
     """Print misses, those of a channel summed up over 100 ms, until interrupted."""
-    import httpx
-
-    from rtvnic.follow import follow
+    from rtvnic.follow import TIMEOUT, follow
 
     if args.what != "misses":
         raise CannotRun(f"{args.what} cannot be followed", "rtvnic show misses --follow")
-    with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
-        urls = _ask(client, f"{args.at.rstrip('/')}/v1/topology", _rest_urls)
+    clients = [distant(args, url, TIMEOUT) for url in _controllers(args)]
     try:
-        for event in follow(urls, frozenset({"misses"})):
+        for event in follow(clients, frozenset({"misses"})):
             print(json.dumps(event) if args.json else _sum_of_misses(event), flush=True)
     except KeyboardInterrupt:
         return 0
@@ -85,38 +78,47 @@ def _sum_of_misses(event: Json) -> str:
     return f"{_instant(event['at_ns'])}  {event['channel']}  {count} missed  {worst} ms late at most"
 
 
-def _collect(client: httpx.Client, first: str, what: str) -> list[Json]:
+def _collect(args: argparse.Namespace) -> list[Json]:
     """What all controllers say, each thing once. A controller that does not answer is named on stderr."""
-    key = TABLES[what].key
+    key = TABLES[args.what].key
     found: dict[object, Json] = {}
-    for url in _ask(client, f"{first}/v1/topology", _rest_urls):
+    for url in _controllers(args):
         try:
-            for entry_key, entry in _ask(client, f"{url}/v1/{what}", lambda said: [(key(each), each) for each in said]):
-                found.setdefault(entry_key, entry)
+            said = _ask(args, url, args.what, lambda entries: [(key(each), each) for each in entries])
         except CannotRun as error:
             print(error.what, file=sys.stderr)
+            continue
+        for entry_key, entry in said:
+            found.setdefault(entry_key, entry)
     return list(found.values())
+
+
+def _controllers(args: argparse.Namespace) -> list[str]:
+    """The REST addresses of all controllers of the network, as the one that `args` name says. Raises CannotRun."""
+    return _ask(args, args.at.rstrip("/"), "topology", _rest_urls)
 
 
 def _rest_urls(topology: Json) -> list[str]:
     return [hypervisor["rest_url"] for hypervisor in topology["hypervisors"]]
 
 
-def _ask(client: httpx.Client, url: str, read: Callable[[Any], Answer]) -> Answer:
-    """What `read` finds in the answer. Raises CannotRun, also when the answer is not that of a controller."""
+def _ask(args: argparse.Namespace, url: str, what: str, read: Callable[[Any], Answer]) -> Answer:
+    """What `read` finds in what the controller at `url` says of `what`.
+
+    Raises CannotRun, also when the answer is not that of a controller.
+    """
     import httpx
 
     try:
-        answer = client.get(url)
+        with distant(args, url, TIMEOUT_S) as client:
+            answer = client.get(f"/v1/{what}")
         answer.raise_for_status()
         return read(answer.json())
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         why = str(error)
     except (LookupError, TypeError):
         why = "what answers there is something else"
-    raise CannotRun(
-        f"no controller answers at {url}: {why}", "start the network (rtvnic up FILE), or give --at its address"
-    )
+    raise CannotRun(f"no controller answers at {url}/v1/{what}: {why}", CURE)
 
 
 def _channel(channel: Json) -> tuple[object, ...]:
@@ -126,7 +128,9 @@ def _channel(channel: Json) -> tuple[object, ...]:
         channel["state"],
         *(_duration(channel[name]) for name in ("deadline_ns", "bound_ns", "longest_ns")),
         channel["deadline_class"],
-        *(channel[count] for count in ("sent", "received", "lost", "missed", "bypassed")),
+        *(channel[count] for count in ("sent", "received", "lost", "missed")),
+        _in_doubt(channel),
+        channel["bypassed"],
         _excess(channel),
         *_quantiles(channel["queueing_delay"]),
         *_quantiles(channel["lateness"]),
@@ -142,7 +146,9 @@ def _class(deadline_class: Json) -> tuple[object, ...]:
         deadline_class["proof"],
         deadline_class["dscp"],
         DURATION.format(deadline_class["up_to_ns"]),
-        *(deadline_class[count] for count in ("sent", "received", "missed", "bypassed")),
+        *(deadline_class[count] for count in ("sent", "received", "missed")),
+        _in_doubt(deadline_class),
+        deadline_class["bypassed"],
         _excess(deadline_class),
         *_quantiles(deadline_class["queueing_delay"]),
         *_quantiles(deadline_class["lateness"]),
@@ -162,7 +168,13 @@ def _switch(switch: Json) -> tuple[object, ...]:
 
 def _peer(peer: Json) -> tuple[object, ...]:
     state = "reachable" if peer["is_reachable"] else peer["why"]
-    return (peer["domain"], peer["address"], state, " ".join(peer["channels"]))
+    apart = _duration(peer["clock_difference_ns"]) or "unknown"
+    return (peer["domain"], peer["address"], state, apart, " ".join(peer["channels"]))
+
+
+def _handler(handler: Json) -> tuple[object, ...]:
+    counts = ("started", "failed", "timed_out", "retried", "summed", "dropped", "waiting")
+    return (*(handler[name] for name in ("domain", "name", "kind", *counts)), handler["why"] or None)
 
 
 def _miss(miss: Json) -> tuple[object, ...]:
@@ -198,6 +210,11 @@ def _counted(counted: Json, names: Sequence[str]) -> str | None:
     return ", ".join(f"{name.replace('_', ' ')} {counted[name]}" for name in names if counted[name]) or None
 
 
+def _in_doubt(counted: Json) -> str | None:
+    """Packets of which nobody can say whether they were late, by cause."""
+    return _counted(counted, ("within_clock_error", "unjudged"))
+
+
 def _duration(value_ns: int | None) -> str | None:
     return None if value_ns is None else DURATION.format(value_ns)
 
@@ -212,7 +229,7 @@ TABLES: Mapping[str, Table] = {
     "channels": Table(
         (
             *("channel", "owner", "state", "deadline", "bound", "longest", "class"),
-            *("sent", "received", "lost", "missed", "bypassed", "excess"),
+            *("sent", "received", "lost", "missed", "in doubt", "bypassed", "excess"),
             *_DELAYS,
             "why",
         ),
@@ -222,7 +239,7 @@ TABLES: Mapping[str, Table] = {
     "classes": Table(
         (
             *("domain", "class", "queue", "proof", "dscp", "up to"),
-            *("sent", "received", "missed", "bypassed", "excess"),
+            *("sent", "received", "missed", "in doubt", "bypassed", "excess"),
             *_DELAYS,
             "channels",
         ),
@@ -239,8 +256,16 @@ TABLES: Mapping[str, Table] = {
         _guest,
         key=lambda guest: guest["vm"],
     ),
-    "peers": Table(("domain", "address", "state", "channels"), _peer, key=lambda peer: peer["domain"]),
+    "peers": Table(("domain", "address", "state", "clocks within", "channels"), _peer, key=lambda peer: peer["domain"]),
     "misses": Table(("at (UTC)", "channel", "late by ms"), _miss, key=lambda miss: (miss["channel"], miss["at_ns"])),
+    "handlers": Table(
+        (
+            *("domain", "handler", "kind", "started", "failed", "timed out", "retried", "summed", "dropped", "waiting"),
+            "last failure",
+        ),
+        _handler,
+        key=lambda handler: (handler["domain"], handler["name"]),
+    ),
     "switches": Table(
         ("switch", "datapath id", "state", "flows", "dropped", "why"), _switch, key=lambda switch: switch["name"]
     ),

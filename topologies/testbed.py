@@ -21,6 +21,7 @@ import httpx
 from pyroute2 import IPRoute
 
 from controller.errors import CannotRun
+from controller.logs import LogFormat
 from controller.model import Endpoint, Network, Scheduler, SwitchKind
 from controller.runtime import RUN_DIR, STORE_SOCKET, shim_socket
 from controller.wiring import PortRole, ports_of, shim_interface
@@ -61,7 +62,8 @@ class Testbed:
     """The network of `network.file` while a with block lasts; with `scheduler` at every uplink if that is given.
 
     With `overrides_admission` also one that asks for more than its links can keep. Its channels are in the channel
-    store at `store`; without that in one of its own, which ends with it. `on_stage` hears what happens, for people.
+    store at `store`; without that in one of its own, which ends with it. `log_format` is that of its controllers' logs.
+    `on_stage` hears what happens, for people.
     Raises CannotRun; nothing is left behind then either.
     """
 
@@ -74,10 +76,12 @@ class Testbed:
         on_stage: Callable[[str], None] = lambda _: None,
         overrides_admission: bool = False,
         store: str = "",
+        log_format: LogFormat = LogFormat.TEXT,
     ) -> None:
         self.network = network if scheduler is None else network.with_scheduler(scheduler)
         self._options = [] if scheduler is None else ["--scheduler", scheduler]
         self._options += ["--override-admission"] if overrides_admission else []
+        self._options += ["--log-format", log_format]
         self._store_at = store
         self._on_stage = on_stage
         self._stack = ExitStack()
@@ -125,6 +129,10 @@ class Testbed:
         if pid is None:
             raise CannotRun(f"the {process} does not run just now", "try again")
         return pid
+
+    def log_of(self, domain: str) -> str:
+        """What the domain's controller has written into its log."""
+        return (self._log_dir / _log_name(domain)).read_text()
 
     def channels(self) -> dict[str, dict[str, Any]]:
         """What each talker's controller says of its channels, by name. Raises httpx.HTTPError."""
@@ -236,7 +244,7 @@ class Testbed:
     def _controller(self, domain: str) -> Child:
         words = ["controller", str(self.network.file), "--domain", domain, *self._options]
         words += ["--store", self._store_at or STORE]
-        return self._child(f"controller of {domain}", f"{domain}.controller.log", words)
+        return self._child(f"controller of {domain}", _log_name(domain), words)
 
     def _shim(self, hypervisor: str) -> Child:
         uplink = self.network.hypervisors[hypervisor].uplink
@@ -260,6 +268,10 @@ def remove_leftovers() -> None:
     with held(RUN_DIR):
         _sweep()
         _remove_files(None)
+
+
+def _log_name(domain: str) -> str:
+    return f"{domain}.controller.log"
 
 
 def _first_child(pid: int) -> int | None:

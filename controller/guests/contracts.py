@@ -16,13 +16,13 @@ from controller.advice import offer, plain_texts
 from controller.errors import InvalidChannel, NotAdmitted, OverQuota, RtvnicError, UnknownChannel
 from controller.guarantee import Guarantees
 from controller.guests.frames import Sender
+from controller.handlers.declared import GUEST
 from controller.model import Channel, Host, IpAddress, IpInterface, Network, Protocol, Vm
 from controller.selectors import Selector
 from controller.store.decisions import Clerk, Decision
 from controller.store.records import Change as StoreChange
 from controller.store.records import Owner, Record, Snapshot
 from controller.topology_file.entry import NO_LABEL, ChannelReader, entry_of, merged
-from controller.topology_file.schema import GUEST_HANDLER
 from controller.units import DURATION, RATE
 from guest.messages import Change, Close, Open
 
@@ -140,7 +140,7 @@ class Contracts:
             "from": vm.name,
             "to": listener,
             "ip_version": source.version,
-            "on_miss": GUEST_HANDLER,
+            "on_miss": GUEST,
             **_contract(request),
             **_given(protocol=packets.protocol, src_port=request.src_port, dst_port=request.dst_port),
         }

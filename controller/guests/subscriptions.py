@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from controller.guests.contracts import Asker
+from controller.handlers.declared import GUEST
 from controller.model import Channel
-from controller.topology_file.schema import GUEST_HANDLER
 from controller.units import NS_PER_S
 
 SUBSCRIPTIONS_MAX = 64
@@ -49,7 +49,7 @@ class Subscriptions:
 
 def tells_guests(channel: Channel) -> bool:
     """Whether its misses are for its talker to hear of."""
-    return GUEST_HANDLER in channel.on_miss
+    return GUEST in channel.on_miss
 
 
 def _key(asker: Asker, label: int) -> _Key:

@@ -14,10 +14,11 @@ from dataclasses import astuple, dataclass
 from enum import IntEnum
 from itertools import islice
 
+from controller.clock import Clock, Source
 from controller.lifecycle import State
 from controller.reports import EndReport, Excess, Role, Summary
 
-VERSION = 1
+VERSION = 2
 FRAME_BYTES_MAX = 1 << 16
 NAME_BYTES_MAX = 255
 WHY_BYTES_MAX = 500
@@ -32,12 +33,14 @@ _HELLO = struct.Struct(">Q")
 _BEAT = struct.Struct(">Q?")
 _PART = struct.Struct(">HHH")
 _COUNT = struct.Struct(">H")
-_END = struct.Struct(">BBq10Q")
+_END = struct.Struct(">BBqq12Q")
 _DISTRIBUTION = struct.Struct(">7q")
 _REPORT = struct.Struct(">QQqqQQQQ")
+_CLOCK = struct.Struct(">Bq")
 
 _ROLES = tuple(Role)
 _STATES = tuple(State)
+_SOURCES = tuple(Source)
 _QUANTILES = tuple(name for name in Summary.model_fields if name != "count")
 
 
@@ -50,6 +53,7 @@ class Kind(IntEnum):
     BEAT = 2
     ENDS = 3
     MISSES = 4
+    CLOCK = 5
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,14 @@ class Misses:
     reports: tuple[MissReport, ...]
 
 
-Message = Hello | Beat | Ends | Misses
+@dataclass(frozen=True)
+class ClockState:
+    """How the wall clock of the sender's machine is."""
+
+    clock: Clock
+
+
+Message = Hello | Beat | Ends | Misses | ClockState
 
 
 @dataclass(frozen=True)
@@ -227,6 +238,21 @@ def _body(message: Message) -> tuple[Kind, bytes]:
             head = _COUNT.pack(len(reports))
             bodies = (_text(each.channel) + _REPORT.pack(*astuple(each)[1:]) for each in reports)
             return Kind.MISSES, head + b"".join(bodies)
+        case ClockState(clock):
+            head = _CLOCK.pack(_SOURCES.index(clock.source), _number(clock.error_ns))
+            return Kind.CLOCK, head + _text(clock.reference) + _text(_cut(clock.why))
+
+
+def _number(known: int | None) -> int:
+    return -1 if known is None else known
+
+
+def _known(number: int) -> int | None:
+    return None if number == -1 else number
+
+
+def _cut(why: str) -> str:
+    return why.encode()[:WHY_BYTES_MAX].decode(errors="ignore")
 
 
 def _text(text: str) -> bytes:
@@ -237,14 +263,13 @@ def _text(text: str) -> bytes:
 def _end(end: EndReport) -> bytes:
     excess, delay = end.excess, end.delay
     head = _END.pack(
-        *(_ROLES.index(end.role), _STATES.index(end.state), -1 if end.version is None else end.version),
-        *(end.since_ns, end.packets, end.bytes, end.missed, end.bypassed),
+        *(_ROLES.index(end.role), _STATES.index(end.state), _number(end.version), _number(end.clock_error_ns)),
+        *(end.since_ns, end.packets, end.bytes, end.missed, end.within_clock_error, end.unjudged, end.bypassed),
         *(excess.postponed, excess.excess_dropped, excess.demoted, excess.late_dropped),
         delay.count,
     )
-    why = end.why.encode()[:WHY_BYTES_MAX].decode(errors="ignore")
     quantiles = (getattr(delay, name) for name in _QUANTILES)
-    return head + _text(why) + (_DISTRIBUTION.pack(*quantiles) if delay.count else b"")
+    return head + _text(_cut(end.why)) + (_DISTRIBUTION.pack(*quantiles) if delay.count else b"")
 
 
 def _read_hello(body: _Body) -> Hello:
@@ -265,8 +290,9 @@ def _read_ends(body: _Body) -> Ends:
 
 
 def _read_end(body: _Body) -> EndReport:
-    role, state, version, since_ns, packets, size, missed, bypassed, *excess, count = body.take(_END)
-    if role >= len(_ROLES) or state >= len(_STATES) or version < -1:
+    role, state, version, clock_error_ns, *counts = body.take(_END)
+    since_ns, packets, size, missed, within_clock_error, unjudged, bypassed, *excess, count = counts
+    if role >= len(_ROLES) or state >= len(_STATES) or min(version, clock_error_ns) < -1:
         raise FrameError("sent an end that cannot be")
     why = body.text(WHY_BYTES_MAX)
     quantiles = dict(zip(_QUANTILES, body.take(_DISTRIBUTION), strict=True)) if count else {}
@@ -274,12 +300,15 @@ def _read_end(body: _Body) -> EndReport:
         role=_ROLES[role],
         state=_STATES[state],
         why=why,
-        version=None if version == -1 else version,
+        version=_known(version),
         since_ns=since_ns,
         packets=packets,
         bytes=size,
         missed=missed,
+        within_clock_error=within_clock_error,
+        unjudged=unjudged,
         bypassed=bypassed,
+        clock_error_ns=_known(clock_error_ns),
         excess=Excess(**dict(zip(Excess.model_fields, excess, strict=True))),
         delay=Summary(count=count, **quantiles),
     )
@@ -292,9 +321,17 @@ def _read_misses(body: _Body) -> Misses:
     return Misses(tuple(MissReport(body.text(NAME_BYTES_MAX), *body.take(_REPORT)) for _ in range(count)))
 
 
+def _read_clock(body: _Body) -> ClockState:
+    source, error_ns = body.take(_CLOCK)
+    if source >= len(_SOURCES) or error_ns < -1:
+        raise FrameError("sent a clock that cannot be")
+    return ClockState(Clock(_SOURCES[source], _known(error_ns), body.text(NAME_BYTES_MAX), body.text(WHY_BYTES_MAX)))
+
+
 _READERS: Mapping[int, Callable[[_Body], Message]] = {
     Kind.HELLO: _read_hello,
     Kind.BEAT: _read_beat,
     Kind.ENDS: _read_ends,
     Kind.MISSES: _read_misses,
+    Kind.CLOCK: _read_clock,
 }

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from controller.clock import Clock
 from controller.peering.messages import (
     REPORTS_PER_FRAME,
     Beat,
+    ClockState,
     Ends,
     Frame,
     FrameError,
@@ -86,7 +88,14 @@ class HeardMisses:
     reports: tuple[MissReport, ...]
 
 
-Heard = Joined | HeardEnds | HeardMisses
+@dataclass(frozen=True)
+class HeardClock:
+    """When the other side has told how its machine's wall clock is."""
+
+    clock: Clock
+
+
+Heard = Joined | HeardEnds | HeardMisses | HeardClock
 
 
 @dataclass(frozen=True)
@@ -226,6 +235,8 @@ class Session:
                 return self._hear_ends(message)
             case Misses(reports):
                 return [HeardMisses(reports)]
+            case ClockState(clock):
+                return [HeardClock(clock)]
 
     def _hear_beat(self, beat: Beat, now_ns: int) -> None:
         if beat.is_answer:

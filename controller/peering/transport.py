@@ -1,8 +1,8 @@
 """The connections to other controllers: one to each with which channels are shared.
 
 The domain whose name sorts first connects, the other listens. With TLS each must show the certificate of the domain
-that it claims. One thread owns all connections; any thread may call `follow`, `tell_ends` and `report`, which leave
-word for it and return at once. What it hears becomes events.
+that it claims. One thread owns all connections; any thread may call `follow`, `tell_ends`, `tell_clock` and `report`,
+which leave word for it and return at once. What it hears becomes events.
 """
 
 from __future__ import annotations
@@ -22,10 +22,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from controller import tls
-from controller.events import Event, MissesReported, PeerGone, PeeringReported, PeerJoined, PeerReported
+from controller.clock import Clock
+from controller.events import (
+    Event,
+    MissesReported,
+    PeerClockReported,
+    PeerGone,
+    PeeringReported,
+    PeerJoined,
+    PeerReported,
+)
 from controller.model import Network
-from controller.peering.messages import FrameError, Hello, MissReport, all_ends, changed_ends
-from controller.peering.session import BackOff, Heard, HeardEnds, HeardMisses, Joined, Link, Outbox, Phase, Session
+from controller.peering.messages import ClockState, FrameError, Hello, Message, MissReport, all_ends, changed_ends
+from controller.peering.session import (
+    BackOff,
+    Heard,
+    HeardClock,
+    HeardEnds,
+    HeardMisses,
+    Joined,
+    Link,
+    Outbox,
+    Phase,
+    Session,
+)
 from controller.reports import EndReport
 from controller.units import NS_PER_S
 
@@ -191,6 +211,10 @@ class Peering:
         """Tell the controller of `domain` how ends stand, if it listens: all of them, or those that have changed."""
         self._order(lambda: self._tell_ends(domain, ends, is_all))
 
+    def tell_clock(self, domain: str, clock: Clock) -> None:
+        """Tell the controller of `domain` how this machine's clock is, if it listens."""
+        self._order(lambda: self._tell_clock(domain, clock))
+
     def report(self, domain: str, reports: tuple[MissReport, ...]) -> None:
         """Tell the controller of `domain` of misses, as soon as it listens."""
         self._order(lambda: self._report(domain, reports))
@@ -273,6 +297,8 @@ class Peering:
                 self._post(PeerReported(connection.domain, ends))
             case HeardMisses(reports):
                 self._post(MissesReported(connection.domain, reports))
+            case HeardClock(clock):
+                self._post(PeerClockReported(connection.domain, clock))
 
     def _join(self, connection: _Connection, domain: str) -> None:
         """`connection` is the one to `domain` from now on: an older one is dead and does not know it yet."""
@@ -357,10 +383,17 @@ class Peering:
             self._peers[domain] = _Peer()
 
     def _tell_ends(self, domain: str, ends: Mapping[str, EndReport], is_all: bool) -> None:
+        for message in all_ends(ends) if is_all else changed_ends(ends):
+            self._tell(domain, message)
+
+    def _tell_clock(self, domain: str, clock: Clock) -> None:
+        self._tell(domain, ClockState(clock))
+
+    def _tell(self, domain: str, message: Message) -> None:
+        """If it listens: what is told again once a second need not wait for who does not."""
         peer = self._peers.get(domain)
         if peer is not None and peer.connection is not None and peer.connection.session.phase is Phase.OPEN:
-            for message in all_ends(ends) if is_all else changed_ends(ends):
-                peer.outbox.put(message)
+            peer.outbox.put(message)
 
     def _report(self, domain: str, reports: tuple[MissReport, ...]) -> None:
         if domain in self._peers:

@@ -124,7 +124,8 @@ class Clerk:
 
 
 def digest(network: Network) -> str:
-    """Names what a network is without its channels, what follows from them, and what guests may ask for."""
+    """Names what a network is without its channels and what follows from them, and without what concerns one controller
+    alone: its certificates, what misses start there, and what its guests may ask for."""
     hypervisors = {
         name: replace(each, uplink=replace(each.uplink, be_slack_ns=AUTO_SLACK_NS))
         if each.uplink.is_slack_auto
@@ -132,7 +133,7 @@ def digest(network: Network) -> str:
         for name, each in network.hypervisors.items()
     }
     vms = {name: replace(vm, quota=None) for name, vm in network.vms.items()}
-    bare = replace(network, file=Path(), channels={}, hypervisors=hypervisors, vms=vms, tls_directory=None)
+    bare = replace(network, file=Path(), channels={}, hypervisors=hypervisors, vms=vms, tls_directory=None, handlers={})
     return hashlib.sha256(repr(bare).encode()).hexdigest()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from controller.handlers.declared import UNPRIVILEGED, Handler, Program, Webhook
 from controller.labels import assign_channel_labels
 from controller.model import (
     AUTO_SLACK_NS,
@@ -30,6 +31,7 @@ from controller.topology_file.schema import (
     ClassForm,
     ControllerForm,
     File,
+    HandlerForm,
     HostForm,
     HypervisorForm,
     QuotaForm,
@@ -67,6 +69,7 @@ def network(form: File, file: Path) -> Network:
         classes=classes,
         channels={name: channel(name, labels[name], entry, form, classes) for name, entry in form.channels.items()},
         tls_directory=file.parent / form.tls if form.tls is not None else None,
+        handlers={name: _handler(name, entry) for name, entry in form.handlers.items()},
     )
 
 
@@ -186,6 +189,16 @@ def _quota(form: QuotaForm | None) -> Quota | None:
 def _host(name: str, index: int, form: HostForm, file: File) -> Host:
     switch = form.switch or next(iter(file.switches))
     return Host(name, switch, host_mac(form, index), tuple(form.ip), form.rate or _fastest_bps(file))
+
+
+def _handler(name: str, form: HandlerForm) -> Handler:
+    action: Program | Webhook
+    if form.exec is not None:
+        action = Program(form.exec, form.user or UNPRIVILEGED)
+    else:
+        assert form.webhook is not None and form.secret is not None, "checked by the form"
+        action = Webhook(form.webhook, Path(form.secret))
+    return Handler(name, action, form.every, form.timeout)
 
 
 def default_burst_bytes(rate_bps: int) -> int:

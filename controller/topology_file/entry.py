@@ -25,8 +25,9 @@ class ChannelReader:
 
     def __init__(self, network: Network) -> None:
         self._classes = network.classes
-        self._data = _declared(network)
-        self._form = File.model_validate(self._data)
+        declared = _declared(network)
+        self._form = File.model_validate(declared)
+        self._data = {**declared, "handlers": dict.fromkeys(network.handlers)}  # channels name them, and no more
 
     def channel(self, name: str, entry: Mapping[str, Any]) -> Channel:
         """The channel `name`, without a label. Raises InvalidChannel with all that is wrong with `entry`."""

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from controller.handlers.declared import BUILT_IN
 from controller.model import NAME_MAX, IpInterface
 from controller.units import Quantity
 
@@ -195,6 +196,7 @@ _ADDRESS_EXAMPLE = 'write one such as 10.0.0.1, 10.0.0.1/24 or "fd00::1"'
 NODE_NAME = name(_NODE, NAME_MAX, _RESERVED_NAMES)
 CLASS_NAME = name(_WORD, CHANNEL_NAME_MAX)
 CHANNEL_NAME = name(_NODE, CHANNEL_NAME_MAX)
+HANDLER_NAME = name(_NODE, CHANNEL_NAME_MAX, BUILT_IN)
 INTERFACE_NAME = name(_DEVICE, INTERFACE_MAX, _RESERVED_NAMES)
 REFERENCE = Value(_reference, {"type": "string"})
 IP_INTERFACE = Value(_interface, {"type": "string", "pattern": r"^[0-9a-fA-F:.]+(/\d{1,3})?$"})

@@ -13,6 +13,7 @@ from typing import Any
 
 from controller.advice import refusal_texts
 from controller.guarantee import Guarantees
+from controller.handlers.declared import BUILT_IN
 from controller.model import UDP_BYTES, VM_MTU, IpInterface, Network, SwitchKind
 from controller.paths import Port
 from controller.routing import loops_of_plain_switches, unreachable_ends
@@ -220,6 +221,22 @@ def channel_selectors(draft: Draft) -> Findings:
         yield Finding(("channels", clash.name), str(clash))
 
 
+def miss_handlers(draft: Draft) -> Findings:
+    """Every handler that a channel names is built in, or declared. Reads the data as written."""
+    if (declared := draft.names("handlers")) is None:
+        return
+    known = (*BUILT_IN, *declared)
+    for place, value in _matching(draft.data, ("channels", "*", "on_miss")):
+        named = (
+            [((*place, index), name) for index, name in enumerate(value)]
+            if isinstance(value, list)
+            else [(place, value)]
+        )
+        for where, name in named:
+            if isinstance(name, str) and name not in known:
+                yield Finding(where, f"no handler is called '{name}'; {suggestion(name, known)}")
+
+
 def interface_names(network: Network) -> Findings:
     """No two interfaces of the machine have one name: bridges, ports, and the shims' own."""
     items: list[tuple[str, Place]] = [(name, ("switches", name)) for name in network.switches]
@@ -275,8 +292,17 @@ FORM_RULES = (
     channel_addresses,
     channel_packets,
     channel_selectors,
+    miss_handlers,
 )
-CHANNEL_RULES = (references, channel_ends, channel_ports, channel_deadlines, channel_addresses, channel_packets)
+CHANNEL_RULES = (
+    references,
+    channel_ends,
+    channel_ports,
+    channel_deadlines,
+    channel_addresses,
+    channel_packets,
+    miss_handlers,
+)
 """For one channel of a valid network. Whether two channels would take the same packets is the store's to say."""
 
 NETWORK_RULES = (interface_names, plain_loops, reachability)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, core_schema
 
@@ -28,15 +28,15 @@ from controller.model import (
     Scheduler,
     SwitchKind,
 )
-from controller.topology_file import fields
+from controller.topology_file import fields, handler_fields
 from controller.topology_file.fields import choice, quantity, shown, suggestion, whole_number
 from controller.topology_file.source import Finding, Place
-from controller.units import DURATION, RATE, SIZE
+from controller.units import DURATION, NS_PER_MS, NS_PER_S, RATE, SIZE
 
-GUEST_HANDLER = "guest"
-MISS_HANDLERS = ("log", GUEST_HANDLER)
 ADDRESSES_MAX = 16
 HANDLERS_MAX = 16
+LEAST_PERIOD_NS, LONGEST_PERIOD_NS = 100 * NS_PER_MS, 3600 * NS_PER_S
+SHORTEST_TIMEOUT_NS, LONGEST_TIMEOUT_NS = 100 * NS_PER_MS, 60 * NS_PER_S
 
 
 _LINK_RATE = quantity(RATE, 10**6, 10**11)
@@ -85,7 +85,6 @@ Addresses = Annotated[
     Field(min_length=1, max_length=ADDRESSES_MAX),
     BeforeValidator(_one_alone, json_schema_input_type=Address | list[Address]),
 ]
-MissHandler = Annotated[str, choice(MISS_HANDLERS)]
 Kind = Annotated[SwitchKind, choice(list(SwitchKind))]
 LinkForm = Annotated[
     tuple[str, str, int | None],
@@ -94,6 +93,7 @@ LinkForm = Annotated[
 NodeName = Annotated[str, fields.NODE_NAME]
 ClassName = Annotated[str, fields.CLASS_NAME]
 ChannelName = Annotated[str, fields.CHANNEL_NAME]
+HandlerName = Annotated[str, fields.HANDLER_NAME]
 
 
 class Form(BaseModel):
@@ -263,10 +263,52 @@ class ChannelForm(Form):
         None, description="Which addresses of the VMs to use. Default: the first ones in a common network."
     )
     on_miss: Annotated[
-        list[MissHandler],
+        list[Reference],
         Field(max_length=HANDLERS_MAX),
-        BeforeValidator(_one_alone, json_schema_input_type=MissHandler | list[MissHandler]),
-    ] = Field("log", validate_default=True, description="What to do when a packet misses its deadline.")
+        BeforeValidator(_one_alone, json_schema_input_type=Reference | list[Reference]),
+    ] = Field(
+        "log",
+        validate_default=True,
+        description="What a miss starts: log, guest, adapt, or names of handlers that the file declares.",
+    )
+
+
+class HandlerForm(Form):
+    """What misses may start, at the talker's controller: a program or a webhook."""
+
+    example = "{exec: [/usr/local/bin/page, --queue, rt]}"
+    exec: Annotated[tuple[str, ...] | None, handler_fields.WORDS] = Field(
+        None, description="A program, by its whole path, and its arguments. The environment tells it of the misses."
+    )
+    user: Annotated[str | None, handler_fields.USER] = Field(
+        None, description="Who runs the program. Default: nobody, who may do little."
+    )
+    webhook: Annotated[str | None, handler_fields.URL] = Field(
+        None, description="A URL that is told of the misses by POST: https, or http to this machine's loopback."
+    )
+    secret: Annotated[str | None, handler_fields.FILE] = Field(
+        None, description="The file with the webhook's secret, by its whole path; private, read anew each time."
+    )
+    every: Annotated[int, quantity(DURATION, LEAST_PERIOD_NS, LONGEST_PERIOD_NS)] = Field(
+        "1s",
+        validate_default=True,
+        description="Of one channel's misses it starts once in so long; those meanwhile are summed up. 100ms to 1h.",
+    )
+    timeout: Annotated[int, quantity(DURATION, SHORTEST_TIMEOUT_NS, LONGEST_TIMEOUT_NS)] = Field(
+        "2s",
+        validate_default=True,
+        description="After so long a program is killed, and a try of a webhook is given up. 100ms to 60s.",
+    )
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> HandlerForm:
+        if (self.exec is None) == (self.webhook is None):
+            raise ValueError("a handler has either 'exec' or 'webhook'; write one of them")
+        if self.exec is None and self.user is not None:
+            raise ValueError("'user' is of a program; remove it, for a webhook runs none")
+        if (self.webhook is None) != (self.secret is None):
+            raise ValueError("'webhook' and 'secret' go together; add the other one: a delivery is always signed")
+        return self
 
 
 def _section(default: Any, at_most: int, description: str, **more: Any) -> Any:
@@ -289,6 +331,9 @@ class File(Form):
     hosts: dict[NodeName, HostForm] = _section({}, 1024, "The machines at switches, by name.")
     classes: dict[ClassName, ClassForm] = _section({}, 7, "The deadline classes. Default: 7 of them, from 2ms to 5s.")
     channels: dict[ChannelName, ChannelForm] = _section({}, 10_000, "The real-time channels, by name.")
+    handlers: dict[HandlerName, HandlerForm] = _section(
+        {}, HANDLERS_MAX, "What misses may start, by the name that channels give in on_miss."
+    )
     tls: Annotated[str | None, fields.DIRECTORY] = Field(
         None,
         description="The directory of the certificates, seen from this file; `rtvnic pki` makes them. OpenFlow then "
@@ -306,6 +351,7 @@ _FORMS: Mapping[Place, type[Form]] = {
     ("vms", "*", "quota"): QuotaForm,
     ("hosts", "*"): HostForm,
     ("classes", "*"): ClassForm,
+    ("handlers", "*"): HandlerForm,
     ("channels", "*"): ChannelForm,
 }
 

@@ -22,6 +22,8 @@ books_report(const struct sent_books *sent, const struct received_books *receive
     counter_copy(&report->received, &received->traffic, sizeof report->received);
     counter_copy(&report->excess, &sent->excess, sizeof report->excess);
     report->missed = counter_read(&received->missed);
+    report->within_clock_error = counter_read(&received->within_clock_error);
+    report->unjudged = counter_read(&received->unjudged);
     report->bypassed = counter_read(&received->bypassed);
     histogram_cumulate(&sent->queueing_delay, delay_bounds_ns, DELAY_BOUNDS, report->delay_up_to);
     histogram_cumulate(&received->lateness, lateness_bounds_ns, LATENESS_BOUNDS, report->lateness_up_to);

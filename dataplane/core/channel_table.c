@@ -45,6 +45,7 @@ set_terms(struct channel *channel, const struct terms *terms)
     __atomic_store_n(&channel->terms.rate_bps, terms->rate_bps, __ATOMIC_RELAXED);
     __atomic_store_n(&channel->terms.burst_bytes, terms->burst_bytes, __ATOMIC_RELAXED);
     __atomic_store_n(&channel->terms.downstream_ns, terms->downstream_ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&channel->terms.clock_error_ns, terms->clock_error_ns, __ATOMIC_RELAXED);
     __atomic_store_n(&channel->terms.late, terms->late, __ATOMIC_RELAXED);
     __atomic_store_n(&channel->terms.strips_labels, terms->strips_labels, __ATOMIC_RELAXED);
 }

@@ -55,6 +55,7 @@ channel_terms(const struct channel *channel)
         .rate_bps = __atomic_load_n(&channel->terms.rate_bps, __ATOMIC_RELAXED),
         .burst_bytes = __atomic_load_n(&channel->terms.burst_bytes, __ATOMIC_RELAXED),
         .downstream_ns = __atomic_load_n(&channel->terms.downstream_ns, __ATOMIC_RELAXED),
+        .clock_error_ns = __atomic_load_n(&channel->terms.clock_error_ns, __ATOMIC_RELAXED),
         .late = __atomic_load_n(&channel->terms.late, __ATOMIC_RELAXED),
         .strips_labels = __atomic_load_n(&channel->terms.strips_labels, __ATOMIC_RELAXED),
     };

@@ -11,12 +11,11 @@ enum {
     LABELLED_SLOTS = 4096,
     CONTROL_SLOTS = 256,
     BULK_SLOTS = 1024,
-    ACCEPT_MAX = 256,           /* Frames accepted in one turn, so that a burst does not hold up the wire. */
-    STEP_NS = 1000000,          /* A jump of the wall clock by more is no creeping. */
     NAP_NS = 25000,             /* A shorter wait for the wire costs more than it gains. */
     POSTPONED_MOST_NS = 100000000,      /* Excess that would wait longer is of no use to anybody. */
     LATE_MOST_NS = 100000000,           /* So is a packet that is late by more. */
     LATE_PART = 4,              /* Late packets have one in so many places. */
+    LOOK_NS = 1000000000,       /* A clock that is set is noticed so soon on an idle link. */
 };
 
 /* Where frames without a deadline that could be kept come from. */
@@ -87,17 +86,6 @@ adopt_configuration(struct egress *egress)
     egress->scheduler.be_slack_ns = __atomic_load_n(&egress->kept->be_slack_ns, __ATOMIC_RELAXED);
 }
 
-/* Returns true if the wall clock was set since the last turn, so that the stamps of what arrived meanwhile do not tell
- * its age. */
-static bool
-wall_clock_has_stepped(struct egress *egress, const struct moment *now)
-{
-    int64_t step_ns = moment_offset_ns(now) - egress->wall_offset_ns;
-
-    egress->wall_offset_ns += step_ns;
-    return step_ns < -STEP_NS || step_ns > STEP_NS;
-}
-
 /* Counts a packet of CHANNEL (may be NULL) and class TC under CAUSE, a member of struct excess. */
 #define COUNT_EXCESS(EGRESS, CHANNEL, TC, CAUSE)                                    \
     do {                                                                            \
@@ -135,25 +123,40 @@ police(struct egress *egress, struct channel *channel, const struct labels *labe
     return postponed_ns;
 }
 
+/* Returns the deadline that a stamp in 'labels' says.  One that says nothing now gives the packet the urgency at which
+ * best effort lets it go first, in the order of arrival. */
+static int64_t
+stamped_ns(const struct egress *egress, const struct labels *labels, int64_t now_ns)
+{
+    const struct wall_clock *clock = &egress->kept->clock;
+
+    if (!labels_is_sure(labels) || wall_clock_is_in_doubt(clock, now_ns)) {
+        return now_ns + egress->scheduler.be_slack_ns;
+    }
+    return now_ns - labels_lateness_ns(labels->deadline, now_ns + clock->offset_ns);
+}
+
 /* Returns the deadline of 'packet', a copy of a frame with 'labels', by which it is to arrive.  The first shim on the
  * path stamps it; later ones go by the stamp. */
 static int64_t
-stamp(struct packet *packet, const struct labels *labels, int64_t postponed_ns, const struct moment *now)
+stamp(const struct egress *egress, struct packet *packet, const struct labels *labels, int64_t postponed_ns,
+      int64_t now_ns)
 {
+    const struct wall_clock *clock = &egress->kept->clock;
     int64_t due_ns;
 
     if (!labels_is_relative(labels)) {
-        return now->mono_ns - labels_lateness_ns(labels->deadline, now->wall_ns);
+        return stamped_ns(egress, labels, now_ns);
     }
     due_ns = packet->arrival_ns + postponed_ns + labels_relative_ns(labels->deadline);
-    labels_stamp(packet->bytes, labels_absolute(due_ns + moment_offset_ns(now)));
+    labels_stamp(packet->bytes, labels_absolute(due_ns + clock->offset_ns), !wall_clock_is_in_doubt(clock, now_ns));
     return due_ns;
 }
 
 /* Queues a copy of 'frame', with 'labels' and come at 'arrival_ns', or drops and counts it. */
 static void
 enqueue(struct egress *egress, const struct ring_frame *frame, const struct labels *labels, int64_t arrival_ns,
-        const struct moment *now)
+        int64_t now_ns)
 {
     struct channel *channel = channel_table_find(egress->channels, labels->channel);
     int64_t postponed_ns = police(egress, channel, labels, frame->length, arrival_ns);
@@ -174,13 +177,13 @@ enqueue(struct egress *egress, const struct ring_frame *frame, const struct labe
     packet->tc = labels->tc;
     packet->length = frame->length;
     memcpy(packet->bytes, frame->bytes, frame->length);
-    packet->deadline_ns = stamp(packet, labels, postponed_ns, now) - channel_terms(channel).downstream_ns;
+    packet->deadline_ns = stamp(egress, packet, labels, postponed_ns, now_ns) - channel_terms(channel).downstream_ns;
     edf_queue_push(&egress->queue, packet->deadline_ns, index);
 }
 
 /* Takes in 'frame', which came at 'arrival_ns', or drops and counts it. */
 static void
-accept_frame(struct egress *egress, const struct ring_frame *frame, int64_t arrival_ns, const struct moment *now)
+accept_frame(struct egress *egress, const struct ring_frame *frame, int64_t arrival_ns, int64_t now_ns)
 {
     struct labels labels;
     enum labels_kind kind = labels_parse(frame->bytes, frame->length, &labels);
@@ -190,22 +193,35 @@ accept_frame(struct egress *egress, const struct ring_frame *frame, int64_t arri
     } else if (frame->length < frame->wire_length) {
         counter_add(&egress->kept->counters.too_long, 1);
     } else {
-        enqueue(egress, frame, &labels, arrival_ns, now);
+        enqueue(egress, frame, &labels, arrival_ns, now_ns);
     }
 }
 
-static void
-accept_arrivals(struct egress *egress, const struct moment *now)
+/* Returns when a frame with the kernel's stamp 'stamp_ns' has come: not after 'now_ns'. */
+static int64_t
+arrived_ns(const struct egress *egress, int64_t stamp_ns, int64_t now_ns)
 {
-    bool are_ages_known = !wall_clock_has_stepped(egress, now);
-    struct ring_frame frame;
+    int64_t arrival_ns = egress->are_ages_known ? stamp_ns - egress->kept->clock.offset_ns : now_ns;
 
+    return arrival_ns < now_ns ? arrival_ns : now_ns;
+}
+
+/* Takes in the first 'count' of 'arrivals', which have all come by 'now'.  Those that came before the wall clock was set
+ * count as just come, until the ring has been found empty. */
+static void
+accept_arrivals(struct egress *egress, uint32_t count, const struct moment *now)
+{
+    bool has_stepped = wall_clock_follow(&egress->kept->clock, now);
+
+    counter_add(&egress->kept->counters.clock_steps, has_stepped);
+    egress->are_ages_known = egress->are_ages_known && !has_stepped;
     egress->kept->starts += edf_queue_is_empty(&egress->queue);
-    for (uint32_t i = 0; i < ACCEPT_MAX && ring_take(&egress->labelled, &frame); i++) {
-        int64_t age_ns = are_ages_known ? now->wall_ns - frame.stamp_ns : 0;
-        accept_frame(egress, &frame, now->mono_ns - age_ns, now);
-        ring_release(&egress->labelled);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct ring_frame *frame = &egress->arrivals[i];
+        accept_frame(egress, frame, arrived_ns(egress, frame->stamp_ns, now->mono_ns), now->mono_ns);
     }
+    ring_release(&egress->labelled);
+    egress->are_ages_known |= !has_stepped && count < EGRESS_TURN_MAX;
 }
 
 static bool
@@ -360,8 +376,6 @@ account_real_time(struct egress *egress, const struct departure *departure)
     struct channel *channel = channel_table_find(egress->channels, packet->channel);
     int64_t delay_ns = departure->start_ns - packet->arrival_ns;
 
-    /* A frame that came while the turn ran is younger than the turn's own clock. */
-    delay_ns = delay_ns > 0 ? delay_ns : 0;
     counter_add_frame(&egress->kept->counters.real_time, departure->length);
     books_enter_sent(&egress->kept->classes[packet->tc], departure->length, delay_ns);
     if (departure->end_ns > packet->deadline_ns) {
@@ -420,7 +434,7 @@ wait_for_frames(struct egress *egress)
     if (!ring_is_empty(&egress->labelled) || next_source(egress) != SOURCES) {
         return;
     }
-    loop_wait(&egress->loop, fds, 3, -1);
+    loop_wait(&egress->loop, fds, 3, LOOK_NS);
     for (uint32_t i = 0; i < 3; i++) {
         if (fds[i].revents & POLLERR && ring_is_gone(fds[i].fd, egress->inner_ifindex)) {
             loop_fail(&egress->loop, ENODEV);
@@ -442,14 +456,16 @@ wait_for_wire(struct egress *egress, int64_t turn_began_ns)
     }
 }
 
-static void
-turn(struct egress *egress)
+/* One turn of the loop.  The clock is looked at when the arrivals are there: none of them is younger. */
+void
+egress_turn(struct egress *egress)
 {
+    uint32_t count = ring_take_many(&egress->labelled, egress->arrivals, EGRESS_TURN_MAX);
     struct moment now = moment_now();
     enum scheduler_choice choice;
 
     adopt_configuration(egress);
-    accept_arrivals(egress, &now);
+    accept_arrivals(egress, count, &now);
     choice = fill_batch(egress, now.mono_ns);
     send_batch(egress);
     __atomic_store_n(&egress->kept->queued, packet_pool_taken(&egress->pool), __ATOMIC_RELAXED);
@@ -467,7 +483,7 @@ egress_body(void *egress_)
     struct egress *egress = egress_;
 
     while (loop_turn(&egress->loop)) {
-        turn(egress);
+        egress_turn(egress);
     }
     return NULL;
 }

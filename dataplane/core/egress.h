@@ -17,6 +17,10 @@
 #include "ring.h"
 #include "scheduler.h"
 #include "sender.h"
+#include "wall_clock.h"
+
+/* Frames accepted in one turn, so that a burst does not hold up the wire. */
+enum { EGRESS_TURN_MAX = 256 };
 
 /* A frame in the batch that is about to leave. */
 struct departure {
@@ -34,6 +38,7 @@ struct egress_kept {
     uint64_t queued;                /* Labelled frames that wait for the wire. */
     struct egress_counters counters;
     struct sent_books classes[LABELS_TC_COUNT];
+    struct wall_clock clock;
 };
 
 struct egress {
@@ -46,7 +51,8 @@ struct egress {
     struct ring best_effort[2];     /* Control and bulk. */
     struct packet_fifo late;        /* Labelled frames that were demoted. */
     uint32_t last_source;           /* Control takes turns with the others: neither starves. */
-    int64_t wall_offset_ns;         /* moment_offset_ns() as of the last turn. */
+    struct ring_frame arrivals[EGRESS_TURN_MAX];
+    bool are_ages_known;            /* The kernel's stamps in 'labelled' are of the wall clock as it is now. */
     struct packet_pool pool;
     struct edf_queue queue;
     struct scheduler scheduler;
@@ -58,6 +64,7 @@ struct egress {
 int egress_open(struct egress *, int inner_ifindex, int uplink_ifindex, uint32_t queue_capacity, bool bypass_qdisc);
 void egress_close(struct egress *);
 void *egress_body(void *egress);
+void egress_turn(struct egress *);
 
 /* For another thread. */
 void egress_configure(struct egress *, uint64_t rate_bps, int64_t be_slack_ns);

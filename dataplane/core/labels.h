@@ -25,6 +25,7 @@ enum {
     LABELS_TC_COUNT = 8,
     LABELS_TTL_RELATIVE = 255,
     LABELS_TTL_STAMPED = 254,
+    LABELS_TTL_UNSURE = 127,              /* Stamped as well, by a clock that had just been set. */
     LABELS_TICK_NS = 10000,
 };
 
@@ -50,7 +51,8 @@ struct labels {
 /* Parsing and stamping. */
 static inline enum labels_kind labels_parse(const uint8_t *frame, uint32_t length, struct labels *);
 static inline bool labels_is_relative(const struct labels *);
-static inline void labels_stamp(uint8_t *frame, uint32_t deadline_label);
+static inline bool labels_is_sure(const struct labels *);
+static inline void labels_stamp(uint8_t *frame, uint32_t deadline_label, bool is_sure);
 static inline uint8_t *labels_strip(uint8_t *frame);
 
 /* Deadlines. */
@@ -116,17 +118,24 @@ labels_is_relative(const struct labels *labels)
     return labels->ttl == LABELS_TTL_RELATIVE;
 }
 
-/* Replaces the deadline label of the LABELS_LABELLED 'frame' by the stamp 'deadline_label', and its TTL to say so.
- * TC and S stay. */
+/* Returns true if the stamp can be compared with a clock.  Routers may have counted down a few of either kind. */
+static inline bool
+labels_is_sure(const struct labels *labels)
+{
+    return labels->ttl > LABELS_TTL_UNSURE;
+}
+
+/* Replaces the deadline label of the LABELS_LABELLED 'frame' by the stamp 'deadline_label', and its TTL to say so, and
+ * whether it 'is_sure'.  TC and S stay. */
 static inline void
-labels_stamp(uint8_t *frame, uint32_t deadline_label)
+labels_stamp(uint8_t *frame, uint32_t deadline_label, bool is_sure)
 {
     uint8_t *entry = frame + LABELS_ETHERNET_BYTES;
 
     entry[0] = deadline_label >> 12;
     entry[1] = deadline_label >> 4;
     entry[2] = (uint8_t) (deadline_label << 4) | (entry[2] & 0x0f);
-    entry[3] = LABELS_TTL_STAMPED;
+    entry[3] = is_sure ? LABELS_TTL_STAMPED : LABELS_TTL_UNSURE;
 }
 
 /* Takes both labels out of the LABELS_LABELLED 'frame', of IPv4 or IPv6.  Returns where the frame now begins,

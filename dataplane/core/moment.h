@@ -1,4 +1,5 @@
-/* One instant on both clocks: scheduled is on the monotonic one, stamped from the wall clock, which may step. */
+/* The monotonic clock and the wall clock, read together: scheduled is on the one, stamped from the other, which may be
+ * set. */
 
 #ifndef MOMENT_H
 #define MOMENT_H 1
@@ -6,9 +7,12 @@
 #include <stdint.h>
 #include <time.h>
 
+/* The wall clock showed 'wall_ns' at some instant from 'earliest_ns' to 'mono_ns' of the monotonic one: close together,
+ * unless the reader was interrupted. */
 struct moment {
-    int64_t mono_ns;
+    int64_t earliest_ns;
     int64_t wall_ns;
+    int64_t mono_ns;
 };
 
 static inline int64_t
@@ -29,15 +33,12 @@ moment_mono_ns(void)
 static inline struct moment
 moment_now(void)
 {
-    return (struct moment) { .mono_ns = moment_mono_ns(), .wall_ns = moment_read__(CLOCK_REALTIME) };
-}
+    struct moment now;
 
-/* Returns how far the wall clock is ahead of the monotonic one.  It creeps while the clock is disciplined, and jumps
- * when the clock is set. */
-static inline int64_t
-moment_offset_ns(const struct moment *moment)
-{
-    return moment->wall_ns - moment->mono_ns;
+    now.earliest_ns = moment_mono_ns();
+    now.wall_ns = moment_read__(CLOCK_REALTIME);
+    now.mono_ns = moment_mono_ns();
+    return now;
 }
 
 #endif /* moment.h */

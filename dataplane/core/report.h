@@ -53,17 +53,21 @@ struct egress_counters {
     uint64_t late_departures;               /* Sent, last bit after the deadline. */
     uint64_t send_errors;                   /* Dropped: the uplink would not take it. */
     uint64_t lost_at_end;                   /* Real-time that waited when a process of this shim ended. */
+    uint64_t clock_steps;                   /* How often the wall clock was set. */
 };
 
 /* The deadline check, likewise.  All but 'packets' should be zero. */
 struct ingress_counters {
     uint64_t packets;                       /* With two labels. */
-    uint64_t missed;
+    uint64_t missed;                        /* Late, and by more than the clocks may be wrong. */
+    uint64_t within_clock_error;            /* Late, if the clocks are right. */
+    uint64_t unjudged;                      /* A clock had just been set, here or where they were stamped. */
     uint64_t bypassed;                      /* Came past a dead shim: without a stamp. */
     struct malformed malformed;
     uint64_t unknown_channel;               /* Judged all the same. */
     uint64_t ring_dropped;                  /* Not judged. */
     uint64_t miss_events_dropped;           /* Counted as missed, but not told. */
+    uint64_t clock_steps;                   /* How often the wall clock was set. */
 };
 
 /* A histogram in short; all zero if it is empty. */
@@ -94,6 +98,8 @@ struct books_report {
     struct traffic received;
     struct excess excess;
     uint64_t missed;
+    uint64_t within_clock_error;
+    uint64_t unjudged;
     uint64_t bypassed;
     struct summary queueing_delay;
     struct summary lateness;
@@ -102,7 +108,7 @@ struct books_report {
     uint64_t lateness_up_to[LATENESS_BOUNDS];
 };
 
-/* One packet that arrived after its deadline. */
+/* One packet that arrived after its deadline, certainly. */
 struct miss {
     uint32_t label;             /* Of its channel. */
     int64_t lateness_ns;

@@ -170,6 +170,18 @@ ring_take(struct ring *ring, struct ring_frame *frame)
     return true;
 }
 
+/* Takes up to 'max' of the frames that wait, oldest first, and describes them in 'frames'.  Returns how many. */
+uint32_t
+ring_take_many(struct ring *ring, struct ring_frame *frames, uint32_t max)
+{
+    uint32_t count = 0;
+
+    while (count < max && ring_take(ring, &frames[count])) {
+        count++;
+    }
+    return count;
+}
+
 /* Gives all frames that were taken back to the kernel. */
 void
 ring_release(struct ring *ring)

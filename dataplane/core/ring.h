@@ -50,6 +50,7 @@ void ring_close(struct ring *);
 /* Reading. */
 static inline bool ring_is_empty(const struct ring *);
 bool ring_take(struct ring *, struct ring_frame *);
+uint32_t ring_take_many(struct ring *, struct ring_frame *, uint32_t max);
 void ring_release(struct ring *);
 uint32_t ring_take_drops(const struct ring *);
 bool ring_is_gone(int fd, int ifindex);

@@ -22,6 +22,7 @@ struct terms {
     uint64_t rate_bps;          /* On the wire; 0: no contract.  Policed by the first shim on the path. */
     uint64_t burst_bytes;       /* On the wire; at least a frame, below 2^31. */
     int64_t downstream_ns;      /* Of the deadline, what the path after this link needs. */
+    int64_t clock_error_ns;     /* So much of a lateness may be the clocks': the stamping one's and this one's. */
     uint32_t late;              /* An enum terms_late. */
     bool strips_labels;         /* The other end knows nothing of labels. */
 };

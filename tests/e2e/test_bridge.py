@@ -20,7 +20,7 @@ UPLINK, VM = "ob-wire", "ob-vm"
 FILE = """
 version: 1
 hypervisors:
-  ob-left: {{uplink: {{rate: 100Mbps, interface: {uplink}}}, controller: {{openflow_port: {port}, rest_port: {rest}}}}}
+  ob-left: {{uplink: {{rate: 100Mbps, interface: {uplink}}}, controller: {controller}}}
   ob-right: {{uplink: 100Mbps}}
 vms: {{a: {{hypervisor: ob-left, ip: 10.0.0.1, interface: {vm}}}, b: {{hypervisor: ob-right, ip: 10.0.0.2}}}}
 channels: {{far: {{from: a, to: b, deadline: 5ms, min_rate: 1Mbps}}}}
@@ -42,7 +42,8 @@ def openvswitch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenVSwitc
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "net.yaml"
-    path.write_text(FILE.format(uplink=UPLINK, vm=VM, port=unused_port(), rest=unused_port()))
+    ports = ", ".join(f"{name}_port: {unused_port()}" for name in ("openflow", "rest", "peering"))
+    path.write_text(FILE.format(uplink=UPLINK, vm=VM, controller=f"{{{ports}}}"))
     return path
 
 

@@ -20,6 +20,7 @@ from controller.store.client import Store
 from controller.store.decisions import Clerk
 from controller.store.link import ANOTHER_TOPOLOGY, StoreLink
 from controller.store.records import Owner, StoreBack, StoreGone
+from controller.topology_file.load import parse
 
 
 def network() -> Network:
@@ -46,6 +47,24 @@ def mailbox() -> Iterator[Mailbox]:
     made = Mailbox()
     yield made
     made.close()
+
+
+THREE_DOMAINS = """
+version: 1
+hypervisors:
+  left: {uplink: {rate: 100Mbps, switch: west}}
+  right: {uplink: {rate: 100Mbps, switch: east}}
+  far: {uplink: {rate: 100Mbps, switch: east}}
+switches: {west: plain, east: {kind: ovs, controlled_by: far}}
+links: [[west, east]]
+vms:
+  a: {hypervisor: left, ip: 10.0.0.1}
+  b: {hypervisor: right, ip: 10.0.0.2}
+  c: {hypervisor: left, ip: 10.0.0.3}
+channels:
+  across: {from: a, to: b, deadline: 5ms, min_rate: 1Mbps}
+  local: {from: a, to: c, deadline: 5ms, min_rate: 1Mbps}
+"""
 
 
 def linked(server: StoreServer, mailbox: Mailbox, of: Network = NETWORK, domain: str = "left") -> StoreLink:
@@ -94,6 +113,12 @@ def test_a_change_is_told_to_whom_it_concerns(server: StoreServer, mailbox: Mail
     told = mailbox.next()
     assert isinstance(told, ChannelsTold)
     assert (told.owners["new"], told.versions["new"]) == ("rest", 2)
+
+
+def test_a_domain_hears_of_a_channel_that_only_crosses_a_switch_of_it(server: StoreServer, mailbox: Mailbox) -> None:
+    linked(server, mailbox, parse(THREE_DOMAINS.encode(), Path("net.yaml")), domain="far")
+    told = mailbox.next()
+    assert isinstance(told, ChannelsTold) and list(told.channels) == ["across"]
 
 
 def test_a_store_of_another_topology_is_trouble_and_tells_no_channels(server: StoreServer, mailbox: Mailbox) -> None:

@@ -53,7 +53,7 @@ check_labels(void)
         kinds[kind]++;
         if (kind == LABELS_LABELLED) {
             CHECK(labels.deadline < LABELS_SPACE && labels.channel < LABELS_SPACE && labels.tc < LABELS_TC_COUNT);
-            labels_stamp(frame, labels_absolute(next_random() >> 1));
+            labels_stamp(frame, labels_absolute(next_random() >> 1), next_random() % 2);
             CHECK(labels_parse(frame, length, &labels) == LABELS_LABELLED && !labels_is_relative(&labels));
         }
         free(frame);

@@ -16,6 +16,7 @@ FRAGMENTS = [
     *("1kbps", "100Gbps", "999999999999Gbps", "\u0661ms", "10.0.0.1", "10.0.0.1/0", "0.0.0.0", "::", "fe80::1%eth0"),
     *("::ffff:10.0.0.1", "fd00::1/129", "ff:ff:ff:ff:ff:ff", "left", "right", "core", "plain", "ovs", "auto", "fifo"),
     *("queues", "drop", "block", "udp", "tcp", "log", "x" * 5000, "version: 1\n", "version: 2\n", "tls: /\n"),
+    *("handlers: {p: {exec: [/bin/true]}}\n", "exec", "webhook", "https://[::1", "on_miss", "adapt", "pager"),
     *("links: [[core, core]]\n", "hosts: {h: {ip: 10.0.0.9}}\n", "classes: {}\n", "[" * 2000, "{a: " * 50),
     "".join(f"a{number}: &a{number} [*a{number - 1}, *a{number - 1}]\n" for number in range(1, 40)),
     "".join(f"k{number}: 1\n" for number in range(300)),

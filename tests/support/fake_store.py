@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from controller.errors import CannotRun
 from controller.event_stream import EventStream
 from controller.gate import Door
 from controller.model import Endpoint, Network
+from controller.resources import HandlerView
 from controller.store.decisions import Clerk, Decision
 from controller.store.records import EndStanding, Snapshot, effective
 from controller.writes import Writer
@@ -57,9 +58,10 @@ def asking(
     requests: Iterable[tuple[str, str, dict[str, Any]]],
     endpoint: Endpoint = ENDPOINT,
     door: Door | None = None,
+    handlers: Callable[[], list[HandlerView]] = list,
 ) -> list[httpx.Response]:
     """What one API answers to requests (method, path, options of httpx), one after the other."""
-    app = rest.api(domain, Writer(network, store), EventStream(), endpoint, door or Door(is_private=True))
+    app = rest.api(domain, Writer(network, store), EventStream(), endpoint, door or Door(is_private=True), handlers)
 
     async def answers() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

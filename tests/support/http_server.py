@@ -5,23 +5,32 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 NOT_FOUND = (404, b"{}")
+UNAUTHORIZED = (401, b"{}")
 
 
 class FakeRest:
-    """Serves from its making to `close`. `answers` may change at any time: path to (status, content)."""
+    """Serves from its making to `close`. `answers` may change at any time: path to (status, content).
+
+    Where there are `tokens`, it answers only who shows one of them.
+    """
 
     def __init__(self, answers: dict[str, tuple[int, bytes]] | None = None) -> None:
         self.answers = answers or {}
+        self.tokens: set[str] = set()
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                status, content = fake.answers.get(self.path, NOT_FOUND)
+                is_known = (
+                    not fake.tokens or self.headers.get("Authorization", "").removeprefix("Bearer ") in fake.tokens
+                )
+                status, content = fake.answers.get(self.path, NOT_FOUND) if is_known else UNAUTHORIZED
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
@@ -56,3 +65,11 @@ def unused_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def taken_port(address: str = "127.0.0.1") -> Iterator[int]:
+    """Somebody listens there."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family) as listener:
+        yield listener.getsockname()[1]

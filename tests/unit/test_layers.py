@@ -6,8 +6,8 @@
 1 rules      what a topology file means
 0 words      the vocabulary
 
-A new module of `controller` or `ovs_config` gets a line in LEVELS. A package's line holds for all modules in it that
-have none of their own.
+A new module of `controller`, `guest` or `ovs_config` gets a line in LEVELS. A package's line holds for all modules in
+it that have none of their own.
 """
 
 from __future__ import annotations
@@ -22,13 +22,18 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LEVELS = {
     "controller.errors": 0,
+    "controller.handlers.declared": 0,
     "controller.model": 0,
     "controller.units": 0,
     "controller.without_eventlet": 0,
+    "guest.errors": 0,
+    "guest.messages": 0,
+    "guest.units": 0,
     "controller.access": 1,
     "controller.admission": 1,
     "controller.advice": 1,
     "controller.bundle": 1,
+    "controller.clock": 1,
     "controller.guarantee": 1,
     "controller.labels": 1,
     "controller.paths": 1,
@@ -40,6 +45,8 @@ LEVELS = {
     "controller.topology_file": 1,
     "controller.traffic": 1,
     "controller.wiring": 1,
+    "controller.adaptation": 2,
+    "controller.clocks": 2,
     "controller.counts": 2,
     "controller.domain": 2,
     "controller.ends": 2,
@@ -47,6 +54,7 @@ LEVELS = {
     "controller.flows": 2,
     "controller.frames": 2,
     "controller.guests": 2,
+    "controller.handlers": 2,
     "controller.lifecycle": 2,
     "controller.metrics": 2,
     "controller.miss_reports": 2,
@@ -59,19 +67,29 @@ LEVELS = {
     "controller.resources": 2,
     "controller.shim_terms": 2,
     "controller.view": 2,
+    "guest.session": 2,
+    "guest.text": 2,
     "ovs_config.plan": 2,
+    "controller.clock_watch": 3,
     "controller.connections": 3,
     "controller.counts_file": 3,
     "controller.event_stream": 3,
     "controller.exposition": 3,
     "controller.gate": 3,
     "controller.guests.link": 3,
+    "controller.handlers.acts": 3,
+    "controller.handlers.build_spawn": 3,
+    "controller.handlers.programs": 3,
+    "controller.handlers.threads": 3,
+    "controller.handlers.webhooks": 3,
+    "controller.listeners": 3,
     "controller.logs": 3,
     "controller.loop": 3,
     "controller.notify": 3,
     "controller.openflow": 3,
     "controller.peering.transport": 3,
     "controller.porter": 3,
+    "controller.private_file": 3,
     "controller.problems": 3,
     "controller.rest": 3,
     "controller.runtime": 3,
@@ -86,6 +104,11 @@ LEVELS = {
     "controller.tls": 3,
     "controller.token_file": 3,
     "controller.writes": 3,
+    "guest.channel": 3,
+    "guest.client": 3,
+    "guest.keeper": 3,
+    "guest.route": 3,
+    "guest.signals": 3,
     "ovs_config.apply": 3,
     "ovs_config.filters": 3,
     "ovs_config.keeper": 3,
@@ -97,6 +120,8 @@ LEVELS = {
     "ovs_config.waiting": 3,
     "controller.app": 4,
     "controller.launcher": 4,
+    "guest.__main__": 4,
+    "guest.verbs": 4,
     "topologies": 4,
 }
 HIGHEST_PURE_LEVEL = 2
@@ -114,9 +139,9 @@ def modules(package: str) -> dict[str, Path]:
     return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
 
 
-LEVELLED = modules("controller") | modules("ovs_config") | modules("topologies")
 GUEST = modules("guest")
-ALL = LEVELLED | modules("dataplane") | GUEST
+LEVELLED = modules("controller") | modules("ovs_config") | modules("topologies") | GUEST
+ALL = LEVELLED | modules("dataplane")
 
 
 def level(module: str) -> int | None:

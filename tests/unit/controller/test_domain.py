@@ -616,7 +616,7 @@ def test_before_the_channels_are_told_those_of_the_switch_are_left_alone() -> No
 
 def test_what_is_told_first_goes_to_the_shim_to_the_queues_and_to_the_peers() -> None:
     network = plain()
-    shim, follow, queues, _ = Domain(network, "left").handle(ChannelsTold(network.channels), 0)
+    follow, shim, queues, _ = Domain(network, "left").handle(ChannelsTold(network.channels), 0)
     assert isinstance(shim, SetShim) and sorted(shim.settings.channels) == [17, 18]
     assert follow == Follow(("right",))
     assert queues == SetQueues(network.channels)

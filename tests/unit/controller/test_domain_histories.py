@@ -12,15 +12,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from support.examples import example
 from support.fake_table import FakeSwitch
 
+from controller.clock import Clock, Source, as_number_ns
 from controller.domain import RETRY_NS, Domain
 from controller.events import (
     AskContents,
     ChannelsTold,
+    ClockRead,
     Command,
     Confirmed,
     ContentsReported,
     Event,
+    PeerClockReported,
     PeerGone,
+    PeerJoined,
     PeerReported,
     PortReported,
     Refused,
@@ -48,9 +52,18 @@ from controller.pipeline import (
 )
 from controller.reconcile import channel_end, missing
 from controller.reports import EndReport, Role
+from controller.shim_terms import Settings
 from controller.wiring import LIVENESS_PORT, ports_of
 
 S = 1_000_000_000
+CLOCKS = st.sampled_from(
+    [
+        Clock(Source.CHRONY, 10_000, "UTC"),
+        Clock(Source.CHRONY, 10**6, "UTC"),
+        Clock(Source.PTP, 10, "x"),
+        Clock(why="-"),
+    ]
+)
 TABLE_FULL = "OFPET_FLOW_MOD_FAILED OFPFMFC_TABLE_FULL"
 
 
@@ -83,7 +96,7 @@ class DomainMachine(RuleBasedStateMachine):
         self.orders: dict[str, list[Command]] = {bridge: [] for bridge in self.domain.bridges}
         self.confirmed: set[str] = set()
         self.told_installed: set[str] = set()
-        self.revision = 0
+        self.revision, self.settings = 0, Settings({})
         self.channels: dict[str, Channel] = {}
         self.hear(ChannelsTold(self.network.channels))
 
@@ -93,7 +106,7 @@ class DomainMachine(RuleBasedStateMachine):
                 self.check_send(command)
             if isinstance(command, SetShim):
                 assert command.revision > self.revision
-                self.revision = command.revision
+                self.revision, self.settings = command.revision, command.settings
             if isinstance(command, Send | AskContents):
                 assert command.bridge in self.connected, "only a connected switch is told anything"
                 self.orders[command.bridge].append(command)
@@ -201,6 +214,17 @@ class DomainMachine(RuleBasedStateMachine):
         self.hear(PeerReported(peer, ends))
         self.told_installed = expecting
 
+    @rule(clock=CLOCKS, is_peers=st.booleans())
+    def clock(self, clock: Clock, is_peers: bool) -> None:
+        events = [PeerClockReported(peer, clock) for peer in self.domain.peers] if is_peers else [ClockRead(clock)]
+        for event in events:
+            self.hear(event)
+
+    @rule(is_same_host=st.booleans())
+    def peer_joined(self, is_same_host: bool) -> None:
+        for peer in self.domain.peers:
+            self.hear(PeerJoined(peer, is_same_host))
+
     @rule(data=st.data())
     def peer_gone(self, data: st.DataObject) -> None:
         for peer in self.domain.peers:
@@ -251,6 +275,13 @@ class DomainMachine(RuleBasedStateMachine):
             if bridge.name not in self.connected:
                 assert {each.state for each in bridge.installations} <= {State.WAITING}
         assert len(self.domain._batches) <= sum(map(len, self.orders.values()))
+
+    @invariant()
+    def the_shim_calls_no_miss_what_the_clocks_leave_in_doubt(self) -> None:
+        for channel in self.domain.channels.values():
+            terms = self.settings.channels.get(channel.label)
+            if terms is not None and self.network.talker_domain(channel) != self.name:
+                assert terms["clock_error_ns"] == as_number_ns(self.domain.clock_error_ns(channel))
 
     @invariant()
     def what_is_not_installed_says_why(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,15 +17,15 @@ import pytest
 from support.examples import TOPOLOGIES
 from support.fake_datapath import FakeDatapath
 from support.fake_shim import FakeShim
-from support.http_server import unused_port
+from support.http_server import taken_port, unused_port
+from support.miss_handlers import reported
 from support.networks import two_hypervisors
 from support.notify_socket import NotifySocket
 from support.openflow_switch import OpenFlowSwitch
 from support.waiting import PATIENCE_S, wait_until
 
-from controller import launcher, runtime
-from controller.errors import CannotRun
-from controller.events import AskShim, ChannelsTold
+from controller import runtime
+from controller.events import AskShim, ChannelsTold, MissesReported
 from controller.launcher import Controller, StoreAddress
 from controller.model import Channel, Endpoint, Scheduler
 from controller.topology_file.load import load
@@ -35,31 +34,6 @@ from controller.topology_file.load import load
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 
 ROOT = TOPOLOGIES.parent
-
-
-@contextmanager
-def taken_port(address: str = "127.0.0.1") -> Iterator[int]:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.create_server((address, 0), family=family) as listener:
-        yield listener.getsockname()[1]
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_a_port_that_is_taken_is_named_with_its_cure(address: str) -> None:
-    with taken_port(address) as port, pytest.raises(CannotRun) as error:
-        launcher.listen_at(Endpoint(address, port, port), port, "OpenFlow")
-    assert error.value.what == f"cannot listen for OpenFlow at {address}:{port}: Address already in use"
-    assert error.value.cure == "end what listens there (ss -ltnp names it), or choose another port in the topology file"
-
-
-def test_an_address_that_is_not_this_machines() -> None:
-    with pytest.raises(CannotRun, match=r"REST at 192\.0\.2\.1:8080: Cannot assign requested address"):
-        launcher.listen_at(Endpoint("192.0.2.1", 6653, 8080), 8080, "REST")
-
-
-def test_a_free_port_is_listened_at() -> None:
-    with launcher.listen_at(Endpoint("127.0.0.1", 0, 0), 0, "REST") as listener:
-        assert listener.getsockname()[0] == "127.0.0.1"
 
 
 @pytest.fixture
@@ -123,6 +97,13 @@ def test_a_controller_hears_of_its_shim_and_its_peers(run_dir: Path) -> None:
         assert shim.table.labels == {17, 18}
         controller._perform(AskShim())
         wait_until(lambda: controller.loop.ask(lambda domain: domain.shim.statistics))
+
+
+def test_a_controller_starts_what_a_miss_asks_for(run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    controller = started()
+    controller.loop.post(MissesReported("right", (reported("video"),)))
+    wait_until(lambda: "video: 1 of 2 packets were late, by up to 3ms" in caplog.text)
+    assert [(each.name, each.started) for each in controller.handlers.read()] == [("log", 1)]
 
 
 def test_without_a_shim_none_is_asked(run_dir: Path) -> None:
@@ -289,6 +270,11 @@ def test_a_hangup_takes_over_the_channels_of_the_file(tmp_path: Path) -> None:
         ("deadline: 5ms", "deadline: 5", "'5' has no unit"),
         ("10.0.0.2", "10.0.0.3", "the store belongs to another topology"),
         ("left", "right", "has no hypervisor 'left'"),
+        (
+            "vms:",
+            "handlers: {pager: {exec: [/bin/true]}}\nvms:",
+            "handlers of misses have changed; restart",
+        ),
     ],
 )
 def test_a_hangup_changes_nothing_where_the_file_is_no_good(tmp_path: Path, old: str, new: str, complaint: str) -> None:

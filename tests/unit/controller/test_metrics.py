@@ -15,14 +15,28 @@ from support.fake_store import FakeStore, asking
 from support.networks import FAST, channel, two_hypervisors, vm
 
 from controller import metrics
+from controller.clock import Clock, Source
 from controller.counts import Traffic
-from controller.events import PeerGone, Proof, QueueCount, QueuesProbed, QueuesReported, ShimReported
+from controller.events import (
+    ClockRead,
+    MissesReported,
+    PeerClockReported,
+    PeerGone,
+    PeerJoined,
+    Proof,
+    QueueCount,
+    QueuesProbed,
+    QueuesReported,
+    ShimReported,
+)
 from controller.lifecycle import State
 from controller.model import Network, SwitchKind
+from controller.peering.messages import MissReport
 from controller.pipeline import Purpose
 from controller.reports import Role
 
-NETWORK = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
+PLAIN = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
+NETWORK = replace(PLAIN, channels={**PLAIN.channels, "audio": replace(PLAIN.channels["audio"], on_miss=("adapt",))})
 ROOT = Path(__file__).parents[3]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -52,6 +66,8 @@ def driver(name: str) -> Driver:
     role, other = (Role.LISTENER, "right") if name == "left" else (Role.TALKER, "left")
     book = books(
         missed=2,
+        within_clock_error=3,
+        unjudged=5,
         bypassed=1,
         postponed=4,
         queueing_delay=summary(100, 15_000),
@@ -62,7 +78,7 @@ def driver(name: str) -> Driver:
     )
     told = statistics({17: book}, {5: class_books(packets=100) | book | {"received_packets": 97}})
     told |= {
-        "egress": {"queue_full": 3, "real_time_packets": 100, "late_departures": 1},
+        "egress": {"queue_full": 3, "real_time_packets": 100, "late_departures": 1, "clock_steps": 1},
         "ingress": {"ring_dropped": 2, "packets": 97, "miss_events_dropped": 6},
     }
     made.hear(
@@ -96,7 +112,13 @@ def test_the_talkers_controller_tells_what_was_sent() -> None:
 def test_the_listeners_controller_tells_what_arrived() -> None:
     found = scrape(driver("right"))
     video = {"domain": "right"} | VIDEO
-    for name, expected in (("received", 97), ("missed", 2), ("bypassed", 1)):
+    for name, expected in (
+        ("received", 97),
+        ("missed", 2),
+        ("within_clock_error", 3),
+        ("unjudged", 5),
+        ("bypassed", 1),
+    ):
         assert value(found, f"channel_{name}_packets_total", **video) == expected
     assert value(found, "channel_lost_packets", **video) == 3
     buckets = [value(found, "channel_lateness_seconds_bucket", le=le, **video) for le in ("-0.001", "0.0", "+Inf")]
@@ -124,6 +146,24 @@ def test_drops_by_cause() -> None:
     assert value(found, "switch_dropped_packets_total", domain="left", switch="left", cause="spoofed") == 16
     queue = {"domain": "left", "switch": "left", "interface": "left-up", "queue": "5"}
     assert (value(found, "queue_errors_packets_total", **queue), value(found, "queue_proved", **queue)) == (7, 0)
+
+
+def test_clocks() -> None:
+    left = driver("left")
+    found = scrape(left)
+    assert value(found, "clock_error_seconds", domain="left", source="same-host") == 0
+    assert value(found, "clock_steps_total", domain="left") == 1
+    left.hear(PeerJoined("right", is_same_host=False))
+    left.hear(ClockRead(Clock(Source.PTP, 16_000, "a grandmaster")))
+    left.hear(PeerClockReported("right", Clock(Source.PTP, 10_000, "a grandmaster")))
+    found = scrape(left)
+    assert value(found, "clock_error_seconds", domain="left", source="ptp") == pytest.approx(0.00002)
+    assert value(found, "clock_difference_seconds", domain="left", peer="right") == pytest.approx(0.00003)
+    assert value(found, "up", domain="left", part="clock", name="left") == 1
+    left.hear(PeerClockReported("right", Clock(why="is lost")))
+    found = scrape(left)
+    assert value(found, "clock_difference_seconds", domain="left", peer="right") is None
+    assert value(found, "up", domain="left", part="clock", name="right") == 0
 
 
 def test_states() -> None:
@@ -176,3 +216,14 @@ def test_every_metric_of_the_manual_exists() -> None:
     used = names_in((ROOT / "docs/operations.md").read_text())
     assert len(used) > 10
     assert used <= EXPORTED
+
+
+def test_how_much_earlier_than_planned_a_channel_is_due() -> None:
+    """Only of those that ask for it, at their talker's controller."""
+    audio = {"domain": "left", "channel": "audio", "class": "slow"}
+    made = driver("left")
+    assert value(scrape(made), "channel_adapted_seconds", **audio) == 0
+    made.hear(MissesReported("right", (MissReport("audio", 1, 1, 1_000_000, 1_000_000, 1, 1, 0, 10**18),)))
+    assert value(scrape(made), "channel_adapted_seconds", **audio) == 0.0015
+    assert value(scrape(made), "channel_adapted_seconds", domain="left", **VIDEO) is None
+    assert value(scrape(driver("right")), "channel_adapted_seconds", **audio | {"domain": "right"}) is None

@@ -36,7 +36,7 @@ from controller.writes import Writer
 Answer = TypeVar("Answer")
 NETWORK = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
 LISTS = ["channels", "classes", "queues", "switches", "peers", "misses", "miss_reports"]
-OBJECTS = ["topology", "health", "ends", "shim"]
+OBJECTS = ["clock", "topology", "health", "ends", "shim"]
 OTHER_TYPES = {"/metrics": "text/plain", "/v1/events": "text/event-stream"}
 
 
@@ -225,7 +225,7 @@ def test_the_page_needs_nothing_from_outside(left: Driver) -> None:
 def test_the_description_names_every_route_and_every_model(left: Driver) -> None:
     description = ask(left, "/openapi.json").json()
     assert set(description["paths"]) == {"/metrics"} | {
-        f"/v1/{name}" for name in [*LISTS, *OBJECTS, "channels/{name}", "events"]
+        f"/v1/{name}" for name in [*LISTS, *OBJECTS, "channels/{name}", "events", "handlers"]
     }
     methods = {path: set(operations) for path, operations in description["paths"].items() if set(operations) != {"get"}}
     assert methods == {"/v1/channels": {"get", "post"}, "/v1/channels/{name}": {"get", "patch", "delete"}}

@@ -11,6 +11,7 @@ from support.networks import two_hypervisors
 
 from controller import launcher, runtime
 from controller.errors import CannotRun
+from controller.listeners import private_listener
 from controller.model import Network
 
 
@@ -40,7 +41,7 @@ def test_a_token_file_that_cannot_be_used_is_told_at_the_start(run_dir: Path, tm
 
 def test_the_unix_socket_is_for_root_alone_and_takes_the_place_of_a_former_one(run_dir: Path) -> None:
     for _ in range(2):
-        listener = launcher._unix_listener(runtime.rest_socket("left"))
+        listener = private_listener(runtime.rest_socket("left"))
         assert (run_dir / "left.rest.sock").stat().st_mode & 0o777 == 0o600
         assert run_dir.stat().st_mode & 0o777 == 0o700
         listener.close()
@@ -48,4 +49,4 @@ def test_the_unix_socket_is_for_root_alone_and_takes_the_place_of_a_former_one(r
 
 def test_a_directory_that_is_too_long_for_a_socket_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(CannotRun, match="too long; run it as root, or name another directory: RTVNIC_RUN_DIR"):
-        launcher._unix_listener(tmp_path / ("x" * 120) / "left.rest.sock")
+        private_listener(tmp_path / ("x" * 120) / "left.rest.sock")

@@ -71,3 +71,13 @@ def test_without_a_certificate_of_our_authority_nothing_is_said(url: str, tmp_pa
         known.get(f"{url}/v1/channels")
     with client(theirs, "secret") as other, pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
         other.get(f"{url}/v1/channels")
+
+
+def test_who_begins_to_speak_tls_and_does_not_go_on_is_hung_up_on(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest, "REQUEST_TIMEOUT_S", 0.05)
+    address = httpx.URL(request.getfixturevalue("url"))
+    with socket.create_connection((address.host, address.port or 0), timeout=10) as silent:
+        silent.sendall(b"\x16\x03\x01")
+        assert silent.recv(1) == b""

@@ -346,6 +346,7 @@ def test_peers_share_channels(talker: Driver) -> None:
         channels=("video", "audio"),
         session=Phase.OPEN,
         is_same_host=True,
+        clock_difference_ns=0,
         sent=3,
         received=4,
         dropped=1,

@@ -68,13 +68,14 @@ def test_a_labelled_frame_is_read(deadline: int, channel: int, tc: int, ttl: int
     assert (found.deadline, found.channel, found.tc, found.ttl) == (deadline, channel, tc, ttl)
 
 
-@given(any_label, any_label, st.integers(0, 7))
-def test_stamping_changes_the_label_and_its_ttl_only(before: int, stamp: int, tc: int) -> None:
+@given(any_label, any_label, st.integers(0, 7), st.booleans())
+def test_stamping_changes_the_label_and_its_ttl_only(before: int, stamp: int, tc: int, is_sure: bool) -> None:
     original = labelled(before, 4711, tc)
     data = bytearray(original)
-    lib.labels_stamp(ffi.from_buffer(data), stamp)
-    assert (deadline_label_of(data), ttl_of(data), channel_of(data)) == (stamp, labels.TTL_STAMPED, 4711)
-    assert bytes(data) == labelled(stamp, 4711, tc, ttl=labels.TTL_STAMPED)
+    ttl = labels.TTL_STAMPED if is_sure else labels.TTL_UNSURE
+    lib.labels_stamp(ffi.from_buffer(data), stamp, is_sure)
+    assert (deadline_label_of(data), ttl_of(data), channel_of(data)) == (stamp, ttl, 4711)
+    assert bytes(data) == labelled(stamp, 4711, tc, ttl=ttl)
 
 
 BOTTOM, OTHER = label_entry(20, is_bottom=True), label_entry(20)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.fake_shim import FakeShim
 from support.http_server import unused_port
+from support.miss_handlers import secret_file
 
 from controller import runtime
 from controller.model import Scheduler
@@ -120,6 +121,22 @@ def test_a_shim_is_looked_for_at_its_socket(tmp_path: Path) -> None:
     assert line(file, "shim").cure == "systemctl start rtvnic-shim@left"
     with FakeShim(tmp_path / "left.shim.sock"):
         assert line(file, "shim") == Line("shim", State.FINE, f"serves {tmp_path}/left.shim.sock")
+
+
+def test_what_misses_start_is_looked_at(tmp_path: Path) -> None:
+    secret = secret_file(tmp_path)
+    file = written(tmp_path)
+    handlers = f"""handlers:
+  pager: {{exec: [/bin/true, -x]}}
+  gone: {{exec: [{tmp_path}/none]}}
+  board: {{webhook: "https://example.org/", secret: {secret}}}
+"""
+    file.write_text(file.read_text() + handlers)
+    assert line(file, "handler pager").found == "/bin/true is there, for nobody to run"
+    assert line(file, "handler gone").found == f"there is no program {tmp_path}/none"
+    assert line(file, "handler board").found == f"{secret} has the secret for https://example.org/"
+    secret.chmod(0o644)
+    assert line(file, "handler board").cure == f"make it private: chmod 600 {secret}"
 
 
 def test_no_shim_is_missed_where_none_is_asked_for(tmp_path: Path) -> None:

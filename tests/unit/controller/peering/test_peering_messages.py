@@ -13,13 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.clock import Clock, Source
 from controller.lifecycle import State
 from controller.peering.messages import (
     ENDS_PER_FRAME,
     FRAME_BYTES_MAX,
     REPORTS_PER_FRAME,
+    VERSION,
     WHY_BYTES_MAX,
     Beat,
+    ClockState,
     Ends,
     Frame,
     FrameError,
@@ -45,7 +48,8 @@ END_REPORTS = st.builds(
     state=st.sampled_from(State),
     why=st.text(max_size=100),
     version=st.none() | st.integers(0, 2**63 - 1),
-    **dict.fromkeys(("since_ns", "packets", "bytes", "missed", "bypassed"), COUNTS),
+    clock_error_ns=st.none() | st.integers(0, 2**63 - 1),
+    **dict.fromkeys(("since_ns", "packets", "bytes", "missed", "within_clock_error", "unjudged", "bypassed"), COUNTS),
     excess=st.builds(Excess, **dict.fromkeys(Excess.model_fields, COUNTS)),
     delay=SUMMARIES,
 )
@@ -61,6 +65,9 @@ MESSAGES = (
     | st.builds(Beat, COUNTS, st.booleans())
     | st.builds(Ends, st.dictionaries(NAMES, END_REPORTS, max_size=5), st.just(0), st.integers(0, 9))
     | st.builds(Misses, st.lists(MISS_REPORTS, max_size=5).map(tuple))
+    | st.builds(
+        ClockState, st.builds(Clock, st.sampled_from(Source), st.none() | st.integers(0, 2**63 - 1), NAMES, NAMES)
+    )
 )
 FRAMES = st.builds(Frame, COUNTS, COUNTS, MESSAGES)
 END = EndReport(role=Role.LISTENER, state=State.INSTALLED, missed=3)
@@ -100,7 +107,7 @@ def test_of_any_bytes_the_reader_says_frame_error_or_waits(data: bytes) -> None:
 @given(st.integers(0, 255), st.binary(max_size=300))
 def test_bodies_that_are_sealed_but_wrong(kind: int, body: bytes) -> None:
     with suppress(FrameError):
-        (frame,) = read(sealed(struct.pack(">BBQQ", 1, kind, 5, 6) + body))
+        (frame,) = read(sealed(struct.pack(">BBQQ", VERSION, kind, 5, 6) + body))
         assert read(encode(frame)) == [frame]
 
 
@@ -113,9 +120,9 @@ def test_a_frame_with_one_bit_changed_is_never_taken(frame: Frame, data: st.Data
         assert read(bytes(content)) == []
 
 
-@pytest.mark.parametrize("version", [0, 2, 255])
+@pytest.mark.parametrize("version", [0, 1, 3, 255])
 def test_another_version_is_named(version: int) -> None:
-    with pytest.raises(FrameError, match=rf"^speaks version {version} of the protocol, and this one 1$"):
+    with pytest.raises(FrameError, match=rf"^speaks version {version} of the protocol, and this one 2$"):
         read(sealed(struct.pack(">BBQQ", version, 2, 0, 0) + bytes(9)))
 
 

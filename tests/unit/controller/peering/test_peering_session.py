@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from controller.clock import Clock, Source
 from controller.lifecycle import State
 from controller.peering.messages import (
     Beat,
+    ClockState,
     Ends,
     Frame,
     FrameError,
@@ -32,6 +34,7 @@ from controller.peering.session import (
     TRANSITIONS,
     BackOff,
     Heard,
+    HeardClock,
     HeardEnds,
     HeardMisses,
     Joined,
@@ -44,6 +47,7 @@ from controller.reports import EndReport, Role
 
 END = EndReport(role=Role.LISTENER, state=State.INSTALLED)
 REPORT = MissReport("video", 3, 10, 700, 500, 100, 33, 0, 99)
+CLOCK = Clock(Source.CHRONY, 80_000, "UTC")
 LEFT, RIGHT = Hello("left", 11, "here"), Hello("right", 22, "there")
 
 
@@ -246,12 +250,14 @@ class AnyInput(RuleBasedStateMachine):
                     self.expected.append(Joined(domain, host))
                 case Misses(reports):
                     self.expected.append(HeardMisses(reports))
+                case ClockState(clock):
+                    self.expected.append(HeardClock(clock))
 
     @rule(domain=st.sampled_from(["left", "left", "left", "middle"]))
     def hello(self, domain: str) -> None:
         self.give(Frame(11, self.sequence, Hello(domain, 11, "here")), is_right=domain == "left")
 
-    @rule(message=st.sampled_from([Beat(0), Beat(0, True), Misses((REPORT,)), Misses(())]))
+    @rule(message=st.sampled_from([Beat(0), Beat(0, True), Misses((REPORT,)), Misses(()), ClockState(CLOCK)]))
     def told(self, message: Message) -> None:
         self.give(Frame(22, self.sequence, message), is_right=True)
 

@@ -13,7 +13,16 @@ from support.http_server import unused_port
 from support.networks import two_hypervisors
 from support.waiting import Mailbox, wait_until
 
-from controller.events import Event, MissesReported, PeerGone, PeeringReported, PeerJoined, PeerReported
+from controller.clock import Clock, Source
+from controller.events import (
+    Event,
+    MissesReported,
+    PeerClockReported,
+    PeerGone,
+    PeeringReported,
+    PeerJoined,
+    PeerReported,
+)
 from controller.lifecycle import State
 from controller.model import Endpoint, Network
 from controller.peering.messages import Frame, Hello, MissReport, encode
@@ -23,6 +32,7 @@ from controller.reports import EndReport, Role
 from rtvnic.authority import Authority, Holder, Use
 
 END = EndReport(role=Role.LISTENER, state=State.INSTALLED)
+CLOCK = Clock(Source.CHRONY, 80_000, "UTC")
 REPORT = MissReport("video", 3, 10, 700, 500, 100, 33, 0, 99)
 
 
@@ -88,8 +98,10 @@ def test_what_one_tells_the_other_hears(network: Network, start: Start) -> None:
     assert right.mailbox.next_of(PeerJoined) == PeerJoined("left", is_same_host=True)
     right.peering.tell_ends("left", {"video": END}, is_all=True)
     right.peering.report("left", (REPORT,))
+    right.peering.tell_clock("left", CLOCK)
     assert left.mailbox.next_of(PeerReported) == PeerReported("right", {"video": END})
     assert left.mailbox.next_of(MissesReported) == MissesReported("right", (REPORT,))
+    assert left.mailbox.next_of(PeerClockReported) == PeerClockReported("right", CLOCK)
     wait_until(lambda: left.mailbox.next_of(PeeringReported).link.round_trip_ns)
 
 

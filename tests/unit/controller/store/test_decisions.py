@@ -12,6 +12,7 @@ from support.networks import FAST, channel, two_hypervisors
 
 from controller.errors import Conflict, NotAdmitted, Outdated
 from controller.guarantee import Guarantees
+from controller.handlers.declared import Handler, Program
 from controller.model import AUTO_SLACK_NS, Channel, Network, Protocol, SwitchKind
 from controller.store.decisions import Clerk, Decision, Differences, differences, digest, domains_of
 from controller.store.records import Change, Owner, Record, Snapshot, effective
@@ -182,6 +183,11 @@ def test_a_topology_is_the_same_whatever_its_channels_and_its_file() -> None:
 
     assert digest(with_slack(5, is_auto=True)) == digest(with_slack(6, is_auto=True)) != digest(NETWORK)
     assert digest(with_slack(5, is_auto=False)) != digest(with_slack(6, is_auto=False))
+
+
+def test_a_topology_is_the_same_whatever_misses_start() -> None:
+    pager = Handler("pager", Program(("/bin/true",)), every_ns=1, timeout_ns=1)
+    assert digest(replace(NETWORK, handlers={"pager": pager})) == digest(NETWORK)
 
 
 def test_an_automatic_slack_follows_the_channels() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller.errors import CannotRun, InvalidFile
+from controller.handlers.declared import Handler, Program, Webhook
 from controller.labels import assign_channel_labels
 from controller.model import (
     Bypass,
@@ -243,6 +244,24 @@ def test_what_the_file_says_is_kept() -> None:
     )
 
 
+def test_handlers_of_misses_have_defaults_and_keep_what_is_given() -> None:
+    declared = network(
+        SHORT
+        + """handlers:
+  pager: {exec: [/bin/page, --queue, rt]}
+  root-pager: {exec: [/bin/page], user: root, every: 3600s, timeout: 60s}
+  board: {webhook: "http://127.0.0.1:80/misses?to=rt", secret: /etc/board.secret, every: 100ms}
+"""
+    ).handlers
+    assert declared == {
+        "pager": Handler("pager", Program(("/bin/page", "--queue", "rt"), "nobody"), 10**9, 2 * 10**9),
+        "root-pager": Handler("root-pager", Program(("/bin/page",), "root"), 3600 * 10**9, 60 * 10**9),
+        "board": Handler(
+            "board", Webhook("http://127.0.0.1:80/misses?to=rt", Path("/etc/board.secret")), 10**8, 2 * 10**9
+        ),
+    }
+
+
 def test_a_file_that_cannot_be_read_is_not_an_invalid_one(tmp_path: Path) -> None:
     with pytest.raises(CannotRun, match=r"cannot read .*absent\.yaml: No such file or directory"):
         load(tmp_path / "absent.yaml")
@@ -266,6 +285,7 @@ def test_load_names_the_file_in_each_problem(tmp_path: Path) -> None:
         ("vms", "{hypervisor: left, ip: 10.0.0.1}", 1024),
         ("classes", "{queue: 1, dscp: 1, up_to: 1s}", 7),
         ("channels", "{from: a, to: b, deadline: 5ms, min_rate: 2Mbps}", 10_000),
+        ("handlers", "{exec: [/bin/true]}", 16),
     ],
 )
 def test_limits(section: str, entry: str, allowed: int) -> None:

@@ -9,6 +9,7 @@ import pytest
 from support.examples import FILES, example
 
 from controller.errors import InvalidChannel
+from controller.handlers.declared import Handler, Program
 from controller.topology_file.entry import NO_LABEL, ChannelReader, entry_of, merged
 
 NETWORK = example("two_hypervisors")
@@ -86,6 +87,18 @@ def test_values_may_be_nested_to_any_depth() -> None:
         "excess": "a list is not possible here; allowed: postpone, drop",
         "to": "a list is not a name; write a name that the file declares",
     }
+
+
+def test_a_handler_is_named_and_never_declared() -> None:
+    """Who may ask for a channel does not choose what runs."""
+    pager = Handler("pager", Program(("/bin/true",)), every_ns=1, timeout_ns=1)
+    reader = ChannelReader(replace(NETWORK, handlers={"pager": pager}))
+    assert reader.channel("new", {**ENTRY, "on_miss": ["pager", "log"]}).on_miss == ("log", "pager")
+    assert problems({**ENTRY, "on_miss": "pager"}) == {
+        "on_miss": "no handler is called 'pager'; allowed: log, guest, adapt"
+    }
+    assert "on_miss[0]" in problems({**ENTRY, "on_miss": {"exec": ["/bin/true"]}})
+    assert "handlers" in problems({**ENTRY, "handlers": {}})
 
 
 def test_a_patch_changes_what_it_names_and_null_leaves_to_the_default() -> None:

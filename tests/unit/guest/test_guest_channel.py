@@ -1,0 +1,295 @@
+"""`realtime_channel` against a service on the loopback."""
+
+from __future__ import annotations
+
+import ctypes
+import select
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+from support.guest_service import BOUND_NS, FIRST_ID, MISSED, GuestService
+from support.waiting import Mailbox, wait_until
+
+from guest import channel as channel_module
+from guest import errors, session, signals
+from guest.channel import realtime_channel
+from guest.client import Service
+from guest.messages import Answer, Change, Close, IPv4Address, Kind, Missed, Open, Renew, State, Status, Subscribe
+from guest.route import Way
+
+LATE = replace(MISSED, channel_id=FIRST_ID)
+
+
+@pytest.fixture
+def service() -> Iterator[GuestService]:
+    with GuestService() as running:
+        yield running
+
+
+@pytest.fixture
+def sock() -> Iterator[socket.socket]:
+    """A UDP socket that is connected to somebody."""
+    with closing(bound()) as peer, closing(bound()) as own:
+        own.connect(peer.getsockname())
+        yield own
+
+
+def refusal(status: Status, deadline_ns: int = 0, rate_bps: int = 0) -> Answer:
+    return Answer(status, State.WAITING, 0, 0, 0, deadline_ns, rate_bps, "for a reason")
+
+
+def test_opens_for_what_the_socket_sends_and_closes_at_the_end(service: GuestService, sock: socket.socket) -> None:
+    with realtime_channel(sock, deadline="5ms", rate="2Mbps", burst="8kB", service=service.way) as channel:
+        assert service.asked[0] == Open(
+            IPv4Address("127.0.0.1"), IPv4Address("127.0.0.1"), sock.getsockname()[1], sock.getpeername()[1],
+            socket.IPPROTO_UDP, 8000, 0, 5_000_000, 2_000_000, 30,
+        )  # fmt: skip
+        assert (channel.id, channel.state, channel.bound_ns) == (FIRST_ID, State.INSTALLED, BOUND_NS)
+        assert (channel.deadline_ns, channel.rate_bps, channel.misses) == (5_000_000, 2_000_000, 0)
+    assert service.asked[-1] == Close(FIRST_ID)
+    assert service.channels == {}
+
+
+def test_closes_after_an_exception_and_lets_it_pass(service: GuestService, sock: socket.socket) -> None:
+    with pytest.raises(ZeroDivisionError), realtime_channel(sock, "5ms", "2Mbps", service=service.way):
+        raise ZeroDivisionError
+    assert service.channels == {}
+
+
+def test_closing_twice_asks_once(service: GuestService, sock: socket.socket) -> None:
+    channel = realtime_channel(sock, "5ms", "2Mbps", service=service.way)
+    channel.close()
+    channel.close()
+    assert service.count(Close) == 1
+
+
+def test_connects_a_socket_to_its_destination(service: GuestService) -> None:
+    with closing(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)) as sock:
+        with realtime_channel(sock, "5ms", "2Mbps", destination=("::ffff:127.0.0.1", 5000), service=service.way):
+            assert sock.getpeername()[1] == 5000
+        assert isinstance(asked := service.asked[0], Open)
+        assert (asked.destination, asked.dst_port) == (IPv4Address("127.0.0.1"), 5000)
+
+
+def test_takes_a_tcp_connection(service: GuestService) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as sock:
+        realtime_channel(sock, "5ms", "2Mbps", service=service.way).close()
+        assert isinstance(asked := service.asked[0], Open)
+        assert asked.protocol == socket.IPPROTO_TCP
+
+
+def test_what_is_lost_is_asked_again(service: GuestService, sock: socket.socket) -> None:
+    service.drops.update({Kind.OPEN: 2, Kind.CLOSE: 1})
+    with realtime_channel(sock, "5ms", "2Mbps", service=service.way):
+        pass
+    assert (service.count(Open), service.count(Close), service.channels) == (1, 1, {})
+
+
+def test_waits_until_it_is_installed(service: GuestService, sock: socket.socket) -> None:
+    service.answers_until_installed = 3
+    with realtime_channel(sock, "5ms", "2Mbps", service=service.way) as channel:
+        assert channel.state == State.INSTALLED
+        assert service.count(Renew) == 3
+
+
+def test_what_does_not_get_installed_is_closed(
+    service: GuestService, sock: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel_module, "INSTALL_WAIT_S", 0)
+    service.answers_until_installed = 1000
+    with pytest.raises(errors.NotInstalled, match="accepted, but still installing"):
+        realtime_channel(sock, "5ms", "2Mbps", service=service.way)
+    assert service.channels == {}
+
+
+def test_changes_what_is_mentioned(service: GuestService, sock: socket.socket) -> None:
+    with realtime_channel(sock, "5ms", "2Mbps", service=service.way) as channel:
+        channel.change(deadline="4ms")
+        assert Change(FIRST_ID, 0, 0, 4_000_000, 0) in service.asked
+        assert (channel.deadline_ns, channel.rate_bps) == (4_000_000, 2_000_000)
+
+
+def test_a_change_that_is_refused_changes_nothing(service: GuestService, sock: socket.socket) -> None:
+    service.refusals[Kind.CHANGE] = refusal(Status.REFUSED, deadline_ns=4_500_000)
+    with realtime_channel(sock, "5ms", "2Mbps", service=service.way) as channel:
+        with pytest.raises(errors.Refused) as refused:
+            channel.change(deadline="1ms")
+        assert (refused.value.smallest_deadline_ns, refused.value.largest_rate_bps) == (4_500_000, None)
+        assert channel.deadline_ns == 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (Status.INVALID, errors.Invalid),
+        (Status.REFUSED, errors.Refused),
+        (Status.OVER_QUOTA, errors.OverQuota),
+        (Status.UNKNOWN, errors.UnknownChannel),
+        (Status.CONFLICT, errors.Conflict),
+        (99, errors.AnswerIsNo),
+    ],
+)
+def test_a_refusal_is_an_exception_with_its_reason(
+    service: GuestService, sock: socket.socket, status: Status, error: type[errors.GuestError]
+) -> None:
+    service.refusals[Kind.OPEN] = refusal(status)
+    with pytest.raises(error, match=r"^for a reason$"):
+        realtime_channel(sock, "5ms", "2Mbps", service=service.way)
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is waited for."""
+    monkeypatch.setattr(session, "PAUSES_NS", (1_000_000, 1_000_000))
+
+
+@pytest.mark.usefixtures("hurried")
+def test_says_what_may_be_wrong_where_nobody_answers(service: GuestService, sock: socket.socket) -> None:
+    service.drops[Kind.OPEN] = 1000
+    with pytest.raises(errors.NoService, match="is this VM's hypervisor running rtvnic, and does the topology file"):
+        realtime_channel(sock, "5ms", "2Mbps", service=service.way)
+
+
+def test_says_that_the_controller_is_busy(
+    service: GuestService, sock: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "PAUSES_NS", (100_000_000,) * 3)
+    service.refusals[Kind.OPEN] = refusal(Status.BUSY)
+    with pytest.raises(errors.Busy):
+        realtime_channel(sock, "5ms", "2Mbps", service=service.way)
+
+
+def test_only_what_comes_from_the_service_is_received() -> None:
+    with closing(bound()) as served, closing(bound()) as stranger, Service(Way(*served.getsockname())) as asking:
+        asking.send(b"ask")
+        _, guest = served.recvfrom(10)
+        for sender in (stranger, served):
+            sender.sendto(b"answer", guest)
+            wait_until(lambda: select.select([asking], [], [], 0)[0])
+            assert asking.receive() == (b"answer" if sender is served else None)
+        assert asking.receive() is None
+
+
+def bound() -> socket.socket:
+    """A UDP socket with an address."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+def test_call_ups_reach_the_callback(service: GuestService, sock: socket.socket) -> None:
+    told = Mailbox()
+    with realtime_channel(sock, "5ms", "2Mbps", on_miss=told.post, service=service.way) as channel:
+        wait_until(lambda: service.is_subscribed(FIRST_ID))
+        service.tell(LATE, nonce=12345)
+        service.tell(LATE)
+        assert told.next() == LATE
+        assert told.is_empty
+        assert channel.misses == LATE.total_misses
+    wait_until(lambda: not service.is_subscribed(FIRST_ID))
+
+
+def test_a_callback_that_raises_ends_nothing(
+    service: GuestService, sock: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Mailbox()
+
+    def careless(missed: Missed) -> None:
+        told.post(missed)
+        raise ZeroDivisionError
+
+    with realtime_channel(sock, "5ms", "2Mbps", on_miss=careless, service=service.way):
+        wait_until(lambda: service.is_subscribed(FIRST_ID))
+        for _ in range(2):
+            service.tell(LATE)
+            assert told.next() == LATE
+    assert "a callback for misses of channel 17 has failed" in caplog.text
+
+
+def test_a_callback_may_close_its_channel(service: GuestService, sock: socket.socket) -> None:
+    is_closed = threading.Event()
+
+    def enough(missed: Missed) -> None:
+        channel.close()
+        is_closed.set()
+
+    channel = realtime_channel(sock, "5ms", "2Mbps", on_miss=enough, service=service.way)
+    wait_until(lambda: service.is_subscribed(FIRST_ID))
+    service.tell(LATE)
+    assert is_closed.wait(20)
+    assert service.channels == {}
+
+
+def test_the_lease_is_renewed_and_a_lost_channel_comes_back(service: GuestService, sock: socket.socket) -> None:
+    with realtime_channel(sock, "5ms", "2Mbps", lease="1s", service=service.way) as channel:
+        wait_until(lambda: service.count(Renew) > 0)
+        service.channels.clear()
+        wait_until(lambda: service.count(Open) == 2)
+        wait_until(lambda: service.channels and not channel.standing.is_lost)
+        assert channel.state == State.INSTALLED
+        assert service.count(Subscribe) > 1
+
+
+class SignalInfo(ctypes.Structure):
+    """siginfo_t of a queued signal, on 64 bits."""
+
+    _fields_ = (
+        ("number", ctypes.c_int), ("error", ctypes.c_int), ("code", ctypes.c_int), ("pid", ctypes.c_int),
+        ("uid", ctypes.c_int), ("value", ctypes.c_uint64), ("rest", ctypes.c_byte * 128),
+    )  # fmt: skip
+
+
+def test_call_ups_come_as_real_time_signals(sock: socket.socket) -> None:
+    """No thread of this process takes the signal but the one that waits for it: those begun later block it too."""
+    number = signal.SIGRTMIN + 3
+    wanted = (ctypes.c_uint64 * 16)(1 << (number - 1))
+    info = SignalInfo()
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        with GuestService() as service, realtime_channel(sock, "5ms", "2Mbps", signal=number, service=service.way):
+            wait_until(lambda: service.is_subscribed(FIRST_ID))
+            service.tell(LATE)
+            assert ctypes.CDLL(None).sigwaitinfo(ctypes.byref(wanted), ctypes.byref(info)) == number
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+    assert (info.value >> 44, info.value & (2**44 - 1)) == (FIRST_ID, LATE.worst_ns)
+
+
+def test_a_signal_that_does_not_queue_is_refused(service: GuestService, sock: socket.socket) -> None:
+    with pytest.raises(errors.Invalid, match="signal 10 does not queue"):
+        realtime_channel(sock, "5ms", "2Mbps", signal=signal.SIGUSR1, service=service.way)
+    assert service.asked == []
+
+
+def test_a_lateness_beyond_the_signals_room_is_the_most_it_has() -> None:
+    assert signals.value_of(replace(LATE, worst_ns=2**50)) == FIRST_ID << 44 | 2**44 - 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "destination", "message"),
+    [
+        (socket.SOCK_DGRAM, None, "the socket is not connected; connect it, or say destination="),
+        (socket.SOCK_STREAM, ("127.0.0.1", 1), "cannot connect to"),
+        (socket.SOCK_RAW, None, "a channel is for a UDP or a TCP socket"),
+    ],
+)
+def test_says_what_is_wrong_with_a_socket(
+    service: GuestService, kind: socket.SocketKind, destination: tuple[str, int] | None, message: str
+) -> None:
+    protocol = socket.IPPROTO_ICMP if kind == socket.SOCK_RAW else 0
+    with closing(socket.socket(socket.AF_INET, kind, protocol)) as sock, pytest.raises(errors.Invalid, match=message):
+        realtime_channel(sock, "5ms", "2Mbps", destination=destination, service=service.way)
+    assert service.asked == []
+
+
+def test_lists_all_pages(service: GuestService) -> None:
+    with Service(service.way) as asking:
+        contract = Open(IPv4Address("10.0.0.2"), IPv4Address("10.0.0.1"), 0, 0, 0, 0, 0, 5_000_000, 2_000_000, 30)
+        for port in range(40):
+            asking.ask(replace(contract, dst_port=port))
+        assert [each.channel_id for each in asking.channels()] == [*range(FIRST_ID, FIRST_ID + 40)]
