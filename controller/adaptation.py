@@ -19,9 +19,6 @@ from controller.paths import Port
 from controller.peering.messages import MissReport
 from controller.units import NS_PER_S, NS_PER_US
 
-ADAPT = "adapt"
-"""As a channel says it in `on_miss`."""
-
 STEP_NS = 100 * NS_PER_US
 LEAST_NS = 500 * NS_PER_US
 """A step back to less than this is one to nothing; and so much is the least that a miss adds."""

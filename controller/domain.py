@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from controller.adaptation import ADAPT, Adaptations
+from controller.adaptation import Adaptations
 from controller.clocks import Clocks, clock_steps
 from controller.counts import Counts
 from controller.ends import end_reports
@@ -64,6 +64,7 @@ from controller.events import (
 from controller.flows import base_entries, listener_entries, talker_entries
 from controller.guarantee import Guarantees
 from controller.guests.books import GuestBook
+from controller.handlers.declared import ADAPT
 from controller.lifecycle import Installation, State, Step, standing
 from controller.miss_reports import HeardReport, reports_by_domain
 from controller.model import Channel, Network, Scheduler

@@ -12,7 +12,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from support.networks import FAST, SLOW, channel, two_hypervisors
 
 from controller.adaptation import (
-    ADAPT,
     LEAST_NS,
     MOST_PATIENCE_NS,
     PATIENCE_NS,
@@ -23,6 +22,7 @@ from controller.adaptation import (
 )
 from controller.admission import is_admitted
 from controller.guarantee import Guarantees
+from controller.handlers.declared import ADAPT
 from controller.model import Channel, Network, SwitchKind
 from controller.peering.messages import MissReport
 

@@ -18,7 +18,10 @@ from controller import metrics
 from controller.clock import Clock, Source
 from controller.counts import Traffic
 from controller.events import (
+    ChannelsTold,
     ClockRead,
+    GuestsReported,
+    MetersReported,
     MissesReported,
     PeerClockReported,
     PeerGone,
@@ -29,11 +32,15 @@ from controller.events import (
     QueuesReported,
     ShimReported,
 )
+from controller.guests.books import GuestBook
+from controller.guests.entries import meter_id
 from controller.lifecycle import State
 from controller.model import Network, SwitchKind
 from controller.peering.messages import MissReport
 from controller.pipeline import Purpose
 from controller.reports import Role
+from controller.resources import HandlerView
+from controller.wiring import FIRST_VM_PORT
 
 PLAIN = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
 NETWORK = replace(PLAIN, channels={**PLAIN.channels, "audio": replace(PLAIN.channels["audio"], on_miss=("adapt",))})
@@ -178,6 +185,22 @@ def test_states() -> None:
     assert parts == {"shim": 1, "switch": 1, "store": 1, "peer": 0}
 
 
+def test_guests() -> None:
+    left = driver("left")
+    left.hear(
+        GuestsReported({"vm1": GuestBook(requests=9, refused=2, call_ups=3)}),
+        MetersReported("left", {meter_id(FIRST_VM_PORT): 5}),
+        ChannelsTold(NETWORK.channels, owners={"video": "guest"}),
+    )
+    found, vm1 = scrape(left), {"domain": "left", "vm": "vm1"}
+    assert value(found, "guest_channels", **vm1) == 1
+    assert value(found, "guest_requests_total", **vm1) == 9
+    assert value(found, "guest_call_ups_total", **vm1) == 3
+    outcomes = {each: value(found, "guest_unserved_total", outcome=each, **vm1) for each in metrics.GUEST_OUTCOMES}
+    assert outcomes == {"refused": 2, "busy": 0, "metered": 5, "crowded_out": 0, "malformed": 0}
+    assert not any("vm2" in labels for _, labels in found)
+
+
 def test_an_idle_controller_has_metrics() -> None:
     found = scrape(Driver(NETWORK, "left"))
     assert value(found, "up", domain="left", part="shim", name="left") == 0
@@ -198,7 +221,12 @@ def test_of_a_thousand_channels_so_many_are_shown() -> None:
     assert sum(value(found, "ends", domain="left", state=state) or 0 for state in State) == 1000
 
 
-EXPORTED = {name for each in ("left", "right") for name, _ in scrape(driver(each))}
+HANDLER = HandlerView.model_construct(
+    domain="left", name="pager", waiting=0, **dict.fromkeys(metrics._HANDLER_COUNTERS, 0)
+)
+EXPORTED = {name for each in ("left", "right") for name, _ in scrape(driver(each))} | {
+    sample.name for family in metrics.handler_families([HANDLER]) for sample in family.samples
+}
 
 
 def names_in(text: str) -> set[str]:

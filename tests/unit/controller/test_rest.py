@@ -35,7 +35,7 @@ from controller.writes import Writer
 
 Answer = TypeVar("Answer")
 NETWORK = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
-LISTS = ["channels", "classes", "queues", "switches", "peers", "misses", "miss_reports"]
+LISTS = ["channels", "classes", "queues", "switches", "peers", "misses", "miss_reports", "guests"]
 OBJECTS = ["clock", "topology", "health", "ends", "shim"]
 OTHER_TYPES = {"/metrics": "text/plain", "/v1/events": "text/event-stream"}
 
