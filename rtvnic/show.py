@@ -124,7 +124,7 @@ def _ask(args: argparse.Namespace, url: str, what: str, read: Callable[[Any], An
 def _channel(channel: Json) -> tuple[object, ...]:
     return (
         channel["name"],
-        channel["owner"],
+        channel["owner"] or None,
         channel["state"],
         *(_duration(channel[name]) for name in ("deadline_ns", "bound_ns", "longest_ns")),
         channel["deadline_class"],

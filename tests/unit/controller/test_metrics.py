@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.domains import Driver, books, class_books, peer_tells, statistics, summary
 from support.examples import distinct
 from support.fake_store import FakeStore, asking
-from support.networks import FAST, channel, two_hypervisors, vm
+from support.networks import FAST, channel, two_hypervisors, vm, with_quota
 
 from controller import metrics
 from controller.clock import Clock, Source
@@ -42,7 +42,7 @@ from controller.reports import Role
 from controller.resources import HandlerView
 from controller.wiring import FIRST_VM_PORT
 
-PLAIN = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
+PLAIN = with_quota(distinct(two_hypervisors(kind=SwitchKind.PLAIN)), "vm1")
 NETWORK = replace(PLAIN, channels={**PLAIN.channels, "audio": replace(PLAIN.channels["audio"], on_miss=("adapt",))})
 ROOT = Path(__file__).parents[3]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
