@@ -49,6 +49,12 @@ def group_desc(*buckets: bytes) -> bytes:
     return struct.pack("!HBxI", 8 + len(content), 3, 1) + content
 
 
+def packet_in(cookie: int, frame: bytes, port: int = 10) -> bytes:
+    """A whole packet that a flow with `cookie` hands up."""
+    about = struct.pack("!IHBBQ", 0xFFFFFFFF, len(frame), 1, 0, cookie)
+    return message(PACKET_IN, about + match(oxm(0, struct.pack("!I", port))) + bytes(2) + frame)
+
+
 OUTPUT = struct.pack("!HHIH6x", 0, 16, 1, 0)
 SET_QUEUE = struct.pack("!HHI", 21, 8, 5)
 PUSH_MPLS = struct.pack("!HHH2x", 19, 8, 0x8847)
@@ -72,6 +78,7 @@ GENUINE = {
     "echo request": message(ECHO_REQUEST, b"data"),
     "echo reply": message(ECHO_REPLY),
     "features": message(FEATURES_REPLY, struct.pack("!QIBB2xII", 1, 0, 254, 0, 0, 0)),
+    "packet": packet_in(0x5254040000A00000, b"a frame"),
     "port status": message(PORT_STATUS, struct.pack("!B7x", 2) + port(1)),
     "barrier": message(BARRIER_REPLY),
     "bundle": message(EXPERIMENTER, bytes.fromhex("4f4e4600000008fc0000000100010000")),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from controller.admission import first, smallest_slack_ns
+from controller.errors import Offer
 from controller.guarantee import Guarantees, Refusal
 from controller.labels import MAX_DEADLINE_NS
 from controller.model import SHORTEST_DEADLINE_NS, Channel, Network
@@ -21,6 +22,9 @@ Passes = Callable[[Network], bool]
 ADVISED_MOST = 10_000
 """Channels of the network times refusals: what would be accepted instead takes some hundred admissions to find."""
 
+PLAIN_MOST = 3
+"""Refusals that are told without advice."""
+
 _LEAST_RATE_BPS = 1000
 _DEFAULT_SLACK_NS = 2 * NS_PER_MS
 _AUTO_JITTER_NS = 5 * NS_PER_MS
@@ -32,10 +36,25 @@ def keeping_all(found: Guarantees) -> Passes:
     return lambda network: not Guarantees(network, found).refusals
 
 
-def smallest_deadline_ns(found: Guarantees, name: str, passes: Passes | None = None) -> int | None:
+def offer(found: Guarantees, name: str) -> Offer:
+    """What would be accepted in place of the channel `name`, which is not: of longer deadlines, and of lower rates."""
+    channel = found.network.channels[name]
+
+    def passes(changed: Network) -> bool:
+        return not Guarantees(with_slacks(changed), found).refusals
+
+    return Offer(
+        smallest_deadline_ns(found, name, passes, rounded_up(channel.deadline_ns)),
+        largest_rate_bps(found, name, passes, channel.rate_bps),
+    )
+
+
+def smallest_deadline_ns(
+    found: Guarantees, name: str, passes: Passes | None = None, least_ns: int = SHORTEST_DEADLINE_NS
+) -> int | None:
     """The smallest deadline, of three digits, with which the channel `name` passes beside the others; None: none does.
 
-    By default that passes which keeps all.
+    By default that passes which keeps all. None below `least_ns`, of three digits, is tried.
 
     A longer deadline may ask for more at a later hop, in a larger burst: so it is looked for from below, and only
     deadlines of three digits are tried.
@@ -46,21 +65,26 @@ def smallest_deadline_ns(found: Guarantees, name: str, passes: Passes | None = N
     def is_enough(deadline_ns: int) -> bool:
         return keeps(_with_deadline(found.network, name, deadline_ns))
 
-    fails_ns, tried_ns = 0, SHORTEST_DEADLINE_NS
+    fails_ns, tried_ns = 0, least_ns
     while tried_ns < MAX_DEADLINE_NS and not is_enough(tried_ns):
         fails_ns, tried_ns = tried_ns, min(_next_tried(tried_ns), MAX_DEADLINE_NS)
     step_ns = _step(fails_ns or tried_ns)
     return first(range(fails_ns + step_ns if fails_ns else tried_ns, tried_ns + 1, step_ns), is_enough)
 
 
-def largest_rate_bps(found: Guarantees, name: str, passes: Passes | None = None) -> int | None:
-    """The largest `min_rate`, of three digits, with which the channel `name` passes, its burst as it is; None: none."""
+def largest_rate_bps(
+    found: Guarantees, name: str, passes: Passes | None = None, most_bps: int | None = None
+) -> int | None:
+    """The largest `min_rate`, of three digits, with which the channel `name` passes, its burst as it is; None: none.
+
+    None above `most_bps`, by default the fastest uplink's, is tried.
+    """
     keeps = passes or keeping_all(found)
 
     def is_kept(rate_bps: int) -> bool:
         return keeps(_with_rate(found.network, name, rate_bps))
 
-    most_bps = max(each.uplink.rate_bps for each in found.network.hypervisors.values())
+    most_bps = most_bps or max(each.uplink.rate_bps for each in found.network.hypervisors.values())
     less_bps = first(range(most_bps - _LEAST_RATE_BPS + 1), lambda less_bps: is_kept(most_bps - less_bps))
     if less_bps is None:
         return None
@@ -96,13 +120,18 @@ def refusal_texts(found: Guarantees) -> list[str]:
     return texts + [f"{_what(refusal)}; mend the others first" for refusal in found.refusals[advised:]]
 
 
+def plain_texts(found: Guarantees) -> list[str]:
+    """The first refusals of `found` in words, without advice."""
+    return [_what(refusal) for refusal in found.refusals[:PLAIN_MOST]]
+
+
 def refusal_text(found: Guarantees, refusal: Refusal) -> str:
     """`refusal`, one of those of `found`, in words, with what would be accepted instead."""
     others = {_key(each) for each in found.refusals} - {_key(refusal)}
     heaviest = refusal.heaviest[0]
 
     def passes(changed: Network) -> bool:
-        return {_key(each) for each in Guarantees(changed, found).refusals} <= others
+        return {_key(each) for each in Guarantees(with_slacks(changed), found).refusals} <= others
 
     remedies = []
     if (deadline_ns := smallest_deadline_ns(found, heaviest, passes)) is not None:

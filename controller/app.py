@@ -93,6 +93,10 @@ class RtvnicApp(app_manager.OSKenApp):  # type: ignore[misc]
         if sender := self._switches.sender_of(event.msg.datapath):
             sender.on_meters(event.msg)
 
+    @set_ev_cls(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)
+    def on_packet(self, event: Any) -> None:
+        self._switches.take_packet(event.msg.datapath, event.msg)
+
     @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
     def on_port(self, event: Any) -> None:
         if sender := self._switches.sender_of(event.msg.datapath):

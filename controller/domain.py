@@ -30,6 +30,7 @@ from controller.events import (
     ContentsReported,
     Event,
     Follow,
+    GuestsReported,
     HandleMisses,
     KeepCounts,
     MetersReported,
@@ -62,6 +63,7 @@ from controller.events import (
 )
 from controller.flows import base_entries, listener_entries, talker_entries
 from controller.guarantee import Guarantees
+from controller.guests.books import GuestBook
 from controller.handlers.declared import ADAPT
 from controller.lifecycle import Installation, State, Step, standing
 from controller.miss_reports import HeardReport, reports_by_domain
@@ -80,7 +82,16 @@ from controller.wiring import LIVENESS_PORT
 
 RETRY_NS = 2 * NS_PER_S
 MISSES_KEPT = 1000
-COUNTS = (QueuesReported, MetersReported, QueuesProbed, ShimReported, Missed, MissesReported, PeeringReported)
+COUNTS = (
+    QueuesReported,
+    MetersReported,
+    QueuesProbed,
+    ShimReported,
+    Missed,
+    MissesReported,
+    PeeringReported,
+    GuestsReported,
+)
 """Events that change no state."""
 
 
@@ -91,7 +102,8 @@ class Domain:
     of `network` are all that it was told of, such as channels that cross a switch of the domain. `versions` and
     `owners` are the store's. `counts` are those of the controller that was there before, by bridge.
     `revision` is that of the last settings for the shim. `heard` are the last miss reports on channels that talk from
-    here, `total_misses` what the last one of each channel said in total; `adaptations` are what it led to.
+    here, `total_misses` what the last one of each channel said in total; `adaptations` are what it led to. `guests` are
+    the counts of VMs that may ask.
     """
 
     def __init__(self, network: Network, name: str, counts: Mapping[str, Counts] | None = None) -> None:
@@ -115,6 +127,7 @@ class Domain:
         self.heard: deque[HeardReport] = deque(maxlen=MISSES_KEPT)
         self.total_misses: dict[str, int] = {}
         self.adaptations = Adaptations()
+        self.guests: Mapping[str, GuestBook] = {}
         self.clocks = Clocks()
         self.wall_offset_ns = 0
         self._ways = ways(network)
@@ -149,6 +162,7 @@ class Domain:
             PeerReported: self._on_peer,
             PeerGone: self._on_peer_gone,
             MissesReported: self._on_misses_reported,
+            GuestsReported: self._on_guests,
             ClockRead: self._on_clock,
             PeerClockReported: self._on_peer_clock,
             Tick: self._on_tick,
@@ -161,7 +175,9 @@ class Domain:
     def handle(self, event: Event, now_ns: int) -> list[Command]:
         """What is to be done now that `event` has happened."""
         self._handlers[type(event)](event, now_ns)
-        if isinstance(event, Missed | MissesReported | PeeringReported):  # of these nothing follows for any end
+        if isinstance(
+            event, Missed | MissesReported | PeeringReported | GuestsReported
+        ):  # of these nothing follows for any end
             return [*self._take_orders(), *self._news(event, now_ns)]
         orders = [*self._take_orders(), *self._questions(event), *self._install_what_is_due(now_ns)]
         return [*orders, *self._tell_peers(event), *self._news(event, now_ns)]
@@ -324,6 +340,9 @@ class Domain:
         self._orders.append(HandleMisses(channel, report))
         if self.is_adapting(channel):
             self.adaptations.hear(channel, report, self.wall_offset_ns, now_ns)
+
+    def _on_guests(self, event: GuestsReported, _: int) -> None:
+        self.guests = event.books
 
     def _adapt(self, now_ns: int) -> None:
         """Tell the shim, and those who watch, of what has changed."""

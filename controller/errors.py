@@ -6,6 +6,7 @@ RtvnicError                 base: one message for a person, no traceback
 │   ├── InvalidChannel      one channel's entry with one or more problems, all of them listed
 │   ├── UnknownChannel      no channel has the name
 │   ├── NotAdmitted         the links cannot keep what is asked for; every reason is listed
+│   ├── OverQuota           a guest asks for more than the topology file lets it have
 │   ├── Conflict            what is there already does not go together with what is asked for
 │   └── Outdated            what is there is not what the asker has seen
 └── CannotRun      exit 2   this machine lacks something; `cure` names the command that helps
@@ -78,12 +79,31 @@ class UnknownChannel(AnswerIsNo):
     """There is no channel of that name."""
 
 
-class NotAdmitted(AnswerIsNo):
-    """Channels whose deadlines the links cannot keep. `reasons` say which link, and what would be accepted."""
+@dataclass(frozen=True)
+class Offer:
+    """What would be admitted of a channel: the smallest deadline, and the largest rate, each with the rest as asked.
 
-    def __init__(self, reasons: Sequence[str]) -> None:
+    None: no such value would do.
+    """
+
+    deadline_ns: int | None = None
+    rate_bps: int | None = None
+
+
+class NotAdmitted(AnswerIsNo):
+    """Channels whose deadlines the links cannot keep. `reasons` say which link, and what would be accepted.
+
+    `offer` has that in numbers, for one who has asked for one channel.
+    """
+
+    def __init__(self, reasons: Sequence[str], offer: Offer | None = None) -> None:
         self.reasons = tuple(reasons)
+        self.offer = offer or Offer()
         super().__init__("\n".join(self.reasons))
+
+
+class OverQuota(AnswerIsNo):
+    """A guest asks for more channels, rate or burst than its VM may have, or for a shorter deadline."""
 
 
 class Conflict(AnswerIsNo):

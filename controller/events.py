@@ -14,12 +14,13 @@ from typing import Any
 from controller.clock import Clock
 from controller.counts import Counts, Traffic
 from controller.guarantee import ToldBounds
+from controller.guests.books import GuestBook
 from controller.lifecycle import State
 from controller.model import Channel
 from controller.notices import Notice
 from controller.peering.messages import MissReport
 from controller.peering.session import Link
-from controller.pipeline import Entry, Group, Meter
+from controller.pipeline import AnyMeter, Entry, Group
 from controller.reports import EndReport, Role
 from controller.shim_terms import Settings
 from controller.store.records import StoreBack, StoreGone
@@ -44,7 +45,7 @@ class Contents:
 
     flows: Mapping[int, Traffic] = field(default_factory=dict)
     groups: Mapping[int, Group | None] = field(default_factory=dict)
-    meters: Mapping[int, Meter | None] = field(default_factory=dict)
+    meters: Mapping[int, AnyMeter | None] = field(default_factory=dict)
     closed_ports: frozenset[int] = frozenset()
 
 
@@ -248,6 +249,13 @@ class PeerGone:
 
 
 @dataclass(frozen=True)
+class GuestsReported:
+    """Once a second: what has been counted of each VM that may ask."""
+
+    books: Mapping[str, GuestBook]
+
+
+@dataclass(frozen=True)
 class Tick:
     """Once a second. `wall_ns` is the wall clock then."""
 
@@ -276,6 +284,7 @@ Event = (
     | PeerReported
     | PeerGone
     | MissesReported
+    | GuestsReported
     | ClockRead
     | PeerClockReported
     | Tick

@@ -7,9 +7,9 @@ group; at the other end `ports` pops the deadline label, the listener flow of `l
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv6Address
 from itertools import product
 
+from controller.guests.entries import own_addresses, service_entries
 from controller.labels import TTL_CHANNEL, TTL_RELATIVE, relative_deadline_label
 from controller.model import Bypass, Channel, Excess, Hypervisor, IpAddress, Network, Protocol, Scheduler, Vm
 from controller.pipeline import (
@@ -113,12 +113,6 @@ def listener_entries(network: Network, channel: Channel) -> tuple[FlowEntry, ...
     return (FlowEntry(LISTENER, _CHANNEL_PRIORITY, match, Purpose.LISTENER, channel.label, actions),)
 
 
-def link_local(mac: str) -> IPv6Address:
-    """The address that a host gives itself: fe80::/64 and the EUI-64 of `mac` (RFC 4291, appendix A)."""
-    high, low = mac.replace(":", "")[:6], mac.replace(":", "")[6:]
-    return IPv6Address((0xFE80 << 112) | (int(f"{high}fffe{low}", 16) ^ (2 << 56)))
-
-
 def _meters(channel: Channel) -> tuple[Meter, ...]:
     """None, or the one that holds the channel to its rate and burst. Its number is the channel's label."""
     if channel.excess is not Excess.DROP:
@@ -213,9 +207,10 @@ def _hypervisor_entries(network: Network, hypervisor: Hypervisor) -> Iterator[En
     yield FlowEntry(PORTS, 0, {}, Purpose.UNKNOWN_PORT)
 
 
-def _vm_port_entries(vm: Vm, port: int) -> Iterator[FlowEntry]:
+def _vm_port_entries(vm: Vm, port: int) -> Iterator[Entry]:
     """An allow-list: untagged ARP, IPv4 and IPv6 from the VM's own addresses. The rest is dropped and counted."""
     own: dict[str, MatchValue] = {"in_port": port, "eth_src": vm.mac, "vlan_vid": VLAN_NONE}
+    yield from service_entries(vm, port)
     yield from _neighbour_discovery(vm, port, own)
     for match in _own_packets(vm):
         yield FlowEntry(PORTS, 20, {**own, **match}, Purpose.FORWARDING, port, goto=CLASSIFY)
@@ -233,8 +228,7 @@ def _neighbour_discovery(vm: Vm, port: int, own: dict[str, MatchValue]) -> Itera
 
 
 def _ipv6(vm: Vm) -> list[str]:
-    own = [str(interface.ip) for interface in vm.addresses if interface.version == 6]
-    return [*own, str(link_local(vm.mac))]
+    return [str(address) for address in own_addresses(vm) if address.version == 6]
 
 
 def _own_packets(vm: Vm) -> Iterator[dict[str, MatchValue]]:

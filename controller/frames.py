@@ -18,6 +18,9 @@ VERSION = 4
 HELLO_BYTES_MAX = 256
 """Version bitmaps have 8 bytes; the parser would look at each bit of 64 KiB."""
 
+PACKET_IN_BYTES_MAX = 2048
+"""More than our flows hand up."""
+
 
 class Kind(IntEnum):
     """The messages that a switch may send to a controller."""
@@ -234,6 +237,16 @@ def _hello(frame: bytes, start: int, end: int) -> None:
     _elements(frame, start, end)
 
 
+def _packet_in(frame: bytes, start: int, end: int) -> None:
+    """A match after what says where from, two bytes of padding, and the packet."""
+    if end - start < _PACKET_IN_BYTES + _EMPTY_MATCH_BYTES:
+        raise BadFrame(f"{end - start} bytes, where {_PACKET_IN_BYTES + _EMPTY_MATCH_BYTES} are the least")
+    packet = _match(frame, start + _PACKET_IN_BYTES, end) + 2
+    _sized(0, 1 << 16)(frame, packet, end)
+    if end - packet > PACKET_IN_BYTES_MAX:
+        raise _NotRead
+
+
 def _error(frame: bytes, start: int, end: int) -> None:
     least = 8 if end - start >= 2 and _U16.unpack_from(frame, start)[0] == _EXPERIMENTER else 4
     _sized(least, 1 << 16)(frame, start, end)
@@ -257,7 +270,7 @@ def _multipart(frame: bytes, start: int, end: int) -> None:
 _EXPERIMENTER = 0xFFFF
 _NICIRA, _NX_RESUBMIT_TABLE, _NX_RESUBMIT_BYTES = 0x2320, 14, 16
 _BUNDLE_CONTROL = bytes.fromhex("4f4e4600000008fc")
-_FLOW_BYTES, _EMPTY_MATCH_BYTES = 48, 8
+_FLOW_BYTES, _PACKET_IN_BYTES, _EMPTY_MATCH_BYTES = 48, 16, 8
 
 _elements = _list("an element", 4, 2, _sized(4, HELLO_BYTES_MAX))
 
@@ -309,6 +322,7 @@ _LAYOUTS: Mapping[Kind, Layout] = {
     Kind.ECHO_REPLY: _sized(0, 1 << 16),
     Kind.EXPERIMENTER: _bundle,
     Kind.FEATURES_REPLY: _exactly(24),
+    Kind.PACKET_IN: _packet_in,
     Kind.PORT_STATUS: _exactly(72),
     Kind.MULTIPART_REPLY: _multipart,
     Kind.BARRIER_REPLY: _exactly(0),

@@ -41,6 +41,7 @@ from controller.events import (
     WriteBack,
 )
 from controller.gate import Door
+from controller.guests.link import GuestLink
 from controller.handlers.threads import Handlers
 from controller.listeners import Listeners
 from controller.loop import DomainLoop
@@ -154,7 +155,8 @@ class Controller:
         remotes = store.remotes or f"unix:{runtime.STORE_SOCKET}"
         tls_files = network.controller_tls(name)
         self.store = StoreLink(network, name, remotes, self.loop.post, tls_files, store.is_admission_asked)
-        self.switches = Switches(network, name, self.loop.post)
+        self._guests = GuestLink(network, name, self.loop, self.store)
+        self.switches = Switches(network, name, self.loop.post, self._guests.hear)
         self._queues = make_queues(self.loop.post)
         self._peering = Peering(network, name, peering_listener, self.loop.post)
         self._shim = ShimLink(shim_socket(name), self.loop.post)
@@ -169,6 +171,7 @@ class Controller:
         self._clock.start()
         self._queues.start()
         self.store.start()
+        self._guests.start(self.switches.send_packet)
 
     def apply(self, read: Callable[[], Network]) -> None:
         """Have the store take the channels of the network that `read` returns; the log says what came of it."""
@@ -212,6 +215,7 @@ class Controller:
                 self._peering.report(domain, reports)
             case HandleMisses(channel, report):
                 self.handlers.handle(channel, report)
+                self._guests.tell_misses(channel, report)
             case WriteBack(standings):
                 self.store.tell(standings)
             case KeepCounts(counts):

@@ -20,7 +20,7 @@ from controller.domain import Domain
 from controller.events import Proof
 from controller.lifecycle import State
 from controller.reports import Role
-from controller.resources import ChannelView, ClassView, ClockView, HandlerView, QueueView, SwitchView
+from controller.resources import ChannelView, ClassView, ClockView, GuestView, HandlerView, QueueView, SwitchView
 from controller.units import NS_PER_S
 
 CHANNELS_MAX = 200
@@ -48,6 +48,7 @@ class Reading:
     classes: Sequence[ClassView]
     switches: Sequence[SwitchView]
     queues: Sequence[QueueView]
+    guests: Sequence[GuestView]
     parts: Mapping[tuple[str, str], bool]
     clock: ClockView
     statistics: Mapping[str, Any]
@@ -67,6 +68,7 @@ def read(domain: Domain) -> Reading:
         classes=view.classes(domain),
         switches=view.switches(domain),
         queues=view.queues(domain),
+        guests=view.guests(domain),
         parts=_parts(domain),
         clock=view.clock(domain),
         statistics=domain.shim.statistics,
@@ -80,9 +82,10 @@ def families(reading: Reading) -> Iterator[Metric]:
     yield from _classes(reading)
     yield from _shim(reading)
     yield from _switches(reading)
+    yield from _guests(reading)
     yield from _clock(reading)
     yield _gauge("up", "Whether a part of the domain works: shim, switch, peer, clock or store.",
-        ("domain", "part", "name"),
+         ("domain", "part", "name"),
         [((reading.domain, *part), works) for part, works in reading.parts.items()])  # fmt: skip
 
 
@@ -271,6 +274,24 @@ def _switches(reading: Reading) -> Iterator[Metric]:
     yield _counter("queue_errors_packets", "Dropped by a queue.", (*labels, "interface", "queue"),
         [((reading.domain, each.switch, each.interface, str(each.queue_id)), each.errors)
          for each in reading.queues])  # fmt: skip
+
+
+GUEST_OUTCOMES = ("refused", "busy", "metered", "crowded_out", "malformed")
+"""Of what a guest has asked: what did not get what it wanted, by the names of REST."""
+
+
+def _guests(reading: Reading) -> Iterator[Metric]:
+    labels = ("domain", "vm")
+    named = {each.vm: (reading.domain, each.vm) for each in reading.guests}
+    yield _gauge("guest_channels", "Channels that a VM has opened.", labels,
+        [(named[each.vm], each.channels) for each in reading.guests])  # fmt: skip
+    yield _counter("guest_requests", "Understood requests of a VM.", labels,
+        [(named[each.vm], each.requests) for each in reading.guests])  # fmt: skip
+    yield _counter("guest_unserved", "What a VM has asked in vain.", (*labels, "outcome"),
+        [((*named[each.vm], outcome), getattr(each, outcome))
+         for each in reading.guests for outcome in GUEST_OUTCOMES])  # fmt: skip
+    yield _counter("guest_call_ups", "Told a VM of misses.", labels,
+        [(named[each.vm], each.call_ups) for each in reading.guests])  # fmt: skip
 
 
 def _clock(reading: Reading) -> Iterator[Metric]:

@@ -190,14 +190,29 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Quota:
+    """What a VM may ask for by itself: so many channels, and for all of them a rate and a burst on the wire.
+
+    None of them has a shorter deadline than `deadline_ns`.
+    """
+
+    channels: int
+    rate_bps: int
+    burst_bytes: int
+    deadline_ns: int
+
+
+@dataclass(frozen=True)
 class Vm:
-    """A virtual machine with one NIC. `interface` is its port on the hypervisor's side."""
+    """A virtual machine with one NIC. `interface` is its port on the hypervisor's side. Without quota it may ask for
+    nothing."""
 
     name: str
     hypervisor: str
     mac: str
     addresses: tuple[IpInterface, ...]
     interface: str
+    quota: Quota | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from controller.pipeline import (
     ETH_MPLS,
     LISTENER,
     Action,
+    AnyMeter,
     Bucket,
     ClosedPort,
     Entry,
@@ -24,15 +25,19 @@ from controller.pipeline import (
     Meter,
     MeterWithdrawal,
     Output,
+    PacketMeter,
     PopMpls,
+    Purpose,
     PushMpls,
     ReparseGroup,
     SetField,
     SetMplsTtl,
     SetQueue,
+    ToController,
     ToGroup,
     Withdrawal,
     is_ours,
+    purpose_and_subject,
 )
 from controller.without_eventlet import without_eventlet
 
@@ -69,7 +74,7 @@ def messages(datapath: Datapath, entry: Entry) -> list[Message]:
 
     All but the last may be answered by an error that means nothing.
     """
-    if isinstance(entry, Meter):
+    if isinstance(entry, Meter | PacketMeter):
         return [_meter(datapath, entry, command) for command in (ofp.OFPMC_ADD, ofp.OFPMC_MODIFY)]
     return [_BUILDERS[type(entry)](datapath, entry)]
 
@@ -107,7 +112,7 @@ def groups_answer(body: Iterable[Any]) -> dict[int, Group | None]:
     return {group.group_id: _group(group) for group in body}
 
 
-def meter_settings_answer(body: Iterable[Any]) -> dict[int, Meter | None]:
+def meter_settings_answer(body: Iterable[Any]) -> dict[int, AnyMeter | None]:
     """By number; None for a meter that is none of ours."""
     return {meter.meter_id: _meter_settings(meter) for meter in body}
 
@@ -122,6 +127,23 @@ def queues_answer(body: Iterable[Any]) -> tuple[QueueCount, ...]:
 def meters_answer(body: Iterable[Any]) -> dict[int, int]:
     """How many packets each meter has dropped."""
     return {meter.meter_id: sum(band.packet_band_count for band in meter.band_stats) for meter in body}
+
+
+def packet_out(datapath: Datapath, port: int, frame: bytes) -> Message:
+    """Have the switch send `frame` by `port`."""
+    actions = [parser.OFPActionOutput(port, 0)]
+    return parser.OFPPacketOut(datapath, ofp.OFP_NO_BUFFER, ofp.OFPP_CONTROLLER, actions, frame)
+
+
+def packet_handed_up(message: Message) -> tuple[int, bytes] | None:
+    """The port by which a packet came in, and the packet; None for one that no flow of ours for guests hands up."""
+    if not is_ours(message.cookie):
+        return None
+    try:
+        purpose, port = purpose_and_subject(message.cookie)
+    except ValueError:  # of another version of this program
+        return None
+    return (port, message.data) if purpose is Purpose.GUEST else None
 
 
 def ports_down(datapath: Datapath) -> set[int]:
@@ -184,15 +206,22 @@ def _actions(actions: Iterable[Action]) -> list[Any]:
     return [_ACTIONS[type(action)](action) for action in actions]
 
 
-def _meter(datapath: Datapath, entry: Meter, command: int) -> Message:
+def _meter(datapath: Datapath, entry: AnyMeter, command: int) -> Message:
     """To add one that is there is an error, and so is to change one that is not."""
-    band = parser.OFPMeterBandDrop(rate=entry.rate_kbps, burst_size=entry.burst_kbits)
-    return parser.OFPMeterMod(datapath, command, _METER_FLAGS, entry.meter_id, [band])
+    if isinstance(entry, PacketMeter):
+        flags, band = _PACKET_METER_FLAGS, parser.OFPMeterBandDrop(rate=entry.packets_per_s, burst_size=entry.burst)
+    else:
+        flags, band = _METER_FLAGS, parser.OFPMeterBandDrop(rate=entry.rate_kbps, burst_size=entry.burst_kbits)
+    return parser.OFPMeterMod(datapath, command, flags, entry.meter_id, [band])
 
 
-def _meter_settings(found: Any) -> Meter | None:
-    is_ours = found.flags == _METER_FLAGS and [type(band) for band in found.bands] == [parser.OFPMeterBandDrop]
-    return Meter(found.meter_id, found.bands[0].rate, found.bands[0].burst_size) if is_ours else None
+def _meter_settings(found: Any) -> AnyMeter | None:
+    if [type(band) for band in found.bands] != [parser.OFPMeterBandDrop]:
+        return None
+    settings = found.meter_id, found.bands[0].rate, found.bands[0].burst_size
+    if found.flags == _PACKET_METER_FLAGS:
+        return PacketMeter(*settings)
+    return Meter(*settings) if found.flags == _METER_FLAGS else None
 
 
 def _failover_group(datapath: Datapath, entry: FailoverGroup) -> Message:
@@ -259,6 +288,7 @@ def _meter_withdrawal(datapath: Datapath, entry: MeterWithdrawal) -> Message:
 
 
 _METER_FLAGS: int = ofp.OFPMF_KBPS | ofp.OFPMF_BURST | ofp.OFPMF_STATS
+_PACKET_METER_FLAGS: int = ofp.OFPMF_PKTPS | ofp.OFPMF_BURST | ofp.OFPMF_STATS
 _REPARSE_TABLES = {LISTENER.number: LISTENER}
 
 _BUILDERS: Mapping[type[Any], Callable[[Datapath, Any], Message]] = {
@@ -278,4 +308,5 @@ _ACTIONS: Mapping[type[Action], Callable[[Any], Any]] = {
     SetQueue: lambda action: parser.OFPActionSetQueue(action.queue_id),
     Output: lambda action: parser.OFPActionOutput(action.port, 0),
     ToGroup: lambda action: parser.OFPActionGroup(action.group_id),
+    ToController: lambda action: parser.OFPActionOutput(ofp.OFPP_CONTROLLER, action.most_bytes),
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 from controller.counts import Counts, Traffic
 from controller.events import Contents, Proof, QueueCount
+from controller.guests.entries import METER_BASE
 from controller.lifecycle import Installation, State
 from controller.model import Channel
 from controller.peering.session import Link
@@ -19,6 +20,7 @@ from controller.pipeline import (
     FlowEntry,
     Meter,
     MeterWithdrawal,
+    PacketMeter,
     Purpose,
     Withdrawal,
     purpose_and_subject,
@@ -72,7 +74,13 @@ class Bridge:
     def __post_init__(self) -> None:
         self._ended_ns: dict[int, int] = {}
         self._are_ends_told = False
+        self._base_meters = {entry.meter_id for entry in self.base.entries if isinstance(entry, PacketMeter)}
         self._index()
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it is known which ends are wanted."""
+        return self._are_ends_told
 
     @property
     def installations(self) -> tuple[Installation, ...]:
@@ -87,7 +95,7 @@ class Bridge:
 
     @property
     def has_meters(self) -> bool:
-        return any(end.has_meter for end in self.ends)
+        return bool(self._base_meters) or any(end.has_meter for end in self.ends)
 
     def set_ends(self, ends: Iterable[End], now_ns: int) -> None:
         """From now on `ends` are wanted and no others."""
@@ -160,8 +168,10 @@ class Bridge:
         is_fading = purpose is Purpose.LISTENER and now_ns - self._ended_ns.get(label, now_ns - GRACE_NS) < GRACE_NS
         return is_fading or not self._are_ends_told
 
-    def _keeps_meter(self, label: int) -> bool:
-        end = self._by_label.get(label)
+    def _keeps_meter(self, number: int) -> bool:
+        if number >= METER_BASE:
+            return number in self._base_meters
+        end = self._by_label.get(number)
         return not self._are_ends_told if end is None else end.has_meter or end.state is not State.INSTALLED
 
 

@@ -25,8 +25,10 @@ ETH_MPLS_MULTICAST = 0x8848
 VLAN_NONE = 0
 """OFPVID_NONE: the frame carries no VLAN tag."""
 
+IP_PROTO_UDP = 17
 IP_PROTO_ICMPV6 = 58
 ICMPV6_ROUTER_ADVERTISEMENT = 134
+ICMPV6_NEIGHBOUR_SOLICITATION = 135
 ICMPV6_NEIGHBOUR_ADVERTISEMENT = 136
 ICMPV6_REDIRECT = 137
 PORT_NORMAL = 0xFFFFFFFA
@@ -92,7 +94,14 @@ class ToGroup:
     group_id: int
 
 
-Action = PushMpls | PopMpls | SetField | SetMplsTtl | SetQueue | Output | ToGroup
+@dataclass(frozen=True)
+class ToController:
+    """To the controller, cut off after `most_bytes`. Where none is connected the packet is dropped."""
+
+    most_bytes: int
+
+
+Action = PushMpls | PopMpls | SetField | SetMplsTtl | SetQueue | Output | ToGroup | ToController
 
 
 @dataclass(frozen=True)
@@ -135,9 +144,10 @@ PORTS = Table(
     0,
     matches=frozenset(
         {"in_port", "eth_type", "vlan_vid", "eth_src", "eth_dst", "mpls_bos", "ip_proto"}
-        | {"arp_sha", "arp_spa", "ipv4_src", "ipv6_src", "icmpv6_type", "ipv6_nd_target"}
+        | {"arp_sha", "arp_spa", "arp_tpa", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"}
+        | {"udp_dst", "icmpv6_type", "ipv6_nd_target"}
     ),
-    actions=frozenset({PopMpls, ToGroup}),
+    actions=frozenset({PopMpls, ToGroup, ToController}),
     next_tables=(CLASSIFY, FORWARD),
 )
 SWITCH_FORWARD = Table(
@@ -151,13 +161,17 @@ SWITCH_PORTS = Table("ports", 0, matches=frozenset({"in_port", "eth_type"}), nex
 _PREREQUISITES: Mapping[str, tuple[str, frozenset[int]]] = {
     "arp_sha": ("eth_type", frozenset({ETH_ARP})),
     "arp_spa": ("eth_type", frozenset({ETH_ARP})),
+    "arp_tpa": ("eth_type", frozenset({ETH_ARP})),
     "ipv4_src": ("eth_type", frozenset({ETH_IPV4})),
     "ipv4_dst": ("eth_type", frozenset({ETH_IPV4})),
     "ipv6_src": ("eth_type", frozenset({ETH_IPV6})),
     "ipv6_dst": ("eth_type", frozenset({ETH_IPV6})),
     "ip_proto": ("eth_type", frozenset({ETH_IPV4, ETH_IPV6})),
     "icmpv6_type": ("ip_proto", frozenset({IP_PROTO_ICMPV6})),
-    "ipv6_nd_target": ("icmpv6_type", frozenset({ICMPV6_NEIGHBOUR_ADVERTISEMENT})),
+    "ipv6_nd_target": (
+        "icmpv6_type",
+        frozenset({ICMPV6_NEIGHBOUR_SOLICITATION, ICMPV6_NEIGHBOUR_ADVERTISEMENT}),
+    ),
     "mpls_label": ("eth_type", frozenset({ETH_MPLS})),
     "mpls_tc": ("eth_type", frozenset({ETH_MPLS})),
     "mpls_bos": ("eth_type", frozenset({ETH_MPLS})),
@@ -175,6 +189,9 @@ class Purpose(IntEnum):
     FORWARDING = 1
     TALKER = 2
     LISTENER = 3
+    GUEST = 4
+    """To the controller, with the port that it came in by for its subject."""
+
     SPOOFED = 16
     ONE_LABEL = 17
     TAGGED = 18
@@ -280,6 +297,15 @@ class Meter:
 
 
 @dataclass(frozen=True)
+class PacketMeter:
+    """Lets `packets_per_s` pass, and `burst` of them at once. Drops what exceeds that."""
+
+    meter_id: int
+    packets_per_s: int
+    burst: int
+
+
+@dataclass(frozen=True)
 class ClosedPort:
     """Nothing leaves by this port, floods included."""
 
@@ -301,7 +327,8 @@ class MeterWithdrawal:
 
 
 Group = FailoverGroup | ReparseGroup
-Entry = FlowEntry | Group | Meter | ClosedPort | Withdrawal | MeterWithdrawal
+AnyMeter = Meter | PacketMeter
+Entry = FlowEntry | Group | AnyMeter | ClosedPort | Withdrawal | MeterWithdrawal
 
 
 def is_ours(cookie: int) -> bool:

@@ -275,6 +275,34 @@ class MissReportView(Model):
     heard_at_ns: int
 
 
+class GuestView(Model):
+    """A VM that may ask for channels by itself: its quota, what it has of that, and what it has asked for.
+
+    `channels`, `rate_bps` and `burst_bytes` (on the wire) are those of the channels that it has opened. Of its
+    `requests`, `refused` ones were answered with a no and `busy` ones put off. Never answered: `metered` ones, beyond
+    the rate, dropped by the switch; `crowded_out` ones, behind too many of its own; `malformed` ones. `call_ups` have
+    told it of misses; `subscriptions` to them are those of the moment.
+    """
+
+    vm: str
+    domain: str
+    channels: int
+    channels_max: int
+    rate_bps: int
+    rate_max_bps: int
+    burst_bytes: int
+    burst_max_bytes: int
+    deadline_min_ns: int
+    subscriptions: int
+    requests: int
+    refused: int
+    busy: int
+    metered: int
+    crowded_out: int
+    malformed: int
+    call_ups: int
+
+
 class HandlerView(Model):
     """What misses may start at this controller, by the name that channels give in `on_miss`, and what came of it.
 

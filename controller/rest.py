@@ -132,6 +132,11 @@ def _add_routes(app: FastAPI, domain: Readable) -> None:
         """The last 1000 reports of controllers of listeners on channels that talk from here, oldest first."""
         return domain.ask(view.miss_reports)
 
+    @app.get("/v1/guests")
+    def guests() -> list[resources.GuestView]:
+        """The VMs of the domain that may ask for channels by themselves: quota, use, requests and refusals."""
+        return domain.ask(view.guests)
+
     @app.get("/v1/ends")
     def ends() -> EndReports:
         """The domain's ends of its channels: what its peers are told."""

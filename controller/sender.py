@@ -29,7 +29,7 @@ from controller.events import (
     Refused,
     Send,
 )
-from controller.pipeline import Entry, Group, Meter
+from controller.pipeline import AnyMeter, Entry, Group
 
 LOG = logging.getLogger(__name__)
 BARRIER_TIMEOUT_S = 5.0
@@ -54,7 +54,7 @@ class Sender:
         self._is_stopped = False
         self._flows: dict[int, Traffic] = {}
         self._groups: dict[int, Group | None] = {}
-        self._meters: dict[int, Meter | None] = {}
+        self._meters: dict[int, AnyMeter | None] = {}
         self._closed_ports = openflow.closed_ports(datapath)
         self._thread = threading.Thread(target=self._run, name=f"sender of {bridge}", daemon=True)
         self._thread.start()
@@ -65,6 +65,10 @@ class Sender:
             self._orders.put_nowait(order)
         except queue.Full:
             LOG.warning("the switch %s is too slow: %s dropped", self.bridge, type(order).__name__)
+
+    def send_packet(self, port: int, frame: bytes) -> None:
+        """Have the switch send `frame` by `port`, past the orders. Any thread; waits if the switch is slow."""
+        self.datapath.send_msg(openflow.packet_out(self.datapath, port, frame))
 
     def stop(self) -> None:
         """End the thread; nothing is posted any more. Does not wait."""

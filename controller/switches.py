@@ -21,9 +21,16 @@ STRANGERS_MAX = 1000
 
 
 class Switches:
-    """The connected switches of the domain `name`. A switch that the file does not give to it is left alone."""
+    """The connected switches of the domain `name`. A switch that the file does not give to it is left alone.
 
-    def __init__(self, network: Network, name: str, post: Callable[[Event], None]) -> None:
+    `hear` gets what VMs send to the service: the port of the hypervisor's bridge, and the frame. It must not block.
+    """
+
+    def __init__(
+        self, network: Network, name: str, post: Callable[[Event], None], hear: Callable[[int, bytes], None]
+    ) -> None:
+        self._bridge = name
+        self._hear = hear
         self._names = {network.datapath_id(bridge): bridge for bridge in network.bridges_of(name)}
         self._post = post
         self._lock = threading.Lock()
@@ -67,6 +74,19 @@ class Switches:
             sender = self._senders.get(order.bridge)
         if sender is not None:
             sender.order(order)
+
+    def take_packet(self, datapath: Any, message: Any) -> None:
+        """A switch hands up a packet."""
+        sender, found = self.sender_of(datapath), openflow.packet_handed_up(message)
+        if sender is not None and sender.bridge == self._bridge and found is not None:
+            self._hear(*found)
+
+    def send_packet(self, port: int, frame: bytes) -> None:
+        """Send `frame` by `port` of the hypervisor's bridge; it is lost where that is not connected."""
+        with self._lock:
+            sender = self._senders.get(self._bridge)
+        if sender is not None:
+            sender.send_packet(port, frame)
 
     def _note_stranger(self, datapath: Any) -> None:
         if datapath.id not in self._strangers and len(self._strangers) < STRANGERS_MAX:

@@ -10,10 +10,12 @@ from controller.domain import Domain
 from controller.ends import end_report, end_reports
 from controller.events import Proof
 from controller.guarantee import Hop
+from controller.guests.books import GuestBook
+from controller.guests.entries import meter_id
 from controller.labels import relative_deadline_label
 from controller.lifecycle import State, standing
 from controller.miss_reports import HeardReport
-from controller.model import Channel, DeadlineClass, Network, SwitchKind
+from controller.model import Channel, DeadlineClass, Network, Quota, SwitchKind, Vm
 from controller.parts import Bridge, Miss
 from controller.pipeline import Purpose
 from controller.reports import EndReport, EndReports, Excess, Role, Summary
@@ -22,6 +24,7 @@ from controller.resources import (
     ChannelView,
     ClassView,
     ClockView,
+    GuestView,
     HealthView,
     HopView,
     HostView,
@@ -36,7 +39,8 @@ from controller.resources import (
     TopologyView,
     VmView,
 )
-from controller.wiring import UPLINK_PORT, ports_of
+from controller.store.records import Owner
+from controller.wiring import UPLINK_PORT, port_to, ports_of
 
 
 def channels(domain: Domain) -> list[ChannelView]:
@@ -146,6 +150,11 @@ def miss_reports(domain: Domain) -> list[MissReportView]:
     return [_miss_report(heard) for heard in domain.heard]
 
 
+def guests(domain: Domain) -> list[GuestView]:
+    """The VMs of the domain that may ask for channels by themselves."""
+    return [_guest(domain, vm, vm.quota) for vm in domain.network.vms_of(domain.name) if vm.quota]
+
+
 def topology(domain: Domain) -> TopologyView:
     network = domain.network
     return TopologyView(
@@ -202,7 +211,7 @@ def _unproved(network: Network, bridge: Bridge) -> list[str]:
 
 def _channel(domain: Domain, channel: Channel, own: EndReport | None) -> ChannelView:
     talker, listener = _both_ends(domain, channel, own)
-    worst = max((listener, talker), key=lambda end: _BADNESS[end.state])  # of equals the one that comes first
+    worst = max((listener, talker), key=lambda end: BADNESS[end.state])  # of equals the one that comes first
     guarantee = domain.guarantees.by_channel.get(channel.name)
     longest_ns = None if listener.delay.max is None else channel.deadline_ns + listener.delay.max
     is_heard = channel.listener not in domain.network.hosts
@@ -269,7 +278,7 @@ def _hop(hop: Hop) -> HopView:
     return HopView(at=str(hop.port), server=hop.server, bound_ns=hop.bound_ns)
 
 
-_BADNESS = {
+BADNESS = {
     State.OFF: 0,
     State.INSTALLED: 1,
     State.DEGRADED: 2,
@@ -365,6 +374,25 @@ def _miss(miss: Miss) -> MissView:
 
 def _miss_report(heard: HeardReport) -> MissReportView:
     return MissReportView(domain=heard.domain, heard_at_ns=heard.heard_at_ns, **asdict(heard.report))
+
+
+def _guest(domain: Domain, vm: Vm, quota: Quota) -> GuestView:
+    talking = (each for each in domain.channels.values() if each.talker == vm.name)
+    own = [channel for channel in talking if domain.owners.get(channel.name) == Owner.GUEST]
+    port = port_to(domain.network, domain.name, vm.name).number
+    return GuestView(
+        vm=vm.name,
+        domain=domain.name,
+        channels=len(own),
+        channels_max=quota.channels,
+        rate_bps=sum(channel.wire_rate_bps for channel in own),
+        rate_max_bps=quota.rate_bps,
+        burst_bytes=sum(channel.wire_burst_bytes for channel in own),
+        burst_max_bytes=quota.burst_bytes,
+        deadline_min_ns=quota.deadline_ns,
+        metered=domain.bridges[domain.name].meters.get(meter_id(port), 0),
+        **asdict(domain.guests.get(vm.name, GuestBook())),
+    )
 
 
 def _hypervisor(network: Network, name: str) -> HypervisorView:

@@ -87,11 +87,11 @@ class Writer:
         return self._written(name, self._change(decide))
 
     def remove(self, name: str, match: str | None = None) -> None:
-        """There is to be no channel `name`. Raises UnknownChannel if there is none."""
+        """There is to be no channel `name`; it may be a guest's. Raises UnknownChannel if there is none."""
 
         def decide(before: Snapshot) -> Change | None:
-            _required(before, name, match)
-            return self._store.clerk.remove(name, Owner.REST)(before)
+            owner = _required(before, name, match).owner
+            return self._store.clerk.remove(name, Owner.GUEST if owner is Owner.GUEST else Owner.REST)(before)
 
         self._change(decide)
 

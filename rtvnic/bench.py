@@ -14,6 +14,7 @@ EXPERIMENTS = {
     "cycles": "bench.cycles",
     "experiment2": "bench.experiment2",
     "failover": "bench.failover",
+    "guests": "bench.guests",
     "hitless": "bench.hitless",
     "hostile": "bench.hostile",
     "isolation": "bench.isolation",

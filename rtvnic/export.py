@@ -1,4 +1,4 @@
-"""`rtvnic export`: a topology file with the channels that a running network has, whoever asked for them."""
+"""`rtvnic export`: a topology file with the channels that a running network has, save those that guests have opened."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def run(args: argparse.Namespace) -> int:
     import yaml
 
     from controller.store.client import Store
+    from controller.store.records import Owner
     from controller.store.remotes import tls_files
     from controller.topology_file.entry import entry_of
     from controller.topology_file.load import load
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     with Store(args.store, network.classes, tls) as store:
         records = store.read().records
     declared = read(args.file.read_bytes(), str(args.file)).data
-    channels = {name: entry_of(record.channel) for name, record in records.items()}
+    lasting = {name: record for name, record in records.items() if record.owner is not Owner.GUEST}
+    channels = {name: entry_of(record.channel) for name, record in lasting.items()}
     print(yaml.safe_dump({**declared, "channels": channels}, sort_keys=False, allow_unicode=True, width=120), end="")
     return 0

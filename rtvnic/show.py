@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from controller.errors import CannotRun
-from controller.units import DURATION, NS_PER_S, ms
+from controller.units import DURATION, NS_PER_S, RATE, SIZE, ms
 from rtvnic.connection import CURE, connection_arguments, distant
 from rtvnic.table import aligned
 
@@ -124,6 +124,7 @@ def _ask(args: argparse.Namespace, url: str, what: str, read: Callable[[Any], An
 def _channel(channel: Json) -> tuple[object, ...]:
     return (
         channel["name"],
+        channel["owner"] or None,
         channel["state"],
         *(_duration(channel[name]) for name in ("deadline_ns", "bound_ns", "longest_ns")),
         channel["deadline_class"],
@@ -180,20 +181,38 @@ def _miss(miss: Json) -> tuple[object, ...]:
     return (_instant(miss["at_ns"]), miss["channel"], ms(miss["lateness_ns"]))
 
 
+def _guest(guest: Json) -> tuple[object, ...]:
+    outcomes = ("refused", "busy", "metered", "crowded_out", "malformed")
+    return (
+        guest["vm"],
+        guest["domain"],
+        f"{guest['channels']} of {guest['channels_max']}",
+        f"{RATE.format(guest['rate_bps'])} of {RATE.format(guest['rate_max_bps'])}",
+        f"{SIZE.format(guest['burst_bytes'])} of {SIZE.format(guest['burst_max_bytes'])}",
+        guest["subscriptions"],
+        guest["requests"],
+        _counted(guest, outcomes),
+        guest["call_ups"],
+    )
+
+
 def _instant(at_ns: int) -> str:
     return datetime.fromtimestamp(at_ns / NS_PER_S, UTC).isoformat(sep=" ", timespec="microseconds")
 
 
 def _excess(counted: Json) -> str | None:
     """What became of packets beyond contract or deadline, by cause."""
-    causes = ("postponed", "excess_dropped", "demoted", "late_dropped")
-    return ", ".join(f"{cause.replace('_', ' ')} {counted[cause]}" for cause in causes if counted[cause]) or None
+    return _counted(counted, ("postponed", "excess_dropped", "demoted", "late_dropped"))
+
+
+def _counted(counted: Json, names: Sequence[str]) -> str | None:
+    """What of `names` is not zero, in words."""
+    return ", ".join(f"{name.replace('_', ' ')} {counted[name]}" for name in names if counted[name]) or None
 
 
 def _in_doubt(counted: Json) -> str | None:
     """Packets of which nobody can say whether they were late, by cause."""
-    causes = ("within_clock_error", "unjudged")
-    return ", ".join(f"{cause.replace('_', ' ')} {counted[cause]}" for cause in causes if counted[cause]) or None
+    return _counted(counted, ("within_clock_error", "unjudged"))
 
 
 def _duration(value_ns: int | None) -> str | None:
@@ -209,7 +228,7 @@ _DELAYS = ("delay p50", "p99", "max ms", "lateness p50", "p99", "max ms")
 TABLES: Mapping[str, Table] = {
     "channels": Table(
         (
-            *("channel", "state", "deadline", "bound", "longest", "class"),
+            *("channel", "owner", "state", "deadline", "bound", "longest", "class"),
             *("sent", "received", "lost", "missed", "in doubt", "bypassed", "excess"),
             *_DELAYS,
             "why",
@@ -231,6 +250,11 @@ TABLES: Mapping[str, Table] = {
         ("switch", "interface", "queue", "class", "packets", "bytes", "errors", "by shim", "proof"),
         _queue,
         key=lambda queue: (queue["switch"], queue["interface"], queue["queue_id"]),
+    ),
+    "guests": Table(
+        ("vm", "domain", "channels", "rate", "burst", "subscriptions", "requests", "in vain", "call-ups"),
+        _guest,
+        key=lambda guest: guest["vm"],
     ),
     "peers": Table(("domain", "address", "state", "clocks within", "channels"), _peer, key=lambda peer: peer["domain"]),
     "misses": Table(("at (UTC)", "channel", "late by ms"), _miss, key=lambda miss: (miss["channel"], miss["at_ns"])),

@@ -23,9 +23,15 @@ from controller.store.records import NO_JITTER_NS, Change, Owner, Record, Snapsh
 from controller.tolerance import leniency_ns, lenient
 
 Decision = Callable[[Snapshot], Change | None]
+Refuse = Callable[[Guarantees], NotAdmitted]
+"""What to say of guarantees that not all can be kept."""
 
 ANY_VERSION = None
 """For a writer that does not mind what was there before."""
+
+
+def _advised(found: Guarantees) -> NotAdmitted:
+    return NotAdmitted(refusal_texts(found))
 
 
 class Clerk:
@@ -53,13 +59,15 @@ class Clerk:
 
         return decide
 
-    def put(self, channel: Channel, owner: Owner, version: int | None = ANY_VERSION) -> Decision:
+    def put(
+        self, channel: Channel, owner: Owner, version: int | None = ANY_VERSION, refuse: Refuse = _advised
+    ) -> Decision:
         """There is to be this channel, in place of one of its name, which is to have `version` (0: there is none)."""
 
         def decide(before: Snapshot) -> Change:
             _require_version(before, channel.name, version)
             _require_owner(before, channel.name, owner)
-            return self._change(before, {**before.records, channel.name: _record(channel, owner)})
+            return self._change(before, {**before.records, channel.name: _record(channel, owner)}, refuse)
 
         return decide
 
@@ -74,7 +82,7 @@ class Clerk:
 
         return decide
 
-    def _change(self, before: Snapshot, wanted: Mapping[str, Record]) -> Change:
+    def _change(self, before: Snapshot, wanted: Mapping[str, Record], refuse: Refuse = _advised) -> Change:
         """From `before` to `wanted`, if that is admitted."""
         self._require_topology(before)
         labelled = _labelled(before, wanted)
@@ -82,7 +90,7 @@ class Clerk:
         network = self._whole(labelled)
         guarantees = self._guarantees(None, network)
         if self._is_admission_asked and guarantees.refusals:
-            raise NotAdmitted(refusal_texts(guarantees))
+            raise refuse(guarantees)
         jitter_ns = leniency_ns(network, self._guarantees)
         held = self._guarantees(jitter_ns, lenient(network, jitter_ns))
         return Change(
@@ -117,14 +125,15 @@ class Clerk:
 
 def digest(network: Network) -> str:
     """Names what a network is without its channels and what follows from them, and without what concerns one controller
-    alone: its certificates, and what misses start there."""
+    alone: its certificates, what misses start there, and what its guests may ask for."""
     hypervisors = {
         name: replace(each, uplink=replace(each.uplink, be_slack_ns=AUTO_SLACK_NS))
         if each.uplink.is_slack_auto
         else each
         for name, each in network.hypervisors.items()
     }
-    bare = replace(network, file=Path(), channels={}, hypervisors=hypervisors, tls_directory=None, handlers={})
+    vms = {name: replace(vm, quota=None) for name, vm in network.vms.items()}
+    bare = replace(network, file=Path(), channels={}, hypervisors=hypervisors, vms=vms, tls_directory=None, handlers={})
     return hashlib.sha256(repr(bare).encode()).hexdigest()
 
 

@@ -20,6 +20,7 @@ from controller.model import (
     IpInterface,
     Link,
     Network,
+    Quota,
     Switch,
     SwitchKind,
     Uplink,
@@ -33,6 +34,7 @@ from controller.topology_file.schema import (
     HandlerForm,
     HostForm,
     HypervisorForm,
+    QuotaForm,
     VmForm,
 )
 from controller.units import NS_PER_MS
@@ -176,7 +178,12 @@ def _fastest_bps(file: File) -> int:
 
 
 def _vm(name: str, index: int, form: VmForm) -> Vm:
-    return Vm(name, form.hypervisor, vm_mac(form, index), tuple(form.ip), form.interface or f"{name}-port")
+    interface = form.interface or f"{name}-port"
+    return Vm(name, form.hypervisor, vm_mac(form, index), tuple(form.ip), interface, _quota(form.quota))
+
+
+def _quota(form: QuotaForm | None) -> Quota | None:
+    return Quota(form.channels, form.rate, form.burst, form.deadline) if form else None
 
 
 def _host(name: str, index: int, form: HostForm, file: File) -> Host:

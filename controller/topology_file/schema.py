@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails, core_schema
 from controller.labels import MAX_DEADLINE_NS
 from controller.model import (
     AUTO_SLACK_NS,
+    FULL_LABELLED_FRAME_BYTES,
     SHORTEST_DEADLINE_NS,
     UDP_BYTES,
     VM_MTU,
@@ -169,6 +170,20 @@ class SwitchForm(Form):
 ShortSwitch = Annotated[SwitchForm, BeforeValidator(_kind_alone, json_schema_input_type=Kind | SwitchForm)]
 
 
+class QuotaForm(Form):
+    """What a VM may ask for by itself, from inside."""
+
+    example = "{channels: 4, rate: 10Mbps}"
+    channels: Annotated[int, whole_number(1, 256)] = Field(description="So many channels at a time.")
+    rate: Annotated[int, quantity(RATE, 1000, 10**11)] = Field(
+        description="What they together may ask for, counted on the wire."
+    )
+    burst: Annotated[int, quantity(SIZE, FULL_LABELLED_FRAME_BYTES, 1 << 24)] = Field(
+        "64kB", validate_default=True, description="What they together may send at once, counted on the wire."
+    )
+    deadline: Deadline = Field("1ms", validate_default=True, description="None of them has a shorter one.")
+
+
 class VmForm(Form):
     """A virtual machine with one network interface."""
 
@@ -181,6 +196,7 @@ class VmForm(Form):
     interface: OptionalInterface = Field(
         None, description="Its port on the hypervisor's bridge. Default: its name followed by -port."
     )
+    quota: QuotaForm | None = Field(None, description="What it may ask for by itself, from inside. Default: nothing.")
 
 
 class HostForm(Form):
@@ -332,6 +348,7 @@ _FORMS: Mapping[Place, type[Form]] = {
     ("hypervisors", "*", "controller"): ControllerForm,
     ("switches", "*"): SwitchForm,
     ("vms", "*"): VmForm,
+    ("vms", "*", "quota"): QuotaForm,
     ("hosts", "*"): HostForm,
     ("classes", "*"): ClassForm,
     ("handlers", "*"): HandlerForm,

@@ -31,6 +31,7 @@ from controller.pipeline import (
     FlowEntry,
     Meter,
     MeterWithdrawal,
+    PacketMeter,
     Purpose,
     ReparseGroup,
     Withdrawal,
@@ -59,7 +60,7 @@ def contents_of(entries: Iterable[Entry], before: Contents | None = None) -> Con
                 flows[entry.cookie] = Traffic()
             case FailoverGroup() | ReparseGroup():
                 groups[entry.group_id] = entry
-            case Meter():
+            case Meter() | PacketMeter():
                 meters[entry.meter_id] = entry
             case ClosedPort():
                 closed.add(entry.port)

@@ -15,7 +15,8 @@ from typing import Any
 
 from controller.counts import Traffic
 from controller.events import Contents
-from controller.flows import base_entries, link_local, listener_entries, talker_entries
+from controller.flows import base_entries, listener_entries, talker_entries
+from controller.guests.entries import link_local
 from controller.labels import TTL_RELATIVE, TTL_STAMPED
 from controller.model import Channel, Host, Network, Protocol, SwitchKind, Vm
 from controller.pipeline import (
@@ -26,6 +27,7 @@ from controller.pipeline import (
     PORT_NORMAL,
     VLAN_NONE,
     Action,
+    AnyMeter,
     ClosedPort,
     Entry,
     FailoverGroup,
@@ -34,6 +36,7 @@ from controller.pipeline import (
     Meter,
     MeterWithdrawal,
     Output,
+    PacketMeter,
     PopMpls,
     Purpose,
     PushMpls,
@@ -42,6 +45,7 @@ from controller.pipeline import (
     SetMplsTtl,
     SetQueue,
     Table,
+    ToController,
     ToGroup,
     Withdrawal,
     is_ours,
@@ -85,7 +89,8 @@ class Label:
 
 @dataclass(frozen=True)
 class Packet:
-    """A frame. `eth_type` is that of its content, below any `labels` (outermost first). Of ARP, `source` is the SPA."""
+    """A frame. `eth_type` is that of its content, below any `labels` (outermost first). Of ARP, `source` is the SPA,
+    `destination` the TPA."""
 
     eth_src: str
     eth_dst: str
@@ -116,7 +121,7 @@ class Packet:
             bos = int(len(self.labels) == 1)
             return found | {"mpls_label": outermost.label, "mpls_tc": outermost.tc, "mpls_bos": bos}
         if self.eth_type == ETH_ARP:
-            return found | {"arp_sha": self.arp_sha, "arp_spa": self.source}
+            return found | {"arp_sha": self.arp_sha, "arp_spa": self.source, "arp_tpa": self.destination}
         if self.eth_type in (ETH_IPV4, ETH_IPV6):
             return found | self._ip_fields("ipv4" if self.eth_type == ETH_IPV4 else "ipv6")
         return found
@@ -147,11 +152,15 @@ class Departure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a switch made of a packet. `dropped` is the purpose of the flow that had neither action nor next table."""
+    """What a switch made of a packet. `dropped` is the purpose of the flow that had neither action nor next table.
+
+    `handed_up` went to the controller.
+    """
 
     departures: tuple[Departure, ...] = ()
     dropped: Purpose | None = None
     flows: tuple[FlowEntry, ...] = ()
+    handed_up: tuple[Packet, ...] = ()
 
     @property
     def only(self) -> Departure:
@@ -172,7 +181,7 @@ class FakeSwitch:
         self.closed: set[int] = set()
         self.flows: dict[tuple[int, int, tuple[tuple[str, MatchValue], ...]], FlowEntry] = {}
         self.groups: dict[int, FailoverGroup | ReparseGroup] = {}
-        self.meters: dict[int, Meter] = {}
+        self.meters: dict[int, AnyMeter] = {}
         self.take(entries)
 
     @property
@@ -198,7 +207,7 @@ class FakeSwitch:
                 if entry.meter_id is not None and entry.meter_id not in self.meters:
                     raise RefusedError(f"there is no meter {entry.meter_id} yet")
                 self.flows[entry.table.number, entry.priority, tuple(sorted(entry.match.items()))] = entry
-            case Meter():
+            case Meter() | PacketMeter():
                 self.meters[entry.meter_id] = entry
             case ReparseGroup():
                 self.groups[entry.group_id] = entry
@@ -241,7 +250,8 @@ class FakeSwitch:
             next_table = flow.goto or journey.take_resubmission()
             table = None if next_table is None else next_table.number
         is_drop = not flows[-1].actions
-        return Outcome(tuple(journey.departures), flows[-1].purpose if is_drop else None, tuple(flows))
+        dropped = flows[-1].purpose if is_drop else None
+        return Outcome(tuple(journey.departures), dropped, tuple(flows), tuple(journey.handed_up))
 
     def _find(self, table: int, fields: Mapping[str, MatchValue]) -> FlowEntry:
         found = [
@@ -267,6 +277,7 @@ class _Journey:
     packet: Packet
     queue_id: int = 0
     departures: list[Departure] = field(default_factory=list)
+    handed_up: list[Packet] = field(default_factory=list)
     resubmitted: Table | None = None
 
     def act(self, action: Action) -> None:
@@ -293,6 +304,8 @@ class _Journey:
                 self.queue_id = action.queue_id
             case Output():
                 self._output(action.port)
+            case ToController():
+                self.handed_up.append(self.packet)
             case ToGroup():
                 self._enter(self.switch.groups[action.group_id])
             case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from controller.model import (
     Endpoint,
     Hypervisor,
     Network,
+    Quota,
     Scheduler,
     Switch,
     SwitchKind,
@@ -52,6 +54,12 @@ def two_hypervisors(
 def hypervisor(name: str, number: int, switch: str, scheduler: Scheduler = Scheduler.EDF) -> Hypervisor:
     uplink = Uplink(switch, f"{name}-up", RATE_BPS, be_slack_ns=2 * NS_PER_MS, scheduler=scheduler)
     return Hypervisor(name, number, uplink, Endpoint("127.0.0.1", 6652 + number, 8079 + number, 6752 + number))
+
+
+def with_quota(network: Network, vm: str) -> Network:
+    """A copy in which `vm` may ask for channels."""
+    quota = Quota(channels=4, rate_bps=10_000_000, burst_bytes=64_000, deadline_ns=NS_PER_MS)
+    return replace(network, vms={**network.vms, vm: replace(network.vms[vm], quota=quota)})
 
 
 def vm(name: str, hypervisor: str, number: int) -> Vm:

@@ -23,6 +23,8 @@ QUEUE_STATS = struct.Struct("!IIQQQII")
 METER_STATS = struct.Struct("!IH6xIQQII")
 BAND_STATS = struct.Struct("!QQ")
 PORT_STATUS = struct.Struct("!B7x")
+PACKET_OUT = struct.Struct("!IIH6x")
+OUTPUT = struct.Struct("!HHIH6x")
 MODIFIED = 2
 LINK_DOWN = 1
 ERROR = struct.Struct("!HH")
@@ -40,6 +42,7 @@ class Type(IntEnum):
     FEATURES_REQUEST = 5
     FEATURES_REPLY = 6
     PORT_STATUS = 12
+    PACKET_OUT = 13
     FLOW_MOD = 14
     GROUP_MOD = 15
     MULTIPART_REQUEST = 18
@@ -53,7 +56,8 @@ class OpenFlowSwitch:
 
     `refuses` are the places, counted from 0, of the FLOW_MODs that it answers with OFPFMFC_TABLE_FULL. `flows` is what
     it tells of its flows, in as many parts as there are lists; None: those that it was sent, without any packets.
-    `down` are the ports without a carrier. With `context` it speaks TLS.
+    `packets` are those that it was to send, each with its port. `down` are the ports without a carrier. With `context`
+    it speaks TLS.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class OpenFlowSwitch:
         self.down = set(down)
         self.datapath_id = datapath_id
         self.received: queue.Queue[Type] = queue.Queue()
+        self.packets: queue.Queue[tuple[int, bytes]] = queue.Queue()
         self.refuses = set(refuses)
         self.flows = flows
         self.answers_echoes = answers_echoes
@@ -126,6 +131,8 @@ class OpenFlowSwitch:
             self.send(Type.FEATURES_REPLY, xid, FEATURES.pack(self.datapath_id, 0, 254, 0, 0, 0))
         elif kind == Type.BARRIER_REQUEST:
             self.send(Type.BARRIER_REPLY, xid)
+        elif kind == Type.PACKET_OUT:
+            self.packets.put((OUTPUT.unpack_from(body, PACKET_OUT.size)[2], body[PACKET_OUT.size + OUTPUT.size :]))
         elif kind == Type.FLOW_MOD:
             if self._flow_mods in self.refuses:
                 self.send(Type.ERROR, xid, ERROR.pack(5, 1) + body[:64])

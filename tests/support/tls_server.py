@@ -24,7 +24,7 @@ def tell(event: object) -> None:
 
 
 listener = socket.create_server(("127.0.0.1", 0))
-app.start(Switches(example("ovs_core"), "left", tell))
+app.start(Switches(example("ovs_core"), "left", tell, lambda *_: None))
 app.listen(listener, tls.server_context(TlsFiles.of(Path(sys.argv[1]), "controller")))
 print(listener.getsockname()[1], flush=True)
 threading.Event().wait()

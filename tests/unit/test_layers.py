@@ -53,6 +53,7 @@ LEVELS = {
     "controller.events": 2,
     "controller.flows": 2,
     "controller.frames": 2,
+    "controller.guests": 2,
     "controller.handlers": 2,
     "controller.lifecycle": 2,
     "controller.metrics": 2,
@@ -75,6 +76,7 @@ LEVELS = {
     "controller.event_stream": 3,
     "controller.exposition": 3,
     "controller.gate": 3,
+    "controller.guests.link": 3,
     "controller.handlers.acts": 3,
     "controller.handlers.build_spawn": 3,
     "controller.handlers.programs": 3,
@@ -188,6 +190,11 @@ def test_does_no_input_or_output(module: str) -> None:
 def test_the_controller_and_the_data_plane_are_strangers(module: str) -> None:
     strangers = STRANGERS.get(module.split(".")[0], set())
     assert {name.split(".")[0] for name in imports(module)} & strangers == set()
+
+
+@pytest.mark.parametrize("module", [name for name in LEVELLED if name not in GUEST])
+def test_of_what_runs_in_guests_only_the_messages_are_used(module: str) -> None:
+    assert {name for name in imports(module) if name.split(".")[0] == "guest"} <= {"guest.messages"}
 
 
 @pytest.mark.parametrize("module", GUEST)

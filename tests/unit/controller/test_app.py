@@ -5,6 +5,7 @@ os-ken's registry is global, so one app serves all tests of this file; its threa
 
 from __future__ import annotations
 
+import queue
 import socket
 import threading
 import time
@@ -20,16 +21,16 @@ from bench.openflow_frames import (
     ECHO_REQUEST,
     GENUINE,
     HANGING,
-    PACKET_IN,
     PORT_STATUS,
     flow,
     match,
     message,
     multipart,
     oxm,
+    packet_in,
     port,
 )
-from controller import app, connections, porter
+from controller import app, connections, frames, porter
 from controller.events import (
     AskContents,
     AskMeters,
@@ -48,11 +49,12 @@ from controller.events import (
     Traffic,
 )
 from controller.flows import base_entries
-from controller.pipeline import COOKIE_MARK, FlowEntry
+from controller.pipeline import COOKIE_MARK, FlowEntry, Purpose
 from controller.switches import Switches
 
 NETWORK = example("ovs_core")
 LEFT, EAST = NETWORK.datapath_id("left"), NETWORK.datapath_id("east")
+FROM_PORT_10 = COOKIE_MARK | Purpose.GUEST << 40 | 10 << 20
 ECHO_INTERVAL_S = 0.1
 UNANSWERED_ECHOES_MAX = 9
 HANDSHAKE = [Type.HELLO, Type.FEATURES_REQUEST, Type.MULTIPART_REQUEST]
@@ -63,11 +65,15 @@ class Server:
 
     def __init__(self) -> None:
         self.mailbox = Mailbox()
-        self.switches = Switches(NETWORK, "left", lambda event: self.mailbox.post(event))
+        self.heard: queue.Queue[tuple[int, bytes]] = queue.Queue()
+        self.switches = Switches(NETWORK, "left", lambda event: self.mailbox.post(event), self._hear)
         listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = listener.getsockname()[1]
         app.start(self.switches)
         app.listen(listener)
+
+    def _hear(self, port: int, frame: bytes) -> None:
+        self.heard.put((port, frame))
 
 
 @pytest.fixture(scope="module")
@@ -267,13 +273,32 @@ def test_what_os_ken_cannot_read_is_left_out(server: Server) -> None:
         assert isinstance(server.mailbox.next(), QueuesReported)
 
 
-def test_a_packet_that_a_switch_hands_up_is_thrown_away(server: Server) -> None:
+def test_what_a_vm_sends_to_the_service_is_heard(server: Server) -> None:
     with OpenFlowSwitch(server.port, LEFT) as switch:
         assert server.mailbox.next() == SwitchConnected("left")
-        for _ in range(1000):
-            switch.connection.sendall(message(PACKET_IN, bytes(1000)))
-        server.switches.order(AskQueues("left"))
-        assert isinstance(server.mailbox.next(), QueuesReported)
+        switch.connection.sendall(packet_in(FROM_PORT_10, b"a frame"))
+        assert server.heard.get(timeout=PATIENCE_S) == (10, b"a frame")
+
+
+def test_no_other_packet_that_a_switch_hands_up_is_heard(server: Server) -> None:
+    flow_of_a_channel = COOKIE_MARK | Purpose.TALKER << 40 | 10 << 20
+    with OpenFlowSwitch(server.port, LEFT) as switch, OpenFlowSwitch(server.port, EAST) as east:
+        assert {server.mailbox.next(), server.mailbox.next()} == {SwitchConnected("left"), SwitchConnected("east")}
+        for cookie in (0, flow_of_a_channel, COOKIE_MARK | 0xFF << 40):
+            switch.connection.sendall(packet_in(cookie, b"a frame"))
+        switch.connection.sendall(packet_in(FROM_PORT_10, bytes(frames.PACKET_IN_BYTES_MAX + 1)))
+        east.connection.sendall(packet_in(FROM_PORT_10, b"a frame"))
+        for bridge in ("left", "east"):
+            server.switches.order(AskQueues(bridge))
+            assert isinstance(server.mailbox.next(), QueuesReported)
+    assert server.heard.empty()
+
+
+def test_a_frame_is_sent_by_a_port_of_the_hypervisors_bridge(server: Server) -> None:
+    with OpenFlowSwitch(server.port, LEFT) as switch:
+        assert server.mailbox.next() == SwitchConnected("left")
+        server.switches.send_packet(10, b"a frame")
+        assert switch.packets.get(timeout=PATIENCE_S) == (10, b"a frame")
 
 
 def test_who_does_not_say_which_switch_it_is_is_hung_up_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

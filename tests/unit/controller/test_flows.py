@@ -30,7 +30,8 @@ from support.fake_table import (
 )
 from support.networks import FAST, SLOW, channel, two_hypervisors
 
-from controller.flows import base_entries, link_local, listener_entries, talker_entries
+from controller.flows import base_entries, listener_entries, talker_entries
+from controller.guests.entries import link_local
 from controller.labels import TTL_CHANNEL, TTL_RELATIVE, TTL_STAMPED, relative_deadline_label
 from controller.model import Bypass, Channel, Excess, Network, Protocol, Scheduler, Switch, SwitchKind, Vm
 from controller.pipeline import (

@@ -12,13 +12,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.domains import Driver, books, class_books, peer_tells, statistics, summary
 from support.examples import distinct
 from support.fake_store import FakeStore, asking
-from support.networks import FAST, channel, two_hypervisors, vm
+from support.networks import FAST, channel, two_hypervisors, vm, with_quota
 
 from controller import metrics
 from controller.clock import Clock, Source
 from controller.counts import Traffic
 from controller.events import (
+    ChannelsTold,
     ClockRead,
+    GuestsReported,
+    MetersReported,
     MissesReported,
     PeerClockReported,
     PeerGone,
@@ -29,14 +32,17 @@ from controller.events import (
     QueuesReported,
     ShimReported,
 )
+from controller.guests.books import GuestBook
+from controller.guests.entries import meter_id
 from controller.lifecycle import State
 from controller.model import Network, SwitchKind
 from controller.peering.messages import MissReport
 from controller.pipeline import Purpose
 from controller.reports import Role
 from controller.resources import HandlerView
+from controller.wiring import FIRST_VM_PORT
 
-PLAIN = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
+PLAIN = with_quota(distinct(two_hypervisors(kind=SwitchKind.PLAIN)), "vm1")
 NETWORK = replace(PLAIN, channels={**PLAIN.channels, "audio": replace(PLAIN.channels["audio"], on_miss=("adapt",))})
 ROOT = Path(__file__).parents[3]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -177,6 +183,22 @@ def test_states() -> None:
     parts = {part: value(found, "up", domain="left", part=part, name=name) for part, name in
              (("shim", "left"), ("switch", "left"), ("store", ""), ("peer", "right"))}  # fmt: skip
     assert parts == {"shim": 1, "switch": 1, "store": 1, "peer": 0}
+
+
+def test_guests() -> None:
+    left = driver("left")
+    left.hear(
+        GuestsReported({"vm1": GuestBook(requests=9, refused=2, call_ups=3)}),
+        MetersReported("left", {meter_id(FIRST_VM_PORT): 5}),
+        ChannelsTold(NETWORK.channels, owners={"video": "guest"}),
+    )
+    found, vm1 = scrape(left), {"domain": "left", "vm": "vm1"}
+    assert value(found, "guest_channels", **vm1) == 1
+    assert value(found, "guest_requests_total", **vm1) == 9
+    assert value(found, "guest_call_ups_total", **vm1) == 3
+    outcomes = {each: value(found, "guest_unserved_total", outcome=each, **vm1) for each in metrics.GUEST_OUTCOMES}
+    assert outcomes == {"refused": 2, "busy": 0, "metered": 5, "crowded_out": 0, "malformed": 0}
+    assert not any("vm2" in labels for _, labels in found)
 
 
 def test_an_idle_controller_has_metrics() -> None:

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from support.domains import Driver, books, peer_tells, statistics, summary
 from support.examples import distinct
 from support.fake_store import ENDPOINT, FakeStore, asking
-from support.networks import two_hypervisors
+from support.networks import two_hypervisors, with_quota
 
 from controller import rest, view
 from controller.counts import Traffic
@@ -34,8 +34,8 @@ from controller.rest import RestServer
 from controller.writes import Writer
 
 Answer = TypeVar("Answer")
-NETWORK = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
-LISTS = ["channels", "classes", "queues", "switches", "peers", "misses", "miss_reports"]
+NETWORK = with_quota(distinct(two_hypervisors(kind=SwitchKind.PLAIN)), "vm1")
+LISTS = ["channels", "classes", "queues", "switches", "peers", "misses", "miss_reports", "guests"]
 OBJECTS = ["clock", "topology", "health", "ends", "shim"]
 OTHER_TYPES = {"/metrics": "text/plain", "/v1/events": "text/event-stream"}
 
@@ -118,6 +118,7 @@ def test_lists_of_an_idle_domain_are_there_and_empty_where_nothing_is_known() ->
         "peers": 1,
         "miss_reports": 0,
         "misses": 0,
+        "guests": 1,
     }
 
 

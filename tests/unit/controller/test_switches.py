@@ -27,7 +27,7 @@ def mailbox() -> Mailbox:
 @pytest.fixture
 def switches(mailbox: Mailbox) -> Iterator[Switches]:
     """Those of the domain `left`: its bridge `left` and the switch `east`."""
-    made = Switches(NETWORK, "left", mailbox.post)
+    made = Switches(NETWORK, "left", mailbox.post, lambda *_: None)
     yield made
     for sender in made._senders.values():
         sender.stop()

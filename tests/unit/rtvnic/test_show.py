@@ -11,19 +11,20 @@ import pytest
 from support.domains import Driver, books, class_books, peer_tells, statistics, summary
 from support.examples import distinct
 from support.http_server import FakeRest, unused_port
-from support.networks import two_hypervisors
+from support.networks import two_hypervisors, with_quota
 
 from controller import view
 from controller.counts import Traffic
-from controller.events import Missed, Proof, QueueCount, QueuesProbed, QueuesReported, ShimReported
+from controller.events import GuestsReported, Missed, Proof, QueueCount, QueuesProbed, QueuesReported, ShimReported
+from controller.guests.books import GuestBook
 from controller.model import SwitchKind
 from controller.pipeline import Purpose
 from controller.reports import Role
 from rtvnic import show
 from rtvnic.__main__ import main
 
-NETWORK = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
-LISTS = ["channels", "classes", "queues", "switches", "peers", "misses"]
+NETWORK = with_quota(distinct(two_hypervisors(kind=SwitchKind.PLAIN)), "vm1")
+LISTS = ["channels", "classes", "queues", "switches", "peers", "misses", "guests"]
 AT_NS = 1_700_000_000_123_456_000
 
 
@@ -47,6 +48,7 @@ def driver(name: str) -> Driver:
     purpose, packets = (Purpose.TALKER, 100) if name == "left" else (Purpose.LISTENER, 97)
     made.count(name, purpose, 17, Traffic(packets, 1))
     if name == "left":
+        made.hear(GuestsReported({"vm1": GuestBook(requests=9, refused=2, malformed=1, call_ups=3, subscriptions=1)}))
         made.count(name, Purpose.SPOOFED, 10, Traffic(4, 240))
     return made
 
@@ -98,6 +100,7 @@ def test_channels_are_one_table_each_once(urls: dict[str, str], capsys: pytest.C
     _, video, audio = rows(out)
     assert video == [
         "video",
+        "-",
         "installed",
         "5ms",
         "3.603ms",
@@ -113,7 +116,22 @@ def test_channels_are_one_table_each_once(urls: dict[str, str], capsys: pytest.C
         *["1.500"] * 3,
         *["-"] * 3,
     ]
-    assert audio == ["audio", "installed", "100ms", "98.6ms", "-", "slow", "0", "97", "0", "0", "-", "0", *["-"] * 7]
+    assert audio == [
+        "audio",
+        "-",
+        "installed",
+        "100ms",
+        "98.6ms",
+        "-",
+        "slow",
+        "0",
+        "97",
+        "0",
+        "0",
+        "-",
+        "0",
+        *["-"] * 7,
+    ]
 
 
 def test_classes_are_those_of_each_domain(urls: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,6 +198,13 @@ def test_handlers(urls: dict[str, str], left: FakeRest, right: FakeRest, capsys:
         ["left", "pager", "exec", *numbers, "ended", "with", "exit", "code", "3"],
         ["right", "pager", "exec", *numbers, "-"],
     ]
+
+
+def test_guests(urls: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = shown(capsys, "guests", "--at", urls["left"])
+    (row,) = rows(out)[1:]
+    assert row[:5] == ["vm1", "left", "0", "of", "4"]
+    assert row[-7:] == ["1", "9", "refused", "2,", "malformed", "1", "3"]
 
 
 @pytest.mark.parametrize("what", LISTS)
