@@ -15,7 +15,7 @@ from support.shim_lab import ShimClient, ShimLab
 from support.waiting import wait_until
 
 import topologies
-from controller.labels import TTL_STAMPED, TTL_UNSURE, absolute_deadline_label
+from controller.network.labels import TTL_STAMPED, TTL_UNSURE, absolute_deadline_label
 from controller.topology_file.load import load
 from controller.units import NS_PER_MS, NS_PER_S
 from topologies.testbed import Testbed
