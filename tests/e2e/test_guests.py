@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -224,3 +226,21 @@ def test_an_operator_may_remove_it_and_an_applied_file_leaves_it(testbed: Testbe
     with httpx.Client(transport=httpx.HTTPTransport(uds=rest_socket), base_url="http://localhost") as root:
         assert root.delete(f"/v1/channels/{name}").status_code == 204
     wait_until(lambda: label not in channels(testbed, "right"))
+
+
+def run_guest(testbed: Testbed, vm: str, *words: object) -> tuple[int, Any]:
+    """What `rtvnic-guest` in the VM ends with, and says as JSON, an object a line."""
+    process = testbed.popen(vm, [sys.executable, "-m", "guest", *map(str, words), "--json"])
+    output, _ = process.communicate(timeout=30)
+    return process.returncode, [json.loads(line) for line in output.splitlines()]
+
+
+def test_the_command_inside_a_vm(testbed: Testbed, camera: AskingVm) -> None:
+    contract = ("--protocol", "udp", "--deadline", "5ms", "--rate", "1Mbps")
+    code, (opened,) = run_guest(testbed, "camera", "open", f"10.0.0.11:{PORT}", *contract, "--once")
+    assert code == 0
+    assert {each["channel_label"] for each in own(testbed, "camera")} == {opened["channel_id"]}
+    code, known = run_guest(testbed, "camera", "list")
+    assert (code, len(known)) == (0, 2)
+    assert run_guest(testbed, "camera", "close", opened["channel_id"])[0] == 0
+    assert run_guest(testbed, "sensor", "open", f"10.0.0.11:{PORT}", *contract, "--rate", "50Mbps", "--once")[0] == 1
