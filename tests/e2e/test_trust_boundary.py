@@ -23,9 +23,9 @@ from support.frames import ETHERTYPE_MPLS, label_entry
 
 import topologies
 from bench.traffic import BATCH, SO_RCVBUFFORCE, Source
+from controller.guests.entries import link_local
 from controller.network.labels import TTL_CHANNEL, TTL_RELATIVE, TTL_STAMPED, relative_deadline_label
 from controller.network.wiring import port_to
-from controller.openflow.flows import link_local
 from controller.topology_file.load import load
 from ovs_config.links import network_of
 from topologies.cables import nic_of
