@@ -46,8 +46,8 @@ from bench.streams import (
     topology,
 )
 from controller.model import Network
+from controller.network.wiring import port_to
 from controller.units import DURATION, NS_PER_MS, NS_PER_S, ms
-from controller.wiring import port_to
 from rtvnic.arguments import seconds
 from rtvnic.progress import Progress
 

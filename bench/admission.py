@@ -18,7 +18,7 @@ from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
 from bench.report import Report, Verdict, publish
-from controller.guarantee import Guarantees
+from controller.admission.guarantee import Guarantees
 from controller.model import Channel, Network
 from controller.topology_file.load import parse
 from controller.units import NS_PER_MS

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.report import Report, Verdict, publish
 from bench.streams import Exchange, Offer, Packet, exchange, excuse, in_stalls, network_of, topology
-from controller.guarantee import Guarantees
+from controller.admission.guarantee import Guarantees
 from controller.model import FULL_LABELLED_FRAME_BYTES, UDP_BYTES, VM_MTU, Network
 from controller.units import DURATION, NS_PER_MS, NS_PER_S
 from rtvnic.arguments import integer, seconds

@@ -16,7 +16,7 @@ from pyroute2 import IPRoute
 
 from bench.forwarders import FIRST_CHANNEL_LABEL, Lane, make_lane
 from controller.errors import CannotRun
-from controller.labels import TTL_CHANNEL, TTL_RELATIVE, relative_deadline_label
+from controller.network.labels import TTL_CHANNEL, TTL_RELATIVE, relative_deadline_label
 from controller.runtime import RUN_DIR
 from controller.units import NS_PER_MS
 from ovs_config.links import index_of, own

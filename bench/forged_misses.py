@@ -10,7 +10,7 @@ import struct
 import sys
 import time
 
-from controller.labels import absolute_deadline_label
+from controller.network.labels import absolute_deadline_label
 from controller.units import NS_PER_MS, NS_PER_S
 
 LATE_NS = 20 * NS_PER_MS

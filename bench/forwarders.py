@@ -22,7 +22,7 @@ from pyroute2 import IPRoute
 from bench._traffic import ffi, lib
 from bench.network import add_veth, received_packets
 from bench.traffic import BATCH, Source, check
-from controller.labels import TTL_CHANNEL, TTL_RELATIVE, relative_deadline_label
+from controller.network.labels import TTL_CHANNEL, TTL_RELATIVE, relative_deadline_label
 from controller.units import NS_PER_MS, NS_PER_S
 from dataplane.shim import Shim, ShimConfig
 from dataplane.terms import Terms

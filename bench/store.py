@@ -24,8 +24,8 @@ from bench.members import Member, await_all, cluster
 from bench.monitors import domain_name
 from bench.report import Report, Verdict, publish
 from controller.errors import RtvnicError
-from controller.labels import free_label
 from controller.model import Channel, DeadlineClass
+from controller.network.labels import free_label
 from controller.store.client import Store
 from controller.store.records import Change, Owner, Record, Snapshot
 from controller.units import NS_PER_MS, NS_PER_S

@@ -13,13 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from controller import app, notify, rest, runtime, tls
-from controller.clock_watch import ClockWatch
-from controller.counts_file import CountsFile
-from controller.domain import Domain
-from controller.errors import Conflict, RtvnicError
-from controller.event_stream import EventStream
-from controller.events import (
+from controller import notify, runtime, tls
+from controller.clocks.clock_watch import ClockWatch
+from controller.domain.domain import Domain
+from controller.domain.events import (
     AskContents,
     AskMeters,
     AskQueues,
@@ -40,21 +37,26 @@ from controller.events import (
     WatchClock,
     WriteBack,
 )
-from controller.gate import Door
+from controller.domain.loop import DomainLoop
+from controller.errors import Conflict, RtvnicError
 from controller.guests.link import GuestLink
 from controller.handlers.threads import Handlers
 from controller.listeners import Listeners
-from controller.loop import DomainLoop
 from controller.model import Channel, Network
+from controller.openflow import app
+from controller.openflow.counts_file import CountsFile
+from controller.openflow.switches import Switches
 from controller.peering.transport import Peering
+from controller.rest import server as rest
+from controller.rest.event_stream import EventStream
+from controller.rest.gate import Door
+from controller.rest.token_file import TokenFile
+from controller.rest.writes import Writer
 from controller.runtime import counts_file, shim_socket
 from controller.shim_link import ShimLink
 from controller.store.decisions import Clerk, differences
 from controller.store.keeper import StoreKeeper
 from controller.store.link import StoreLink
-from controller.switches import Switches
-from controller.token_file import TokenFile
-from controller.writes import Writer
 
 LOG = logging.getLogger(__name__)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -21,8 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from controller.events import Event, MissCount, Missed, ShimGone, ShimReady, ShimReported
-from controller.shim_terms import Settings
+from controller.domain.events import Event, MissCount, Missed, ShimGone, ShimReady, ShimReported
+from controller.domain.shim_terms import Settings
 
 LOG = logging.getLogger(__name__)
 RETRY_S = 0.2

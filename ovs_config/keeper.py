@@ -18,8 +18,8 @@ from enum import StrEnum
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from controller.domain.events import Proof, QueuesProbed
 from controller.errors import CannotRun
-from controller.events import Proof, QueuesProbed
 from controller.model import Channel, Network
 from controller.runtime import RUN_DIR
 from ovs_config.filters import add_possible_filters, classes_of, has_queues, missing_filters

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from controller import paths
-from controller.guarantee import Guarantees
+from controller.admission import paths
+from controller.admission.guarantee import Guarantees
+from controller.admission.queues import FLOOR_DIVISOR, Asked, shares
 from controller.model import LABEL_STACK_BYTES, VM_MTU, DeadlineClass, Endpoint, Network, Scheduler, TlsFiles
-from controller.queues import FLOOR_DIVISOR, Asked, shares
-from controller.routing import link_rate_bps
-from controller.wiring import Port, PortRole, ports_of, shim_interface
+from controller.network.routing import link_rate_bps
+from controller.network.wiring import Port, PortRole, ports_of, shim_interface
 
 LABELLED_MTU = VM_MTU + LABEL_STACK_BYTES
 """A frame that outgrows a port's MTU by a label is dropped without a word."""

@@ -12,8 +12,8 @@ import struct
 
 from pyroute2 import IPRoute
 
-from controller.events import Proof
-from controller.labels import FIRST_LABEL, TTL_CHANNEL, TTL_STAMPED
+from controller.domain.events import Proof
+from controller.network.labels import FIRST_LABEL, TTL_CHANNEL, TTL_STAMPED
 from ovs_config.filters import ETHERTYPE_MPLS, class_of, classes_of, has_queues
 from ovs_config.plan import BEST_EFFORT_QUEUE, QosPlan
 from ovs_config.waiting import wait_until

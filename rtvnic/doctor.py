@@ -24,7 +24,7 @@ from rtvnic.checklist import Line, State, lines_of, show
 if TYPE_CHECKING:
     from pyroute2 import IPRoute
 
-    from controller.events import Proof
+    from controller.domain.events import Proof
     from ovs_config.plan import BridgePlan, QosPlan
 
 RT_RUNTIME = Path("/proc/sys/kernel/sched_rt_runtime_us")
@@ -89,7 +89,7 @@ def mininet(what: str) -> Iterator[Line]:
 
 def queues(what: str) -> Iterator[Line]:
     """Sends marked frames through queues like those of Open vSwitch, and looks which one they came out of."""
-    from controller.events import Proof
+    from controller.domain.events import Proof
 
     proof, refusal = _proof_of_a_queue()
     if proof is Proof.PROVED:
@@ -106,7 +106,7 @@ def _proof_of_a_queue() -> tuple[Proof, str]:
     from pyroute2.netlink.exceptions import NetlinkError
 
     from bench.network import add_veth, private_network
-    from controller.events import Proof
+    from controller.domain.events import Proof
     from ovs_config.filters import add_possible_filters
     from ovs_config.probe import probe_port
 
@@ -245,7 +245,7 @@ def _age_of_a_frame_ns() -> int:
 
 def clock(what: str) -> Iterator[Line]:
     """Who sets it. On one machine nobody has to: both ends of a channel read the same clock."""
-    from controller.clock_watch import read_clock
+    from controller.clocks.clock_watch import read_clock
 
     found = read_clock()
     if found.error_ns is not None:

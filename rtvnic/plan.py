@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from controller.admission import asked_bits
-from controller.advice import largest_rate_bps, refusal_texts, slack_ns, smallest_deadline_ns
-from controller.guarantee import Guarantee, Guarantees
-from controller.paths import Port, Server
+from controller.admission.advice import largest_rate_bps, refusal_texts, slack_ns, smallest_deadline_ns
+from controller.admission.condition import asked_bits
+from controller.admission.guarantee import Guarantee, Guarantees
+from controller.admission.paths import Port, Server
 from controller.topology_file.load import load
 from controller.units import DURATION, NS_PER_MS, NS_PER_S, RATE
 from rtvnic.drawing import save_plot

@@ -17,8 +17,8 @@ from controller.handlers.declared import Handler, Program, Webhook
 from controller.handlers.webhooks import read_key
 from controller.listeners import listen_at
 from controller.model import Network, Scheduler
+from controller.network.wiring import PortRole, ports_of
 from controller.runtime import RUN_DIR, shim_socket
-from controller.wiring import PortRole, ports_of
 from ovs_config.links import index_of
 from ovs_config.openvswitch import local_db_socket
 from ovs_config.ovsdb import TAG, connect

@@ -13,7 +13,7 @@ from controller.errors import AnswerIsNo
 from rtvnic.table import aligned
 
 if TYPE_CHECKING:
-    from controller.access import Token
+    from controller.rest.access import Token
 
 EPILOG = """\
 A controller that is started with --tokens FILE takes note of changes by itself. Of a token the file keeps a hash only.
@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _add(args: argparse.Namespace) -> None:
-    from controller.access import NAME_FORM, Token, TokenRole
-    from controller.token_file import write_tokens
+    from controller.rest.access import NAME_FORM, Token, TokenRole
+    from controller.rest.token_file import write_tokens
 
     tokens = _tokens(args.file) if args.file.exists() else {}
     if not NAME_FORM.fullmatch(args.name):
@@ -66,7 +66,7 @@ def _list(args: argparse.Namespace) -> None:
 
 
 def _remove(args: argparse.Namespace) -> None:
-    from controller.token_file import write_tokens
+    from controller.rest.token_file import write_tokens
 
     tokens = _tokens(args.file)
     if tokens.pop(args.name, None) is None:
@@ -75,6 +75,6 @@ def _remove(args: argparse.Namespace) -> None:
 
 
 def _tokens(file: Path) -> dict[str, Token]:
-    from controller.token_file import read_tokens
+    from controller.rest.token_file import read_tokens
 
     return {token.name: token for token in read_tokens(file)}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pyroute2 import IPRoute
 
 from controller.model import VM_MTU, Host, Network, SwitchKind, Vm
-from controller.wiring import port_to, ports_of
+from controller.network.wiring import port_to, ports_of
 from ovs_config import links
 
 NO_DUPLICATE_DETECTION = 0x02

@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 
 from controller.model import Host, Vm
-from controller.routing import spanning_tree
+from controller.network.routing import spanning_tree
 from controller.topology_file.load import load
 
 with warnings.catch_warnings():

@@ -23,8 +23,8 @@ from pyroute2 import IPRoute
 from controller.errors import CannotRun
 from controller.logs import LogFormat
 from controller.model import Endpoint, Network, Scheduler, SwitchKind
+from controller.network.wiring import PortRole, ports_of, shim_interface
 from controller.runtime import RUN_DIR, STORE_SOCKET, shim_socket
-from controller.wiring import PortRole, ports_of, shim_interface
 from dataplane.state import remove_states
 from ovs_config.apply import apply, remove_all
 from ovs_config.links import mark, remove_links

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from controller import lifecycle
+from controller.domain import lifecycle
 from controller.errors import CannotRun, Conflict, InvalidChannel, NotAdmitted, OverQuota, RtvnicError, UnknownChannel
 from controller.guests.leases import LEASE_MAX_S
 from controller.guests.reading import Talking

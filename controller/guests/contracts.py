@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from controller.advice import offer, plain_texts
+from controller.admission.advice import offer, plain_texts
+from controller.admission.guarantee import Guarantees
 from controller.errors import InvalidChannel, NotAdmitted, OverQuota, RtvnicError, UnknownChannel
-from controller.guarantee import Guarantees
 from controller.guests.frames import Sender
 from controller.handlers.declared import GUEST
 from controller.model import Channel, Host, IpAddress, IpInterface, Network, Protocol, Vm
-from controller.selectors import Selector
+from controller.network.selectors import Selector
 from controller.store.decisions import Clerk, Decision
 from controller.store.records import Change as StoreChange
 from controller.store.records import Owner, Record, Snapshot

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ipaddress import IPv6Address
 
 from controller.model import IpAddress, Vm
-from controller.pipeline import (
+from controller.openflow.pipeline import (
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from controller import pipeline
 from controller.model import IpAddress
-from controller.pipeline import (
+from controller.openflow import pipeline
+from controller.openflow.pipeline import (
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from controller.domain import Domain
+from controller.domain.domain import Domain
+from controller.domain.events import Event, GuestsReported
 from controller.errors import CannotRun
-from controller.events import Event, GuestsReported
 from controller.guests.contracts import Asked, Contracts, Ending, Errand, Settled
 from controller.guests.guest import Emit
 from controller.guests.reading import Talking, opened, talking
@@ -42,7 +42,7 @@ Answer = TypeVar("Answer")
 
 
 class Loop(Protocol):
-    """What is asked of a controller.loop.DomainLoop."""
+    """What is asked of a controller.domain.loop.DomainLoop."""
 
     def post(self, event: Event) -> None: ...
     def ask(self, question: Callable[[Domain], Answer]) -> Answer: ...

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from controller.domain import Domain
-from controller.lifecycle import State
+from controller.domain.known import Known
+from controller.domain.lifecycle import State
 from controller.model import Channel
+from controller.rest.view import BADNESS
 from controller.store.records import Owner
-from controller.view import BADNESS
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Talking:
     bound_ns: int | None
 
 
-def talking(domain: Domain, vm: str) -> Mapping[int, Talking] | None:
+def talking(domain: Known, vm: str) -> Mapping[int, Talking] | None:
     """By channel label, what talks from `vm`; None: the domain has not been told its channels yet."""
     if not domain.bridges[domain.name].is_told:
         return None
     return {each.label: _reading(domain, each) for each in domain.channels.values() if each.talker == vm}
 
 
-def opened(domain: Domain) -> Mapping[int, Channel]:
+def opened(domain: Known) -> Mapping[int, Channel]:
     """By channel label, what guests of the domain have opened."""
     return {
         each.label: each
@@ -38,13 +38,13 @@ def opened(domain: Domain) -> Mapping[int, Channel]:
     }
 
 
-def _reading(domain: Domain, channel: Channel) -> Talking:
+def _reading(domain: Known, channel: Channel) -> Talking:
     guarantee = domain.guarantees.by_channel.get(channel.name)
     is_guests = domain.owners.get(channel.name) == Owner.GUEST
     return Talking(channel, is_guests, _state(domain, channel), guarantee.bound_ns if guarantee else None)
 
 
-def _state(domain: Domain, channel: Channel) -> State:
+def _state(domain: Known, channel: Channel) -> State:
     end = domain.ends.get(channel.name)
     if end is None:
         return State.OFF

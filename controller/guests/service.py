@@ -22,8 +22,8 @@ from controller.guests.leases import LEASE_MAX_S, Leases
 from controller.guests.reading import Talking
 from controller.guests.subscriptions import ALL, SUBSCRIPTIONS_MAX, tells_guests
 from controller.model import Channel, Network
+from controller.network.wiring import port_to
 from controller.peering.messages import MissReport
-from controller.wiring import port_to
 from guest.messages import (
     CHANNELS_MAX,
     Answer,

@@ -17,7 +17,7 @@ from controller.handlers.facts import facts
 from controller.handlers.turns import End, How, Start, Turns
 from controller.model import Channel, Network
 from controller.peering.messages import MissReport
-from controller.resources import HandlerView
+from controller.rest.resources import HandlerView
 from controller.units import NS_PER_S
 
 LOGGER = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from dataclasses import astuple, dataclass
 from enum import IntEnum
 from itertools import islice
 
-from controller.clock import Clock, Source
-from controller.lifecycle import State
-from controller.reports import EndReport, Excess, Role, Summary
+from controller.clocks.clock import Clock, Source
+from controller.domain.lifecycle import State
+from controller.domain.reports import EndReport, Excess, Role, Summary
 
 VERSION = 2
 FRAME_BYTES_MAX = 1 << 16

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from controller.clock import Clock
+from controller.clocks.clock import Clock
+from controller.domain.reports import EndReport
 from controller.peering.messages import (
     REPORTS_PER_FRAME,
     Beat,
@@ -27,7 +28,6 @@ from controller.peering.messages import (
     MissReport,
     encode,
 )
-from controller.reports import EndReport
 from controller.units import NS_PER_MS, NS_PER_S
 
 GREETING_MAX_NS = 5 * NS_PER_S

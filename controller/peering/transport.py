@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from controller import tls
-from controller.clock import Clock
-from controller.events import (
+from controller.clocks.clock import Clock
+from controller.domain.events import (
     Event,
     MissesReported,
     PeerClockReported,
@@ -32,6 +32,7 @@ from controller.events import (
     PeerJoined,
     PeerReported,
 )
+from controller.domain.reports import EndReport
 from controller.model import Network
 from controller.peering.messages import ClockState, FrameError, Hello, Message, MissReport, all_ends, changed_ends
 from controller.peering.session import (
@@ -46,7 +47,6 @@ from controller.peering.session import (
     Phase,
     Session,
 )
-from controller.reports import EndReport
 from controller.units import NS_PER_S
 
 LOG = logging.getLogger(__name__)

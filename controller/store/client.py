@@ -20,9 +20,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from controller.domain.reports import Role
 from controller.errors import CannotRun
 from controller.model import DeadlineClass, TlsFiles
-from controller.reports import Role
 from controller.store.database import TABLES, open_database
 from controller.store.records import (
     NO_JITTER_NS,

@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from controller.advice import refusal_texts, with_slacks
+from controller.admission.advice import refusal_texts, with_slacks
+from controller.admission.guarantee import Guarantees
+from controller.admission.paths import Way
+from controller.admission.tolerance import leniency_ns, lenient
 from controller.errors import Conflict, NotAdmitted, Outdated
-from controller.guarantee import Guarantees
-from controller.labels import free_label
 from controller.model import AUTO_SLACK_NS, Channel, Network
-from controller.paths import Way
-from controller.selectors import clashes, selector
+from controller.network.labels import free_label
+from controller.network.selectors import clashes, selector
 from controller.store.records import NO_JITTER_NS, Change, Owner, Record, Snapshot
-from controller.tolerance import leniency_ns, lenient
 
 Decision = Callable[[Snapshot], Change | None]
 Refuse = Callable[[Guarantees], NotAdmitted]

@@ -12,8 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+from controller.domain.events import ChannelsTold, Event, Standing
 from controller.errors import AnswerIsNo, CannotRun
-from controller.events import ChannelsTold, Event, Standing
 from controller.model import Network, TlsFiles
 from controller.store.client import Store, Watch
 from controller.store.decisions import Clerk, Decision, differences, digest

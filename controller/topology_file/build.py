@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from controller.handlers.declared import UNPRIVILEGED, Handler, Program, Webhook
-from controller.labels import assign_channel_labels
 from controller.model import (
     AUTO_SLACK_NS,
     FULL_LABELLED_FRAME_BYTES,
@@ -26,6 +25,7 @@ from controller.model import (
     Uplink,
     Vm,
 )
+from controller.network.labels import assign_channel_labels
 from controller.topology_file.schema import (
     ChannelForm,
     ClassForm,

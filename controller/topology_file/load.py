@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain, islice
 from pathlib import Path
 
-from controller.advice import with_slacks
+from controller.admission.advice import with_slacks
 from controller.errors import PROBLEMS_MAX, CannotRun, InvalidFile
 from controller.model import Network
 from controller.topology_file.build import network

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
-from controller.advice import refusal_texts
-from controller.guarantee import Guarantees
+from controller.admission.advice import refusal_texts
+from controller.admission.guarantee import Guarantees
+from controller.admission.paths import Port
 from controller.handlers.declared import BUILT_IN
 from controller.model import UDP_BYTES, VM_MTU, IpInterface, Network, SwitchKind
-from controller.paths import Port
-from controller.routing import loops_of_plain_switches, unreachable_ends
-from controller.selectors import Selector, clashes
+from controller.network.routing import loops_of_plain_switches, unreachable_ends
+from controller.network.selectors import Selector, clashes
+from controller.network.wiring import PortRole, ports_of, shim_interface
 from controller.topology_file.build import common_addresses, deadline_classes, endpoint, host_mac, vm_mac
 from controller.topology_file.fields import suggestion
 from controller.topology_file.schema import ChannelForm, File, HostForm, VmForm
 from controller.topology_file.source import Finding, Place, path_text
 from controller.units import DURATION
-from controller.wiring import PortRole, ports_of, shim_interface
 
 Findings = Iterator[Finding]
 

@@ -13,7 +13,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, core_schema
 
-from controller.labels import MAX_DEADLINE_NS
 from controller.model import (
     AUTO_SLACK_NS,
     FULL_LABELLED_FRAME_BYTES,
@@ -28,6 +27,7 @@ from controller.model import (
     Scheduler,
     SwitchKind,
 )
+from controller.network.labels import MAX_DEADLINE_NS
 from controller.topology_file import fields, handler_fields
 from controller.topology_file.fields import choice, quantity, shown, suggestion, whole_number
 from controller.topology_file.source import Finding, Place

@@ -1,7 +1,7 @@
 /* The label stack of a channel's frame, and the arithmetic of deadlines that wrap.
  *
  * Outermost the deadline label, then the channel label, 4 bytes each: label (20 bits), TC (3), S (1), TTL (8).  The
- * controller has the same definitions in controller/labels.py; a test holds the two together.
+ * controller has the same definitions in controller/network/labels.py; a test holds the two together.
  *
  * Pure functions, for any thread. */
 

@@ -24,8 +24,8 @@ from support.shim_lab import ShimClient
 from support.wire import capture, has_right_checksums
 
 import topologies
-from controller.labels import TTL_CHANNEL, TTL_STAMPED
 from controller.model import Channel
+from controller.network.labels import TTL_CHANNEL, TTL_STAMPED
 from controller.runtime import shim_socket
 from controller.topology_file.load import load
 from topologies.testbed import Testbed

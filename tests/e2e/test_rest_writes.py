@@ -20,8 +20,8 @@ from support.waiting import wait_until
 from support.wire import capture
 
 import topologies
+from controller.rest.token_file import write_tokens
 from controller.runtime import rest_socket
-from controller.token_file import write_tokens
 from controller.topology_file.load import load
 from topologies.testbed import Testbed
 

@@ -28,7 +28,7 @@ from support.frames import (
 from support.shim_lab import LIVENESS, PATIENCE_S, ShimClient, ShimLab, stop
 from support.waiting import wait_until
 
-from controller.labels import absolute_deadline_label, lateness_ns, relative_deadline_label
+from controller.network.labels import absolute_deadline_label, lateness_ns, relative_deadline_label
 from rtvnic import tune
 
 MS = 1_000_000

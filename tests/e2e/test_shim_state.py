@@ -17,7 +17,7 @@ from support.frames import channel_of, labelled
 from support.shim_lab import LIVENESS, ShimClient, ShimLab, stop
 from support.waiting import wait_until
 
-from controller.labels import relative_deadline_label
+from controller.network.labels import relative_deadline_label
 
 MS = 1_000_000
 DEADLINE = relative_deadline_label(50 * MS)

@@ -25,7 +25,7 @@ from support.frames import (
 )
 from support.shim_lab import ShimClient, ShimLab
 
-from controller.labels import relative_deadline_label
+from controller.network.labels import relative_deadline_label
 
 MS = 1_000_000
 TICK_NS = 10_000

@@ -21,8 +21,8 @@ import pytest
 from support.stores import CLASSES, StoreServer, creating, putting, record, running
 from support.waiting import PATIENCE_S, Mailbox, wait_until
 
+from controller.domain.reports import Role
 from controller.errors import AnswerIsNo, CannotRun
-from controller.reports import Role
 from controller.store import database, server
 from controller.store.client import Store, Watch
 from controller.store.keeper import StoreKeeper

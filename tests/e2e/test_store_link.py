@@ -12,10 +12,10 @@ from support.networks import FAST, channel, two_hypervisors
 from support.stores import StoreServer, running
 from support.waiting import Mailbox, wait_until
 
-from controller.events import ChannelsTold, Standing
-from controller.lifecycle import State
+from controller.domain.events import ChannelsTold, Standing
+from controller.domain.lifecycle import State
+from controller.domain.reports import Role
 from controller.model import Network, Protocol, SwitchKind
-from controller.reports import Role
 from controller.store.client import Store
 from controller.store.decisions import Clerk
 from controller.store.link import ANOTHER_TOPOLOGY, StoreLink

@@ -23,10 +23,10 @@ from support.frames import ETHERTYPE_MPLS, label_entry
 
 import topologies
 from bench.traffic import BATCH, SO_RCVBUFFORCE, Source
-from controller.flows import link_local
-from controller.labels import TTL_CHANNEL, TTL_RELATIVE, TTL_STAMPED, relative_deadline_label
+from controller.network.labels import TTL_CHANNEL, TTL_RELATIVE, TTL_STAMPED, relative_deadline_label
+from controller.network.wiring import port_to
+from controller.openflow.flows import link_local
 from controller.topology_file.load import load
-from controller.wiring import port_to
 from ovs_config.links import network_of
 from topologies.cables import nic_of
 from topologies.testbed import Testbed

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from controller.domain import Domain
-from controller.events import (
+from controller.domain.domain import Domain
+from controller.domain.events import (
     AskContents,
     ChannelsTold,
     Command,
@@ -22,9 +22,10 @@ from controller.events import (
     SwitchConnected,
     Traffic,
 )
-from controller.lifecycle import State
+from controller.domain.lifecycle import State
+from controller.domain.reports import EndReport, Role
 from controller.model import Network
-from controller.pipeline import (
+from controller.openflow.pipeline import (
     ClosedPort,
     Entry,
     FailoverGroup,
@@ -37,7 +38,6 @@ from controller.pipeline import (
     Withdrawal,
     purpose_and_subject,
 )
-from controller.reports import EndReport, Role
 
 Answer = TypeVar("Answer")
 S = 1_000_000_000
@@ -81,7 +81,7 @@ class Driver:
         self.hear(ChannelsTold(network.channels), now_ns=0)
 
     def ask(self, question: Callable[[Domain], Answer]) -> Answer:
-        """As controller.loop.DomainLoop does, in the caller's thread."""
+        """As controller.domain.loop.DomainLoop does, in the caller's thread."""
         return question(self.domain)
 
     def hear(self, *events: Event, now_ns: int = S) -> None:

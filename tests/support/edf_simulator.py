@@ -1,5 +1,5 @@
 """A link that schedules by deadline, packet by packet, written from the definition and sharing nothing with
-controller.admission.
+controller.admission.condition.
 
 Sources are greedy token buckets: each sends its whole burst at once, then a packet whenever its tokens allow. Best
 effort always waits. A packet is never interrupted. The rule is the shim's: best effort goes if every queued packet has

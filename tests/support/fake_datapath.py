@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from controller import openflow
+from controller.openflow import messages
 
 # isort: split
 from os_ken.ofproto import ofproto_parser
@@ -22,7 +22,7 @@ class FakeDatapath(ProtocolDesc):  # type: ignore[misc]
     """Keeps what it is sent, in wire form and back again, in `messages`. It answers nothing by itself."""
 
     def __init__(self, datapath_id: int = 1, ports: Iterable[int] = range(1, 20)) -> None:
-        super().__init__(openflow.VERSION)
+        super().__init__(messages.VERSION)
         self.id = datapath_id
         self.ports = {number: SimpleNamespace(hw_addr=HARDWARE_ADDRESS % number, state=0, config=0) for number in ports}
         self.messages: queue.Queue[Any] = queue.Queue()
@@ -67,7 +67,7 @@ def on_the_wire(message: Any) -> bytes:
 def parsed(datapath: Any, data: bytes) -> Any:
     """The message in `data`, as os-ken understands it."""
     version, msg_type, msg_len, xid = ofproto_parser.header(data)
-    assert (version, msg_len) == (openflow.VERSION, len(data))
+    assert (version, msg_len) == (messages.VERSION, len(data))
     return ofproto_parser.msg(datapath, version, msg_type, msg_len, xid, data)
 
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import httpx
 
-from controller import rest
 from controller.errors import CannotRun
-from controller.event_stream import EventStream
-from controller.gate import Door
 from controller.model import Endpoint, Network
-from controller.resources import HandlerView
+from controller.rest import server as rest
+from controller.rest.event_stream import EventStream
+from controller.rest.gate import Door
+from controller.rest.resources import HandlerView
+from controller.rest.writes import Writer
 from controller.store.decisions import Clerk, Decision
 from controller.store.records import EndStanding, Snapshot, effective
-from controller.writes import Writer
 
 ENDPOINT = Endpoint("127.0.0.1", 6653, 8080)
 RESULTS = ("bounds", "jitter_ns", "slacks", "topology")

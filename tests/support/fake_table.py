@@ -13,13 +13,14 @@ from functools import cache
 from ipaddress import ip_address
 from typing import Any
 
-from controller.counts import Traffic
-from controller.events import Contents
-from controller.flows import base_entries, listener_entries, talker_entries
+from controller.domain.events import Contents
 from controller.guests.entries import link_local
-from controller.labels import TTL_RELATIVE, TTL_STAMPED
 from controller.model import Channel, Host, Network, Protocol, SwitchKind, Vm
-from controller.pipeline import (
+from controller.network.labels import TTL_RELATIVE, TTL_STAMPED
+from controller.network.wiring import LIVENESS_PORT, UPLINK_PORT, PortRole, port_to, ports_of
+from controller.openflow.counts import Traffic
+from controller.openflow.flows import base_entries, listener_entries, talker_entries
+from controller.openflow.pipeline import (
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
@@ -50,7 +51,6 @@ from controller.pipeline import (
     Withdrawal,
     is_ours,
 )
-from controller.wiring import LIVENESS_PORT, UPLINK_PORT, PortRole, port_to, ports_of
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 UDP, TCP, ICMP, ICMPV6 = 17, 6, 1, 58

@@ -1,4 +1,4 @@
-"""A port with one queue for all real-time traffic, packet by packet; shares nothing with controller.guarantee.
+"""A port with one queue for all real-time traffic, packet by packet, apart from controller.admission.guarantee.
 
 Best effort always waits, but a real-time packet goes first; a frame is never interrupted, and counts as arrived when
 it is there whole. Times are exact, in seconds.

@@ -14,8 +14,8 @@ from support.networks import FAST, SLOW
 from support.waiting import wait_until
 
 from controller.errors import AnswerIsNo
-from controller.labels import free_label
 from controller.model import Channel, DeadlineClass
+from controller.network.labels import free_label
 from controller.store import server
 from controller.store.records import Change, Owner, Record, Snapshot
 from controller.store.remotes import Remote

@@ -12,10 +12,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from support.examples import example  # noqa: E402
 
-from controller import app, tls  # noqa: E402
-from controller.events import SwitchConnected, SwitchGone  # noqa: E402
+from controller import tls  # noqa: E402
+from controller.domain.events import SwitchConnected, SwitchGone  # noqa: E402
 from controller.model import TlsFiles  # noqa: E402
-from controller.switches import Switches  # noqa: E402
+from controller.openflow import app  # noqa: E402
+from controller.openflow.switches import Switches  # noqa: E402
 
 
 def tell(event: object) -> None:

@@ -10,7 +10,7 @@ from made import packets, stream
 
 from bench.adapt import DEADLINES, Kind, Outcome, Phase, Sample, report, text
 from bench.streams import Packet, Stream, network_of
-from controller.guarantee import Guarantees
+from controller.admission.guarantee import Guarantees
 from controller.model import Network
 from controller.units import NS_PER_MS, NS_PER_S
 

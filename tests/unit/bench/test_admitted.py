@@ -12,7 +12,7 @@ from made import packets, stream
 from bench.admitted import CHANNELS, DEADLINES_MS, LEAST_LOAD, Outcome, accepted, load, offers, report
 from bench.stalls import Stall
 from bench.streams import Exchange, network_of
-from controller.guarantee import Guarantees
+from controller.admission.guarantee import Guarantees
 from controller.model import FULL_LABELLED_FRAME_BYTES, Network
 from controller.units import NS_PER_MS
 

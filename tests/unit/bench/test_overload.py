@@ -7,7 +7,7 @@ from made import packets, stream
 
 from bench.overload import RATE_BPS, Outcome, report, text
 from bench.streams import Exchange, network_of
-from controller.guarantee import Guarantees
+from controller.admission.guarantee import Guarantees
 from controller.model import Late
 
 SENT = 1000

@@ -6,7 +6,7 @@ import pytest
 
 from bench.forwarders import BEST_EFFORT, DEADLINES_MS, LABELLED, Rates, frames
 from bench.scheduler import Case, report
-from controller.labels import TTL_RELATIVE
+from controller.network.labels import TTL_RELATIVE
 
 
 def case(bare_pps: list[int], shim_pps: list[int]) -> Case:

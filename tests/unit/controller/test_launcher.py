@@ -25,7 +25,7 @@ from support.openflow_switch import OpenFlowSwitch
 from support.waiting import PATIENCE_S, wait_until
 
 from controller import runtime
-from controller.events import AskShim, ChannelsTold, MissesReported
+from controller.domain.events import AskShim, ChannelsTold, MissesReported
 from controller.launcher import Controller, StoreAddress
 from controller.model import Channel, Endpoint, Scheduler
 from controller.topology_file.load import load

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.networks import FAST, SLOW, channel, vm
 
+from controller.admission.queues import FLOOR_DIVISOR, Asked, class_bounds_ns, shares
 from controller.model import Channel, DeadlineClass
-from controller.queues import FLOOR_DIVISOR, Asked, class_bounds_ns, shares
 from controller.units import NS_PER_MS, NS_PER_S
 
 RATE_BPS = 100_000_000

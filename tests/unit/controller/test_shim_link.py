@@ -14,10 +14,10 @@ from support.networks import two_hypervisors
 from support.waiting import Mailbox
 
 from controller import shim_link
-from controller.events import MissCount, Missed, ShimGone, ShimReady, ShimReported
-from controller.guarantee import Guarantees
+from controller.admission.guarantee import Guarantees
+from controller.domain.events import MissCount, Missed, ShimGone, ShimReady, ShimReported
+from controller.domain.shim_terms import Settings, settings
 from controller.shim_link import ShimLink
-from controller.shim_terms import Settings, settings
 from dataplane.protocol import Session, encode
 
 NETWORK = two_hypervisors()

@@ -7,8 +7,8 @@ from dataclasses import replace
 from support.examples import example
 from support.networks import FAST, channel, two_hypervisors
 
-from controller.guarantee import Guarantees
-from controller.shim_terms import settings
+from controller.admission.guarantee import Guarantees
+from controller.domain.shim_terms import settings
 
 NETWORK = two_hypervisors()
 

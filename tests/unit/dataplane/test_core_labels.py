@@ -16,7 +16,7 @@ from support.frames import (
     ttl_of,
 )
 
-from controller import labels
+from controller.network import labels
 from dataplane._core import ffi, lib
 
 PERIOD_NS = labels.LABEL_COUNT * labels.TICK_NS

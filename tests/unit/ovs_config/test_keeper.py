@@ -11,7 +11,7 @@ import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 from support.networks import two_hypervisors
 
-from controller.events import Proof, QueuesProbed
+from controller.domain.events import Proof, QueuesProbed
 from ovs_config import keeper, probe
 from ovs_config.filters import QueueFilter, class_of, planned_filters
 from ovs_config.keeper import Keeper

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.networks import FAST, RATE_BPS, SLOW, channel, two_hypervisors, vm
 
 from controller.model import DeadlineClass, Endpoint, Link, Network, Scheduler, Switch, SwitchKind
-from controller.wiring import port_to
+from controller.network.wiring import port_to
 from ovs_config.filters import IPV4_DSCP, IPV6_DSCP, TC, QueueFilter, planned_filters
 from ovs_config.plan import LABELLED_MTU, BridgePlan, DatapathType, QosPlan, QueuePlan, plan_bridge
 

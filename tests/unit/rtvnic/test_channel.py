@@ -15,14 +15,15 @@ from support.examples import example
 from support.fake_store import FakeStore
 from support.http_server import unused_port
 
-from controller import rest, runtime
-from controller.access import Token, TokenRole
-from controller.event_stream import EventStream
-from controller.gate import Door
+from controller import runtime
 from controller.model import Endpoint, Network
+from controller.rest import server as rest
+from controller.rest.access import Token, TokenRole
+from controller.rest.event_stream import EventStream
+from controller.rest.gate import Door
+from controller.rest.token_file import TokenFile, write_tokens
+from controller.rest.writes import Writer
 from controller.store.link import told
-from controller.token_file import TokenFile, write_tokens
-from controller.writes import Writer
 from rtvnic import channel
 from rtvnic.__main__ import main
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from controller.domain.events import Proof
 from controller.errors import CannotRun
-from controller.events import Proof
 from rtvnic import doctor, tune
 from rtvnic.__main__ import main
 from rtvnic.checklist import Line, State, tried

@@ -19,15 +19,15 @@ from support.http_server import unused_port
 from support.networks import two_hypervisors
 from support.waiting import wait_until
 
-from controller import rest
-from controller.event_stream import EventStream
-from controller.gate import Door
-from controller.lifecycle import State
+from controller.domain.lifecycle import State
+from controller.domain.notices import MissNotice, StateNotice
+from controller.domain.reports import Role
 from controller.model import Endpoint, SwitchKind
-from controller.notices import MissNotice, StateNotice
-from controller.reports import Role
-from controller.rest import RestServer
-from controller.writes import Writer
+from controller.rest import server as rest
+from controller.rest.event_stream import EventStream
+from controller.rest.gate import Door
+from controller.rest.server import RestServer
+from controller.rest.writes import Writer
 from rtvnic.__main__ import main
 from rtvnic.follow import Event, parsed
 

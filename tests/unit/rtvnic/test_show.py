@@ -13,13 +13,21 @@ from support.examples import distinct
 from support.http_server import FakeRest, unused_port
 from support.networks import two_hypervisors, with_quota
 
-from controller import view
-from controller.counts import Traffic
-from controller.events import GuestsReported, Missed, Proof, QueueCount, QueuesProbed, QueuesReported, ShimReported
+from controller.domain.events import (
+    GuestsReported,
+    Missed,
+    Proof,
+    QueueCount,
+    QueuesProbed,
+    QueuesReported,
+    ShimReported,
+)
+from controller.domain.reports import Role
 from controller.guests.books import GuestBook
 from controller.model import SwitchKind
-from controller.pipeline import Purpose
-from controller.reports import Role
+from controller.openflow.counts import Traffic
+from controller.openflow.pipeline import Purpose
+from controller.rest import view
 from rtvnic import show
 from rtvnic.__main__ import main
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from controller.network.wiring import PortRole, ports_of, shim_interface
 from controller.runtime import RUN_DIR, shim_socket
 from controller.topology_file.load import parse
-from controller.wiring import PortRole, ports_of, shim_interface
 from rtvnic.__main__ import VERBS
 
 PACKAGING = Path(__file__).parents[3] / "packaging"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.access import TokenRole, token_of
-from controller.token_file import read_tokens
+from controller.rest.access import TokenRole, token_of
+from controller.rest.token_file import read_tokens
 from rtvnic.__main__ import main
 
 

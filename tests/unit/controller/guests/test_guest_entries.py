@@ -8,13 +8,13 @@ import pytest
 from support.examples import example
 from support.fake_table import FakeNetwork, Packet, arp, ipv4, switch_of
 
-from controller.events import Contents
-from controller.flows import base_entries
+from controller.domain.events import Contents
 from controller.guests.entries import FRAME_MAX, METER_BASE, REQUESTS_AT_ONCE, REQUESTS_PER_S, link_local, meter_id
 from controller.model import Network, Vm
-from controller.pipeline import ETH_IPV6, FlowEntry, MeterWithdrawal, PacketMeter, Purpose, ToController
-from controller.reconcile import unwanted
-from controller.wiring import FIRST_VM_PORT, UPLINK_PORT
+from controller.network.wiring import FIRST_VM_PORT, UPLINK_PORT
+from controller.openflow.flows import base_entries
+from controller.openflow.pipeline import ETH_IPV6, FlowEntry, MeterWithdrawal, PacketMeter, Purpose, ToController
+from controller.openflow.reconcile import unwanted
 from guest.messages import SERVICE_IPV4, SERVICE_IPV6, SERVICE_PORT
 
 NETWORK = example("guests")

@@ -14,15 +14,15 @@ from support.fake_store import FakeStore
 from support.guest_frames import asks, says
 from support.waiting import PATIENCE_S, wait_until
 
-from controller.domain import Domain
-from controller.events import Event, GuestsReported
+from controller.domain.domain import Domain
+from controller.domain.events import Event, GuestsReported
 from controller.guests.link import CALL_UPS_MAX, ERRANDS_MAX, FRAMES_MAX, GuestLink, Lines
+from controller.network.wiring import FIRST_VM_PORT
 from controller.peering.messages import MissReport
 from controller.store.decisions import Decision
 from controller.store.link import told
 from controller.store.records import Snapshot
 from controller.units import NS_PER_MS
-from controller.wiring import FIRST_VM_PORT
 from guest.messages import Answer, List, Listed, Missed, Open, State, Status, Subscribe
 
 NETWORK = example("guests")

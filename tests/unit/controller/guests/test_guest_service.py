@@ -12,17 +12,17 @@ from support.examples import example
 from support.fake_store import FakeStore
 from support.guest_frames import PORT, arp_request, asked_in, asks, says
 
+from controller.domain.lifecycle import State as LifecycleState
 from controller.guests.contracts import Asked, Contracts, Ending
 from controller.guests.guest import ERRANDS_AT_ONCE, ERRANDS_PER_S, REMEMBERED_MAX, REMEMBERED_NS, Emit
 from controller.guests.leases import LEASE_MAX_S, RETRY_NS, SETTLING_NS
 from controller.guests.reading import Talking
 from controller.guests.service import REFUSAL_COST, Deed, Service
 from controller.guests.subscriptions import SUBSCRIPTIONS_MAX
-from controller.lifecycle import State as LifecycleState
+from controller.network.wiring import FIRST_VM_PORT
 from controller.peering.messages import MissReport
 from controller.store.records import Owner
 from controller.units import NS_PER_MS, NS_PER_S
-from controller.wiring import FIRST_VM_PORT
 from guest.messages import (
     CHANNELS_MAX,
     SERVICE_IPV4,

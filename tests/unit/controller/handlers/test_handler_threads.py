@@ -12,7 +12,7 @@ from support.waiting import wait_until
 
 from controller.handlers.declared import Handler, Program, Webhook
 from controller.handlers.threads import AT_ONCE, Handlers
-from controller.resources import HandlerView
+from controller.rest.resources import HandlerView
 from controller.units import NS_PER_S
 
 ENOUGH_NS = 20 * NS_PER_S

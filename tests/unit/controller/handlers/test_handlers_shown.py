@@ -9,7 +9,7 @@ from support.fake_store import FakeStore, asking
 from support.networks import two_hypervisors
 
 from controller.model import SwitchKind
-from controller.resources import HandlerView
+from controller.rest.resources import HandlerView
 
 NETWORK = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
 PAGER = HandlerView(

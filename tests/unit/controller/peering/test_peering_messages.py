@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.clock import Clock, Source
-from controller.lifecycle import State
+from controller.clocks.clock import Clock, Source
+from controller.domain.lifecycle import State
+from controller.domain.reports import EndReport, Excess, Role, Summary
 from controller.peering.messages import (
     ENDS_PER_FRAME,
     FRAME_BYTES_MAX,
@@ -34,7 +35,6 @@ from controller.peering.messages import (
     changed_ends,
     encode,
 )
-from controller.reports import EndReport, Excess, Role, Summary
 
 COUNTS = st.integers(0, 2**64 - 1)
 TIMES = st.integers(-(2**63), 2**63 - 1)

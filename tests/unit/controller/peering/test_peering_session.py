@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from controller.clock import Clock, Source
-from controller.lifecycle import State
+from controller.clocks.clock import Clock, Source
+from controller.domain.lifecycle import State
+from controller.domain.reports import EndReport, Role
 from controller.peering.messages import (
     Beat,
     ClockState,
@@ -43,7 +44,6 @@ from controller.peering.session import (
     Session,
     Step,
 )
-from controller.reports import EndReport, Role
 
 END = EndReport(role=Role.LISTENER, state=State.INSTALLED)
 REPORT = MissReport("video", 3, 10, 700, 500, 100, 33, 0, 99)

@@ -13,8 +13,8 @@ from support.http_server import unused_port
 from support.networks import two_hypervisors
 from support.waiting import Mailbox, wait_until
 
-from controller.clock import Clock, Source
-from controller.events import (
+from controller.clocks.clock import Clock, Source
+from controller.domain.events import (
     Event,
     MissesReported,
     PeerClockReported,
@@ -23,12 +23,12 @@ from controller.events import (
     PeerJoined,
     PeerReported,
 )
-from controller.lifecycle import State
+from controller.domain.lifecycle import State
+from controller.domain.reports import EndReport, Role
 from controller.model import Endpoint, Network
 from controller.peering.messages import Frame, Hello, MissReport, encode
 from controller.peering.session import Phase
 from controller.peering.transport import Peering
-from controller.reports import EndReport, Role
 from rtvnic.authority import Authority, Holder, Use
 
 END = EndReport(role=Role.LISTENER, state=State.INSTALLED)

@@ -10,13 +10,13 @@ import pytest
 from support.examples import example
 from support.networks import FAST, channel, two_hypervisors
 
+from controller.admission.guarantee import Guarantees
+from controller.admission.tolerance import JITTERS_NS
 from controller.errors import Conflict, NotAdmitted, Outdated
-from controller.guarantee import Guarantees
 from controller.handlers.declared import Handler, Program
 from controller.model import AUTO_SLACK_NS, Channel, Network, Protocol, SwitchKind
 from controller.store.decisions import Clerk, Decision, Differences, differences, digest, domains_of
 from controller.store.records import Change, Owner, Record, Snapshot, effective
-from controller.tolerance import JITTERS_NS
 
 NETWORK = two_hypervisors(kind=SwitchKind.PLAIN)
 VM1, VM2 = NETWORK.vms.values()
@@ -109,7 +109,7 @@ def test_a_change_of_terms_keeps_the_label_and_a_change_of_packets_does_not() ->
 
 
 def test_two_new_channels_whose_names_collide_have_two_labels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controller.labels.zlib.crc32", lambda _: 100)
+    monkeypatch.setattr("controller.network.labels.zlib.crc32", lambda _: 100)
     found = after(EMPTY, CLERK.apply(distinct()))
     assert sorted(labels(found).values()) == [116, 117]
 

@@ -10,7 +10,6 @@ import pytest
 
 from controller.errors import CannotRun, InvalidFile
 from controller.handlers.declared import Handler, Program, Webhook
-from controller.labels import assign_channel_labels
 from controller.model import (
     Bypass,
     Channel,
@@ -28,6 +27,7 @@ from controller.model import (
     Uplink,
     Vm,
 )
+from controller.network.labels import assign_channel_labels
 from controller.topology_file.load import load, parse
 
 MS = 1_000_000

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from controller.model import Network, Protocol, Scheduler, SwitchKind
-from controller.routing import blocked_ports
+from controller.network.routing import blocked_ports
 from controller.topology_file.load import load
 
 TOPOLOGIES = Path(__file__).parents[4] / "topologies"

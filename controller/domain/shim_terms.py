@@ -1,0 +1,62 @@
+"""What a domain's shim is to hold: the link, and the terms of each channel, in the names of the shim's protocol.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from controller.admission.guarantee import Guarantees
+from controller.clocks.clock import as_number_ns
+from controller.model import Channel
+
+Terms = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`link` has `rate_bps` and `be_slack_ns`; `channels` are the terms by channel label."""
+
+    link: Terms
+    channels: Mapping[int, Terms] = field(default_factory=dict)
+
+
+def settings(
+    guarantees: Guarantees,
+    name: str,
+    differences_ns: Mapping[str, int | None],
+    adapted_ns: Mapping[str, int] | None = None,
+) -> Settings:
+    """Of the shim of the domain `name`, for all channels that cross its uplink, in either direction.
+
+    `differences_ns`: how far the clocks of other domains are from its own at most; None where nobody knows. The
+    channels of `adapted_ns` are due so much earlier than planned.
+    """
+    earlier_ns = adapted_ns or {}
+    network = guarantees.network
+    uplink = network.hypervisors[name].uplink
+    return Settings(
+        link={"rate_bps": uplink.rate_bps, "be_slack_ns": uplink.be_slack_ns},
+        channels={
+            channel.label: {
+                **_terms(guarantees, channel),
+                "downstream_ns": guarantees.downstream_ns(channel) + earlier_ns.get(channel.name, 0),
+                "clock_error_ns": as_number_ns(differences_ns.get(network.talker_domain(channel), 0)),
+            }
+            for channel in network.channels.values()
+            if name in network.domains(channel) and channel.name in guarantees.ways
+        },
+    )
+
+
+def _terms(guarantees: Guarantees, channel: Channel) -> Terms:
+    return {
+        "label": channel.label,
+        "rate_bps": channel.wire_rate_bps,
+        "burst_bytes": channel.wire_burst_bytes,
+        "late": channel.late,
+        "strips_labels": channel.listener in guarantees.network.hosts,
+    }

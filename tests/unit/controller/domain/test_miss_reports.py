@@ -1,0 +1,85 @@
+"""The way of a miss through both domains: from the shim's count to the command that handles it."""
+
+from __future__ import annotations
+
+import pytest
+from support.domains import Driver, S, domain_of, peer_tells
+from support.networks import two_hypervisors
+
+from controller.domain.domain import Domain
+from controller.domain.events import (
+    ChannelsTold,
+    HandleMisses,
+    MissCount,
+    Missed,
+    MissesReported,
+    PeerGone,
+    PeerJoined,
+    PeerReported,
+    ReportMisses,
+    TellEnds,
+    Tick,
+)
+from controller.domain.lifecycle import State
+from controller.domain.reports import EndReport, Role
+from controller.peering.messages import MissReport
+
+NETWORK = two_hypervisors()
+COUNT = MissCount(17, 3, 10, 700, 500, 100, 33, 99)
+REPORT = MissReport("video", 3, 10, 700, 500, 100, 33, 0, 99)
+
+
+@pytest.fixture
+def talker() -> Domain:
+    return domain_of(NETWORK, "left")
+
+
+def test_the_listeners_domain_reports_to_the_talkers() -> None:
+    listener = domain_of(NETWORK, "right")
+    strange = MissCount(999, *[1] * 7)
+    assert listener.handle(Missed((), (COUNT, strange)), S) == [ReportMisses("left", (REPORT,))]
+
+
+def test_the_talkers_domain_has_them_handled(talker: Domain) -> None:
+    commands = talker.handle(MissesReported("right", (REPORT,)), S)
+    assert commands == [HandleMisses(talker.channels["video"], REPORT)]
+    assert talker.total_misses == {"video": 33}
+
+
+def test_whoever_is_not_the_listeners_controller_is_not_believed(talker: Domain) -> None:
+    assert talker.handle(MissesReported("middle", (REPORT,)), S) == []
+    unknown = MissReport("unknown", *[1] * 8)
+    assert talker.handle(MissesReported("right", (unknown,)), S) == []
+    listener = domain_of(NETWORK, "right")
+    assert listener.handle(MissesReported("left", (REPORT,)), S) == []
+
+
+def test_what_the_ends_say_makes_up_for_reports_that_were_lost(talker: Domain) -> None:
+    talker.handle(MissesReported("right", (REPORT,)), S)
+    for missed, expected in ((30, 33), (40, 40)):
+        end = EndReport(role=Role.LISTENER, state=State.INSTALLED, missed=missed)
+        talker.handle(PeerReported("right", {"video": end}), S)
+        assert talker.remote_end(talker.channels["video"]).missed == expected
+
+
+def told(commands: list[object]) -> list[TellEnds]:
+    return [command for command in commands if isinstance(command, TellEnds)]
+
+
+def test_a_session_begins_with_all_ends_and_each_second_all_are_told(talker: Domain) -> None:
+    assert told(talker.handle(Tick(), S)) == []
+    (first,) = told(talker.handle(PeerJoined("right", is_same_host=True), S))
+    assert (first.domain, first.is_all, set(first.ends)) == ("right", True, {"video", "audio"})
+    (again,) = told(talker.handle(Tick(), 2 * S))
+    assert again.is_all
+    talker.handle(PeerGone("right", "is not running"), 2 * S)
+    assert told(talker.handle(Tick(), 3 * S)) == []
+
+
+def test_a_talker_waits_until_the_listener_knows_its_last_change() -> None:
+    script = Driver(NETWORK, "left")
+    script.hear(ChannelsTold(NETWORK.channels, versions={"video": 2, "audio": 2}))
+    script.connect()
+    for version, state in ((1, State.WAITING), (2, State.INSTALLED)):
+        script.hear(peer_tells(NETWORK, "right", Role.LISTENER, version=version))
+        assert script.domain.ends["video"].state is state
