@@ -31,6 +31,9 @@ from ovs_config.probe import probe_port
 
 LOG = logging.getLogger(__name__)
 PERIOD_S = 1.0
+SETTLE_S = 0.1
+"""Open vSwitch does nothing else while it changes queues: flows of new channels go first, and channels that come at
+once are one change."""
 
 Post = Callable[[QueuesProbed], None]
 
@@ -88,7 +91,8 @@ class QueueKeeper:
                     keeper.plan = plan_bridge(network, keeper.bridge, DatapathType.NETDEV)
             for keeper in self._keepers:
                 keeper.look(ovsdb)
-            self._word.wait(PERIOD_S)
+            if self._word.wait(PERIOD_S):
+                time.sleep(SETTLE_S)
             self._word.clear()
 
 
