@@ -159,7 +159,7 @@ def _chores(shim: Shim, report_s: float) -> Iterator[tuple[float | None, Callabl
 
 
 class _Chore:
-    """Something to be done every `period_s`, first after one."""
+    """Something to be done every `period_s`, first after one; what was put off too long is not made up for."""
 
     def __init__(self, period_s: float, action: Callable[[], None]) -> None:
         self._period_s = period_s
@@ -170,8 +170,8 @@ class _Chore:
         return max(0.0, self._next_s - time.monotonic())
 
     def do(self) -> None:
-        self._next_s += self._period_s
         self._action()
+        self._next_s = max(self._next_s + self._period_s, time.monotonic())
 
 
 def _line(statistics: dict[str, Any]) -> str:
