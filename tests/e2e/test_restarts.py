@@ -74,7 +74,7 @@ def kill(testbed: Testbed, *processes: str) -> None:
 
 def arrivals(testbed: Testbed, channel: Channel, *killed: str) -> dict[str, Any]:
     """Of COUNT packets over a second and a half, while processes are killed."""
-    receiver = listen(testbed, channel.listener, PORT, "--count", COUNT, "--idle", 4)
+    receiver = listen(testbed, channel.listener, PORT, "--count", COUNT, "--idle", 2.5)
     sender = start_sender(testbed, channel, PORT, "--count", COUNT, "--payload", PACKET_BYTES, "--rate", "400kbps")
     time.sleep(0.5)
     kill(testbed, *killed)
