@@ -48,6 +48,10 @@ void bucket_start(struct bucket *, uint64_t start, int64_t now_ns);
 int64_t contract_conforming_ns(const struct terms *, const struct bucket *, uint32_t wire_bytes, int64_t arrival_ns);
 void contract_charge(const struct terms *, struct bucket *, uint32_t wire_bytes, int64_t conforming_ns);
 
+struct order { uint64_t start; int64_t last_ns; uint32_t waiting; };
+int64_t order_enter(struct order *, uint64_t start, int64_t due_ns);
+void order_leave(struct order *);
+
 struct moment { int64_t earliest_ns; int64_t wall_ns; int64_t mono_ns; };
 struct wall_clock { int64_t offset_ns; int64_t offset_most_ns; int64_t doubt_end_ns; };
 #define WALL_CLOCK_STEP_NS ...
@@ -80,9 +84,10 @@ def state_layout() -> int:
 
 ffibuilder = FFI()
 ffibuilder.cdef(declarations("report.h") + declarations("terms.h") + declarations("shim.h") + PURE_PARTS)
+HEADERS = ("shim", "labels", "scheduler", "contract", "order", "books", "wall_clock")
 ffibuilder.set_source(
     "dataplane._core",
-    "".join(f'#include "{name}.h"\n' for name in ("shim", "labels", "scheduler", "contract", "books", "wall_clock")),
+    "".join(f'#include "{name}.h"\n' for name in HEADERS),
     sources=sorted(map(str, CORE.glob("*.c"))),
     depends=sorted(map(str, CORE.glob("*.h"))),
     include_dirs=[str(CORE)],

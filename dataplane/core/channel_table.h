@@ -13,11 +13,13 @@
 #include "books.h"
 #include "contract.h"
 #include "labels.h"
+#include "order.h"
 #include "terms.h"
 
 struct channel {
     struct terms terms;                 /* Each field atomic: it may change while others look. */
-    struct bucket bucket;               /* The egress loop's own. */
+    struct bucket bucket;               /* The egress loop's own, like the next. */
+    struct order order;
     struct sent_books sent;
     struct received_books received;
 };

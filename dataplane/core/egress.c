@@ -178,6 +178,9 @@ enqueue(struct egress *egress, const struct ring_frame *frame, const struct labe
     packet->length = frame->length;
     memcpy(packet->bytes, frame->bytes, frame->length);
     packet->deadline_ns = stamp(egress, packet, labels, postponed_ns, now_ns) - channel_terms(channel).downstream_ns;
+    if (channel) {
+        packet->deadline_ns = order_enter(&channel->order, egress->kept->starts, packet->deadline_ns);
+    }
     edf_queue_push(&egress->queue, packet->deadline_ns, index);
 }
 
@@ -304,10 +307,13 @@ depart_real_time(struct egress *egress, int64_t now_ns)
 {
     uint32_t index = edf_queue_pop(&egress->queue);
     const struct packet *packet = &egress->pool.packets[index];
+    struct channel *channel = channel_table_find(egress->channels, packet->channel);
     bool is_late = scheduler_is_late(&egress->scheduler, packet->length, packet->deadline_ns, now_ns);
-    uint32_t late = is_late ? channel_terms(channel_table_find(egress->channels, packet->channel)).late
-                            : TERMS_LATE_KEEP;
+    uint32_t late = is_late ? channel_terms(channel).late : TERMS_LATE_KEEP;
 
+    if (channel) {
+        order_leave(&channel->order);
+    }
     if (late == TERMS_LATE_DEMOTE) {
         demote(egress, index);
     } else if (late == TERMS_LATE_DROP) {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -108,6 +109,18 @@ def test_excess_waits_for_the_neighbours_and_stays_in_order(
     received = [far.recv(2048) for _ in range(5)]
     assert [channel_of(data) for data in received] == [greedy, modest, greedy, greedy, greedy]
     assert [data[-1] for data in received if channel_of(data) == greedy] == [0, 1, 2, 3]
+
+
+def test_a_channel_that_is_due_earlier_from_now_on_stays_in_order(
+    client: ShimClient, app: socket.socket, far: socket.socket
+) -> None:
+    occupy_wire(app, far)
+    for downstream_ns, numbers in ((0, range(3)), (300 * MS, range(3, 6))):
+        client.ask("channels", set=[TERMS | {"label": 4711, "downstream_ns": downstream_ns}])
+        for number in numbers:
+            app.send(labelled(relative_deadline_label(500 * MS), 4711, length=100)[:-1] + bytes([number]))
+        time.sleep(0.02)  # they are taken in meanwhile
+    assert [far.recv(2048)[-1] for _ in range(6)] == [0, 1, 2, 3, 4, 5]
 
 
 def test_what_would_wait_too_long_for_its_contract_is_dropped(

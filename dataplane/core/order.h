@@ -1,0 +1,37 @@
+/* The order of a channel's packets, which stays that of their arrival while its terms change: a packet is never due
+ * before those of its channel that still wait.
+ *
+ * It begins afresh whenever no real-time packet waits, as contracts do (contract.h).  Pure. */
+
+#ifndef ORDER_H
+#define ORDER_H 1
+
+#include <stdint.h>
+
+/* What waits of one channel. */
+struct order {
+    uint64_t start;             /* The number of the fresh start that it belongs to. */
+    int64_t last_ns;            /* When the last of them is due. */
+    uint32_t waiting;
+};
+
+/* Counts in a packet that would be due at 'due_ns'.  Returns when it is due. */
+static inline int64_t
+order_enter(struct order *order, uint64_t start, int64_t due_ns)
+{
+    if (order->start != start) {
+        *order = (struct order) { .start = start };
+    }
+    order->last_ns = order->waiting && order->last_ns > due_ns ? order->last_ns : due_ns;
+    order->waiting++;
+    return order->last_ns;
+}
+
+/* Counts out the packet that leaves.  It may have come before its channel was removed, and came again. */
+static inline void
+order_leave(struct order *order)
+{
+    order->waiting -= order->waiting > 0;
+}
+
+#endif /* order.h */
