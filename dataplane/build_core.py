@@ -68,6 +68,8 @@ void histogram_cumulate(const struct histogram *, const int64_t bounds_ns[], uin
 """
 """What the tests try on its own: the same rules that the loops follow, at times of the tests' choice."""
 
+HEADERS = ("shim", "labels", "scheduler", "contract", "order", "books", "wall_clock")
+
 
 def declarations(header: str) -> str:
     """The text of a header without its preprocessor lines."""
@@ -84,7 +86,6 @@ def state_layout() -> int:
 
 ffibuilder = FFI()
 ffibuilder.cdef(declarations("report.h") + declarations("terms.h") + declarations("shim.h") + PURE_PARTS)
-HEADERS = ("shim", "labels", "scheduler", "contract", "order", "books", "wall_clock")
 ffibuilder.set_source(
     "dataplane._core",
     "".join(f'#include "{name}.h"\n' for name in HEADERS),
