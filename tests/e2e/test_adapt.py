@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+from support.late_packets import send_late
 from support.waiting import wait_until
 
-from bench.forged_misses import frame
 from controller.topology_file.load import load
 from controller.units import NS_PER_MS
 from topologies.testbed import Testbed
@@ -59,20 +57,10 @@ def adapted_ns(testbed: Testbed) -> int:
     return int(ask(testbed, "channels/video")["adaptation"]["adapted_ns"])
 
 
-def send_late(testbed: Testbed, late_ns: int) -> None:
-    """A frame of `video`, as its talker's shim would have sent it, that is late already."""
-    channel = testbed.network.channels["video"]
-    macs = [testbed.network.vms[name].mac for name in (channel.listener, channel.talker)]
-    addresses = bytes.fromhex("".join(macs).replace(":", ""))
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
-        wire.bind((testbed.network.hypervisors["left"].uplink.interface, 0))
-        wire.send(frame(addresses, channel.label, channel.deadline_class.queue_id, time.time_ns() - late_ns))
-
-
 def test_after_a_miss_it_is_due_earlier_and_then_as_planned_again(testbed: Testbed) -> None:
     assert adapted_ns(testbed) == 0
     settings = ask(testbed, "shim")["settings"]
-    send_late(testbed, NS_PER_MS)
+    send_late(testbed, testbed.network.channels["video"], late_ns=NS_PER_MS)
     wait_until(lambda: adapted_ns(testbed) > NS_PER_MS)
     found = ask(testbed, "channels/video")["adaptation"]
     assert found["adapted_ns"] <= found["most_ns"] < DEADLINE_NS
@@ -85,7 +73,7 @@ def test_after_a_miss_it_is_due_earlier_and_then_as_planned_again(testbed: Testb
 
 def test_its_packets_keep_their_deadline_meanwhile(testbed: Testbed) -> None:
     """They arrive early by what is left of the whole deadline: their stamp does not know of it."""
-    send_late(testbed, DEADLINE_NS // 2)
+    send_late(testbed, testbed.network.channels["video"], late_ns=DEADLINE_NS // 2)
     wait_until(lambda: adapted_ns(testbed) > DEADLINE_NS // 2)
     before = ask(testbed, "channels/video")["lateness"]["count"]
     _, errors = testbed.popen("camera", ["python3", "-c", SENDER]).communicate()

@@ -65,7 +65,7 @@ def entries(testbed: Testbed, text: str) -> list[str]:
 
 
 def test_log(testbed: Testbed) -> None:
-    send_late(testbed, "logged", 1)
+    send_late(testbed, testbed.network.channels["logged"])
     wait_until(lambda: handler(testbed, "log")["started"])
     wait_until(lambda: entries(testbed, "WARNING"))
     (entry,) = entries(testbed, "logged:")
@@ -73,7 +73,7 @@ def test_log(testbed: Testbed) -> None:
 
 
 def test_exec(testbed: Testbed) -> None:
-    send_late(testbed, "paged", 1)
+    send_late(testbed, testbed.network.channels["paged"])
     wait_until(lambda: entries(testbed, "the handler pager said:"))
     channel, misses, worst_ns, *by = entries(testbed, "the handler pager said:")[0].partition("said: ")[2].split()
     assert (channel, misses, by) == ("paged", "1", ["by", "nobody"])
@@ -89,10 +89,10 @@ def test_one_that_does_not_end_is_killed_and_the_controller_is_well(testbed: Tes
 
 def test_webhook(testbed: Testbed, receiver: Receiver) -> None:
     """The first answer is 503: the delivery comes again. Later misses come in sum, and their total is right."""
-    send_late(testbed, "posted", 1)
+    send_late(testbed, testbed.network.channels["posted"])
     wait_until(lambda: len(receiver.deliveries) == 2)
-    send_late(testbed, "posted", 10)
-    send_late(testbed, "posted", 10)
+    send_late(testbed, testbed.network.channels["posted"], 10)
+    send_late(testbed, testbed.network.channels["posted"], 10)
     wait_until(lambda: any(json.loads(each.body)["total_misses"] == 21 for each in receiver.deliveries))
     first, again, *others = receiver.deliveries
     assert first.body == again.body

@@ -13,6 +13,7 @@ from support.examples import TOPOLOGIES
 from support.late_packets import LATE_NS, send_late
 from support.waiting import wait_until
 
+from controller.model import Channel
 from controller.topology_file.load import load
 from rtvnic.__main__ import main
 from rtvnic.follow import parsed
@@ -50,14 +51,17 @@ def missed(testbed: Testbed, domain: str) -> int:
     return int(ask(testbed, domain, "channels/video")["missed"])
 
 
+def channel(testbed: Testbed) -> Channel:
+    return testbed.network.channels["video"]
+
+
 def ends(testbed: Testbed) -> tuple[str, str]:
-    channel = testbed.network.channels["video"]
-    return testbed.network.talker_domain(channel), testbed.network.listener_domain(channel)
+    return testbed.network.talker_domain(channel(testbed)), testbed.network.listener_domain(channel(testbed))
 
 
 def test_the_talkers_controller_hears_of_a_miss(testbed: Testbed) -> None:
     talker, listener = ends(testbed)
-    send_late(testbed, "video", 1)
+    send_late(testbed, channel(testbed))
     wait_until(lambda: ask(testbed, talker, "miss_reports"))
     (report,) = ask(testbed, talker, "miss_reports")
     assert (report["channel"], report["domain"], report["misses"], report["total_misses"]) == ("video", listener, 1, 1)
@@ -70,7 +74,7 @@ def test_totals_agree_after_a_controller_was_killed(testbed: Testbed) -> None:
     talker, listener = ends(testbed)
     before = missed(testbed, listener)
     os.kill(testbed.child(f"controller of {talker}").pid, signal.SIGKILL)
-    send_late(testbed, "video", 100)
+    send_late(testbed, channel(testbed), 100)
     testbed.await_channels()
     wait_until(lambda: missed(testbed, talker) == missed(testbed, listener) == before + 100)
     (peer,) = ask(testbed, listener, "peers")
@@ -82,10 +86,10 @@ def test_totals_agree_after_a_controller_did_not_answer(testbed: Testbed) -> Non
     before = missed(testbed, listener)
     hung = testbed.child(f"controller of {talker}").pid
     os.kill(hung, signal.SIGSTOP)
-    send_late(testbed, "video", 50)
+    send_late(testbed, channel(testbed), 50)
     try:
         wait_until(lambda: not ask(testbed, listener, "peers")[0]["is_reachable"])
-        send_late(testbed, "video", 50)
+        send_late(testbed, channel(testbed), 50)
     finally:
         os.kill(hung, signal.SIGCONT)
     wait_until(lambda: missed(testbed, talker) == missed(testbed, listener) == before + 100)
@@ -96,7 +100,7 @@ def test_a_miss_is_an_event_and_a_metric(testbed: Testbed) -> None:
     url = testbed.network.hypervisors[listener].controller.rest_url
     before = metric(testbed, listener, METRIC, "video")
     with httpx.stream("GET", f"{url}/v1/events", timeout=10, trust_env=False) as events:
-        send_late(testbed, "video", 1)
+        send_late(testbed, channel(testbed))
         event = next(each for each in parsed(events.iter_lines()) if each.name == "misses")
     assert (event.data["channel"], event.data["domain"], event.data["count"]) == ("video", listener, 1)
     assert event.data["worst_lateness_ns"] >= LATE_NS
