@@ -11,6 +11,7 @@ import shutil
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,7 +38,6 @@ class ClockWatch:
     def __init__(self, post: Callable[[Event], None]) -> None:
         self._post = post
         self._is_wanted = threading.Event()
-        self._pause = threading.Event()
         self._thread = threading.Thread(target=self._run, name="clock watch", daemon=True)
 
     def start(self) -> None:
@@ -53,7 +53,7 @@ class ClockWatch:
         while True:
             self._is_wanted.wait()
             self._post(ClockRead(read_clock()))
-            self._pause.wait(PERIOD_S)
+            time.sleep(PERIOD_S)
 
 
 def read_clock() -> Clock:

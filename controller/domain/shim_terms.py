@@ -11,7 +11,6 @@ from typing import Any
 
 from controller.admission.guarantee import Guarantees
 from controller.clocks.clock import as_number_ns
-from controller.model import Channel
 
 Terms = Mapping[str, Any]
 
@@ -25,38 +24,28 @@ class Settings:
 
 
 def settings(
-    guarantees: Guarantees,
-    name: str,
-    differences_ns: Mapping[str, int | None],
-    adapted_ns: Mapping[str, int] | None = None,
+    guarantees: Guarantees, name: str, differences_ns: Mapping[str, int | None], adapted_ns: Mapping[str, int]
 ) -> Settings:
     """Of the shim of the domain `name`, for all channels that cross its uplink, in either direction.
 
     `differences_ns`: how far the clocks of other domains are from its own at most; None where nobody knows. The
     channels of `adapted_ns` are due so much earlier than planned.
     """
-    earlier_ns = adapted_ns or {}
     network = guarantees.network
     uplink = network.hypervisors[name].uplink
     return Settings(
         link={"rate_bps": uplink.rate_bps, "be_slack_ns": uplink.be_slack_ns},
         channels={
             channel.label: {
-                **_terms(guarantees, channel),
-                "downstream_ns": guarantees.downstream_ns(channel) + earlier_ns.get(channel.name, 0),
+                "label": channel.label,
+                "rate_bps": channel.wire_rate_bps,
+                "burst_bytes": channel.wire_burst_bytes,
+                "downstream_ns": guarantees.downstream_ns(channel) + adapted_ns.get(channel.name, 0),
                 "clock_error_ns": as_number_ns(differences_ns.get(network.talker_domain(channel), 0)),
+                "late": channel.late,
+                "strips_labels": channel.listener in network.hosts,
             }
             for channel in network.channels.values()
             if name in network.domains(channel) and channel.name in guarantees.ways
         },
     )
-
-
-def _terms(guarantees: Guarantees, channel: Channel) -> Terms:
-    return {
-        "label": channel.label,
-        "rate_bps": channel.wire_rate_bps,
-        "burst_bytes": channel.wire_burst_bytes,
-        "late": channel.late,
-        "strips_labels": channel.listener in guarantees.network.hosts,
-    }

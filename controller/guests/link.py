@@ -21,7 +21,7 @@ from controller.guests.contracts import Asked, Contracts, Ending, Errand, Settle
 from controller.guests.guest import Emit
 from controller.guests.reading import Talking, opened, talking
 from controller.guests.service import Deed, Service
-from controller.guests.turns import Turns
+from controller.guests.turns import RoundRobin
 from controller.model import Channel, Network
 from controller.peering.messages import MissReport
 from controller.store.decisions import Clerk, Decision
@@ -57,11 +57,14 @@ class Store(Protocol):
 
 
 class Lines(Generic[Item]):
-    """Turns for threads. What is `urgent` goes before all lines. `crowded_out`: by asker, what found its line full."""
+    """A RoundRobin for threads. What is urgent goes before all lines.
+
+    `crowded_out`: by asker, how often its line was full.
+    """
 
     def __init__(self, most: int) -> None:
         self.crowded_out: Counter[str] = Counter()
-        self._turns: Turns[Item] = Turns(most)
+        self._turns: RoundRobin[Item] = RoundRobin(most)
         self._urgent: deque[Item] = deque()
         self._change = threading.Condition()
 

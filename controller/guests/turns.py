@@ -11,7 +11,7 @@ from controller.units import NS_PER_S
 Item = TypeVar("Item")
 
 
-class Turns(Generic[Item]):
+class RoundRobin(Generic[Item]):
     """Items of many askers, of each at most `most`; those who have some take turns, one item each."""
 
     def __init__(self, most: int) -> None:

@@ -68,7 +68,9 @@ def api(
         responses=describing(HTTPStatus.BAD_REQUEST),
     )
     app.add_middleware(Gate, hosts={*LOOPBACK, endpoint.address}, door=door)
-    _add_routes(app, domain)
+    _add_channels(app, domain)
+    _add_parts(app, domain)
+    _add_whole(app, domain)
     add_writes(app, writer)
     add_events(app, stream)
     add_handlers(app, read_handlers)
@@ -77,7 +79,9 @@ def api(
     return app
 
 
-def _add_routes(app: FastAPI, domain: Readable) -> None:
+def _add_channels(app: FastAPI, domain: Readable) -> None:
+    """The routes that tell of channels, and of what became of their packets."""
+
     @app.get("/v1/channels")
     def channels() -> list[resources.ChannelView]:
         """All channels with an end in the domain, by name."""
@@ -96,6 +100,25 @@ def _add_routes(app: FastAPI, domain: Readable) -> None:
     def classes() -> list[resources.ClassView]:
         """The deadline classes, and what the shim has sent and received of each."""
         return domain.ask(view.classes)
+
+    @app.get("/v1/misses")
+    def misses() -> list[resources.MissView]:
+        """The last 1000 packets that arrived here after their deadline, oldest first."""
+        return domain.ask(view.misses)
+
+    @app.get("/v1/miss_reports")
+    def miss_reports() -> list[resources.MissReportView]:
+        """The last 1000 reports of controllers of listeners on channels that talk from here, oldest first."""
+        return domain.ask(view.miss_reports)
+
+    @app.get("/v1/ends")
+    def ends() -> EndReports:
+        """The domain's ends of its channels: what its peers are told."""
+        return domain.ask(view.ends)
+
+
+def _add_parts(app: FastAPI, domain: Readable) -> None:
+    """The routes that tell of what the domain is made of."""
 
     @app.get("/v1/queues")
     def queues() -> list[resources.QueueView]:
@@ -122,25 +145,14 @@ def _add_routes(app: FastAPI, domain: Readable) -> None:
         """The wall clock of this machine and of those of the peers: how far off, says who."""
         return domain.ask(view.clock)
 
-    @app.get("/v1/misses")
-    def misses() -> list[resources.MissView]:
-        """The last 1000 packets that arrived here after their deadline, oldest first."""
-        return domain.ask(view.misses)
-
-    @app.get("/v1/miss_reports")
-    def miss_reports() -> list[resources.MissReportView]:
-        """The last 1000 reports of controllers of listeners on channels that talk from here, oldest first."""
-        return domain.ask(view.miss_reports)
-
     @app.get("/v1/guests")
     def guests() -> list[resources.GuestView]:
         """The VMs of the domain that may ask for channels by themselves: quota, use, requests and refusals."""
         return domain.ask(view.guests)
 
-    @app.get("/v1/ends")
-    def ends() -> EndReports:
-        """The domain's ends of its channels: what its peers are told."""
-        return domain.ask(view.ends)
+
+def _add_whole(app: FastAPI, domain: Readable) -> None:
+    """The routes that tell of the domain as a whole."""
 
     @app.get("/v1/topology")
     def topology() -> resources.TopologyView:

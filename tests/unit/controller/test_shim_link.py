@@ -21,7 +21,7 @@ from controller.shim_link import ShimLink
 from dataplane.protocol import Session, encode
 
 NETWORK = two_hypervisors()
-SETTINGS = settings(Guarantees(NETWORK), "left", {})
+SETTINGS = settings(Guarantees(NETWORK), "left", {}, {})
 OK = encode({"ok": True, "labels": []})
 
 

@@ -1,4 +1,4 @@
-"""Turns and budgets."""
+"""RoundRobin and budgets."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from itertools import zip_longest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.guests.turns import Budget, Turns
+from controller.guests.turns import Budget, RoundRobin
 from controller.units import NS_PER_S
 
 
 def test_who_has_much_to_ask_waits_for_who_has_little() -> None:
-    turns: Turns[str] = Turns(3)
+    turns: RoundRobin[str] = RoundRobin(3)
     for number in range(3):
         assert turns.put("greedy", f"greedy {number}")
     assert turns.put("modest", "modest")
@@ -20,7 +20,7 @@ def test_who_has_much_to_ask_waits_for_who_has_little() -> None:
 
 
 def test_a_line_is_short() -> None:
-    turns: Turns[int] = Turns(2)
+    turns: RoundRobin[int] = RoundRobin(2)
     assert [turns.put("greedy", number) for number in range(4)] == [True, True, False, False]
     assert turns.put("modest", 9)
     assert turns.take() == 0
@@ -29,7 +29,7 @@ def test_a_line_is_short() -> None:
 
 @given(st.lists(st.sampled_from("abc"), max_size=50))
 def test_turns_go_round_and_each_gets_its_own_in_order(askers: list[str]) -> None:
-    turns: Turns[tuple[str, int]] = Turns(100)
+    turns: RoundRobin[tuple[str, int]] = RoundRobin(100)
     lines: dict[str, list[tuple[str, int]]] = {}
     for number, asker in enumerate(askers):
         turns.put(asker, (asker, number))

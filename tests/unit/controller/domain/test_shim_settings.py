@@ -15,7 +15,7 @@ NETWORK = two_hypervisors()
 
 def test_a_shim_holds_its_uplink_and_the_terms_of_its_channels() -> None:
     guarantees = Guarantees(NETWORK)
-    found = settings(guarantees, "left", {})
+    found = settings(guarantees, "left", {}, {})
     assert found.link == {"rate_bps": 100_000_000, "be_slack_ns": 2_000_000}
     assert sorted(found.channels) == [17, 18]
     video = NETWORK.channels["video"]
@@ -28,7 +28,7 @@ def test_a_shim_holds_its_uplink_and_the_terms_of_its_channels() -> None:
         "late": "demote",
         "strips_labels": False,
     }
-    assert settings(guarantees, "right", {}).channels == found.channels
+    assert settings(guarantees, "right", {}, {}).channels == found.channels
 
 
 def test_a_channel_that_crosses_no_uplink_or_another_is_none_of_its() -> None:
@@ -36,11 +36,11 @@ def test_a_channel_that_crosses_no_uplink_or_another_is_none_of_its() -> None:
     near = replace(vm2, name="vm3", hypervisor="left")
     network = replace(NETWORK, vms={"vm1": vm1, "vm3": near}, channels={"near": channel("near", vm1, near, 19, FAST)})
     for name in ("left", "right"):
-        assert settings(Guarantees(network), name, {}).channels == {}
+        assert settings(Guarantees(network), name, {}, {}).channels == {}
 
 
 def test_a_host_gets_no_labels() -> None:
     network = example("plain_host")
-    found = settings(Guarantees(network), "left", {}).channels
+    found = settings(Guarantees(network), "left", {}, {}).channels
     stripped = {label for label, terms in found.items() if terms["strips_labels"]}
     assert stripped == {each.label for each in network.channels.values() if each.listener in network.hosts} != set()
