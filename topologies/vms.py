@@ -63,8 +63,8 @@ class Vms:
     def stop(self) -> None:
         """End the VMs and what `popen` started in them."""
         for program in self._programs:
-            program.kill()
-            program.wait()
+            with program:  # closes its pipes, and waits
+                program.kill()
         for host in self._mininet.hosts:
             host.terminate()
 

@@ -35,8 +35,6 @@ for _ in range({COUNT}):
     line.sendto(bytes(100), ("10.0.0.2", 5004))
 """
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 
 @pytest.fixture(scope="module")
 def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Testbed]:

@@ -21,8 +21,6 @@ from topologies.testbed import STORE, Testbed
 SOURCE = Path(__file__).parents[2] / "topologies" / "one_channel.yaml"
 PATIENCE_S = 10.0
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 EXTRA = """
   extra:
     from: {talker}

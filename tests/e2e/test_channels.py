@@ -38,8 +38,6 @@ STREAM_COUNT = 400
 
 LARGEST_PAYLOAD = {4: 1500 - 20 - 8, 6: 1500 - 40 - 8}
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 
 @pytest.fixture(scope="module")
 def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Testbed]:

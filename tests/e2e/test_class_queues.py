@@ -29,8 +29,6 @@ channels:
   control: {from: camera, to: screen, deadline: 4ms, min_rate: 1Mbps, protocol: udp, dst_port: 5005}
 """
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 
 @pytest.fixture(scope="module")
 def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Testbed]:

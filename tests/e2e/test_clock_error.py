@@ -26,8 +26,6 @@ TERMS: dict[str, Any] = {"label": LABEL, "rate_bps": 0, "burst_bytes": 0, "downs
 LATE_NS = 20 * NS_PER_MS
 COUNTS = ("received_packets", "missed", "within_clock_error", "unjudged")
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[ShimLab]:

@@ -30,8 +30,6 @@ channels:
 COUNT = 1000
 NEIGHBOUR_COUNT = 150
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 
 @pytest.fixture(scope="module")
 def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Testbed]:

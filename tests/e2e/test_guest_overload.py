@@ -42,8 +42,6 @@ DEADLINE_NS = 6 * NS_PER_MS
 BURST, PAYLOAD_BYTES = 25, 1400
 """The link takes 15 ms for so many packets."""
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 
 @pytest.fixture(scope="module")
 def testbed() -> Iterator[Testbed]:

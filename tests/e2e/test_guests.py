@@ -30,8 +30,6 @@ DEADLINE_NS = 5 * NS_PER_MS
 RATE_BPS = 1_000_000
 PORT = 7000
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 
 @pytest.fixture(scope="module")
 def testbed() -> Iterator[Testbed]:

@@ -33,8 +33,6 @@ handlers:
   board: {{webhook: "{url}", secret: "{secret}"}}
 """
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[Receiver]:

@@ -21,8 +21,6 @@ from topologies.testbed import Testbed
 
 METRIC = "rtvnic_channel_missed_packets_total"
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 
 @pytest.fixture(scope="module")
 def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Testbed]:

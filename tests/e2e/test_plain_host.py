@@ -23,8 +23,6 @@ LIVENESS = "left-live"
 COUNT = 20
 PORT = 5004
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 
 @pytest.fixture(scope="module")
 def testbed() -> Iterator[Testbed]:

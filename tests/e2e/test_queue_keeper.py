@@ -25,8 +25,6 @@ STATISTICS_S = 5.0
 REPAIR_S = 5.0
 UPLINK = "left-up"
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 
 @pytest.fixture(scope="module")
 def testbed() -> Iterator[Testbed]:

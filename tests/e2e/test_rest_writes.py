@@ -34,8 +34,6 @@ STREAM_COUNT = 1000
 PAUSE_S = 0.1
 """So that writes stay within the rate that is allowed."""
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 
 @pytest.fixture(scope="module")
 def testbed() -> Iterator[Testbed]:

@@ -46,8 +46,6 @@ SETTLE_S = 2.5
 CONTROLLER, PEER, SHIM = "controller of left", "controller of right", "shim of left"
 VSWITCHD, OVSDB_SERVER, STORE_SERVER = "ovs-vswitchd", "ovsdb-server", "store server"
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 
 @pytest.fixture(scope="module")
 def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Testbed]:

@@ -61,8 +61,6 @@ OWN, FOREIGN = CHANNELS["control"], CHANNELS["video"]
 
 Counts = dict[Any, tuple[int, ...]]
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 
 def marked(packet: Packet) -> bytes:
     """`packet` as a frame of FRAME_BYTES with the mark at its end.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from support.examples import example
 from support.stores import running
 
@@ -13,8 +12,6 @@ from controller.store.client import Store
 from controller.store.decisions import Clerk
 from controller.store.records import Owner
 from topologies.testbed import Testbed
-
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
 def test_it_goes_on_with_the_channels_that_the_store_has(tmp_path: Path) -> None:

@@ -124,7 +124,11 @@ class ShimClient:
     def __init__(self, path: Path) -> None:
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connection.settimeout(PATIENCE_S)
-        self._connection.connect(str(path))
+        try:
+            self._connection.connect(str(path))
+        except OSError:
+            self._connection.close()
+            raise
         self._lines = self._connection.makefile("rb")
 
     def __enter__(self) -> Self:
