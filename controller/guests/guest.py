@@ -9,8 +9,8 @@ from controller.guests.books import GuestBook
 from controller.guests.contracts import Asker
 from controller.guests.entries import own_addresses
 from controller.guests.subscriptions import Subscriptions
-from controller.guests.turns import Budget
 from controller.model import Vm
+from controller.token_bucket import TokenBucket
 from controller.units import NS_PER_S
 from guest.messages import Answer, Listed, Missed, Status, encoded
 
@@ -43,7 +43,7 @@ class Guest:
         self.port = port
         self.addresses = frozenset(own_addresses(vm))
         self.mac = bytes.fromhex(vm.mac.replace(":", ""))
-        self.budget = Budget(ERRANDS_PER_S, ERRANDS_AT_ONCE)
+        self.budget = TokenBucket(ERRANDS_PER_S, ERRANDS_AT_ONCE)
         self.subscriptions = Subscriptions()
         self.book = GuestBook()
         self._remembered: dict[Asker, Remembered] = {}

@@ -101,7 +101,7 @@ class Service:
             return []
         guest = self._by_name[errand.vm.name]
         if isinstance(error, NotAdmitted):
-            guest.budget.spend(REFUSAL_COST, now_ns)
+            guest.budget.take(REFUSAL_COST, now_ns)
         reply = guest.reply(errand.asker, self._outcome(guest, errand.request, settled, now_ns))
         guest.conclude(errand.asker, reply)
         return [reply]
@@ -143,9 +143,9 @@ class Service:
             return [known.answer] if known.answer else []
         if isinstance(errand.request, Open) and not _is_lease(errand.request.lease_s):
             return [guest.reply(errand.asker, answers.no_lease())]
-        if not guest.budget.has_any(now_ns) or not guest.remember(errand.asker, now_ns):
+        if guest.budget.wait_ns(now_ns) or not guest.remember(errand.asker, now_ns):
             return [guest.reply(errand.asker, answers.busy("this VM has asked for too much in a short time"))]
-        guest.budget.spend(1, now_ns)
+        guest.budget.take(1, now_ns)
         return [errand]
 
     def _outcome(self, guest: Guest, request: Open | Change | Close, settled: Settled, now_ns: int) -> Answer:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from controller.token_bucket import TokenBucket
+
 WRITES_PER_S = 50.0
 WRITES_AT_ONCE = 100
 NAME_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -75,12 +77,12 @@ class RateLimit:
     def __init__(self, per_s: float = WRITES_PER_S, at_once: float = WRITES_AT_ONCE) -> None:
         self._per_s = per_s
         self._at_once = at_once
-        self._saved: dict[str, tuple[float, float]] = {}
+        self._buckets: dict[str, TokenBucket] = {}
 
-    def wait_s(self, caller: str, now_s: float) -> float:
-        """0 if `caller` may do one more, which then counts; else in how many seconds it may."""
-        saved, since_s = self._saved.get(caller, (self._at_once, now_s))
-        saved = min(self._at_once, saved + (now_s - since_s) * self._per_s)
-        is_allowed = saved >= 1
-        self._saved[caller] = (saved - is_allowed, now_s)
-        return 0.0 if is_allowed else (1 - saved) / self._per_s
+    def wait_ns(self, caller: str, now_ns: int) -> int:
+        """0 if `caller` may do one more, which then counts; else in how long it may."""
+        bucket = self._buckets.setdefault(caller, TokenBucket(self._per_s, self._at_once))
+        wait_ns = bucket.wait_ns(now_ns)
+        if not wait_ns:
+            bucket.take(1, now_ns)
+        return wait_ns

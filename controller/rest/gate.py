@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from controller.rest.access import RateLimit, TokenRole
 from controller.rest.problems import problem
 from controller.rest.token_file import TokenFile
+from controller.units import NS_PER_S
 
 LOG = logging.getLogger(__name__)
 BODY_MAX = 1 << 20
@@ -89,10 +90,10 @@ class Gate:
         return token.name
 
     def _delay(self, request: Request, caller: str) -> Response | None:
-        wait_s = self._door.limit.wait_s(caller, time.monotonic()) if _is_write(request) else 0
-        if not wait_s:
+        wait_ns = self._door.limit.wait_ns(caller, time.monotonic_ns()) if _is_write(request) else 0
+        if not wait_ns:
             return None
-        retry = {"Retry-After": str(math.ceil(wait_s))}
+        retry = {"Retry-After": str(math.ceil(wait_ns / NS_PER_S))}
         return problem(HTTPStatus.TOO_MANY_REQUESTS, f"'{caller}' writes too often; wait a moment", retry)
 
 

@@ -34,6 +34,7 @@ LEVELS = {
     "controller.network": 1,
     "controller.rest.access": 1,
     "controller.store": 1,
+    "controller.token_bucket": 1,
     "controller.topology_file": 1,
     "controller.clocks.clocks": 2,
     "controller.domain": 2,

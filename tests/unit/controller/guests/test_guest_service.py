@@ -448,9 +448,9 @@ def test_no_more_is_remembered_than_there_is_room_for(desk: Desk) -> None:
     """However fast the budget comes back."""
     guest = desk.service._by_name["camera"]
     for number in range(REMEMBERED_MAX):
-        guest.budget.spend(-1, 0)
+        guest.budget.take(-1, 0)
         desk.deeds(opening(), nonce=number)
-    guest.budget.spend(-1, 0)
+    guest.budget.take(-1, 0)
     (emit,) = desk.deeds(opening(), nonce=1000)
     assert isinstance(emit, Emit)
 

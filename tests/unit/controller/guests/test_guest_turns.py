@@ -1,4 +1,4 @@
-"""RoundRobin and budgets."""
+"""Turns, one item each."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from itertools import zip_longest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.guests.turns import Budget, RoundRobin
-from controller.units import NS_PER_S
+from controller.guests.turns import RoundRobin
 
 
 def test_who_has_much_to_ask_waits_for_who_has_little() -> None:
@@ -36,28 +35,3 @@ def test_turns_go_round_and_each_gets_its_own_in_order(askers: list[str]) -> Non
         lines.setdefault(asker, []).append((asker, number))
     rounds = [each for turn in zip_longest(*lines.values()) for each in turn if each is not None]
     assert [turns.take() for _ in askers] == rounds
-
-
-def test_a_budget_is_spent_and_comes_back() -> None:
-    budget = Budget(per_s=10, most=2)
-    for _ in range(2):
-        assert budget.has_any(0)
-        budget.spend(1, 0)
-    assert not budget.has_any(0)
-    assert not budget.has_any(NS_PER_S // 10 - 1)
-    assert budget.has_any(NS_PER_S // 10)
-
-
-def test_a_debt_is_paid_off_first() -> None:
-    budget = Budget(per_s=10, most=2)
-    budget.spend(12, 0)
-    assert not budget.has_any(NS_PER_S)
-    assert budget.has_any(NS_PER_S + NS_PER_S // 10)
-
-
-def test_what_is_saved_has_an_end() -> None:
-    budget = Budget(per_s=10, most=2)
-    for _ in range(2):
-        assert budget.has_any(100 * NS_PER_S)
-        budget.spend(1, 100 * NS_PER_S)
-    assert not budget.has_any(100 * NS_PER_S)
