@@ -27,8 +27,8 @@ from guest.messages import (
     encoded,
 )
 from guest.route import Way, drops_answers
-from guest.session import Question, Renewal
-from guest.units import NS_PER_MS
+from guest.session import RENEWALS_PER_LEASE, Question, Renewal
+from guest.units import NS_PER_MS, NS_PER_S
 
 PAGES_MAX = 64
 """Of a list of channels; no VM may have that many."""
@@ -70,16 +70,13 @@ class Service:
 
     def ask(self, request: Request) -> Answer:
         """The answer to `request`, which is done. Raises a GuestError that says why not, after some three seconds."""
-        reply = self._exchange(request)
-        if not isinstance(reply, Answer):
-            raise errors.NoService("what answers is no controller: it told of channels, which nobody had asked for")
-        return _done(reply)
+        return self._ask(request, new_nonce())
 
     def channels(self) -> list[ListedChannel]:
         """All channels that talk from this VM. Raises a GuestError."""
         found: list[ListedChannel] = []
         for _ in range(PAGES_MAX):
-            reply = self._exchange(List(found[-1].channel_id if found else 0))
+            reply = self._exchange(List(found[-1].channel_id if found else 0), new_nonce())
             if isinstance(reply, Answer):
                 _done(reply)
                 break
@@ -90,8 +87,10 @@ class Service:
 
     def misses(self, channel_id: int, lease_s: int) -> Iterator[Missed]:
         """The call-ups of a channel, or of all that talk from this VM (0), as they come. Raises a GuestError."""
-        self.ask(Subscribe(channel_id, lease_s))  # an error is worth ending for only before anything has come
-        renewal = Renewal(Subscribe(channel_id, lease_s), lease_s, new_nonce, time.monotonic_ns())
+        request, nonce = Subscribe(channel_id, lease_s), new_nonce()
+        self._ask(request, nonce)  # an error is worth ending for only before anything has come
+        due_ns = time.monotonic_ns() + lease_s * NS_PER_S // RENEWALS_PER_LEASE
+        renewal = Renewal(request, lease_s, new_nonce, due_ns, answered=nonce)
         try:
             while True:
                 missed = self._call_up(renewal)
@@ -128,8 +127,14 @@ class Service:
         """The next datagram from the service; None if the time comes first, or one from elsewhere."""
         return self.receive() if readable([self.fileno()], end_ns) else None
 
-    def _exchange(self, request: Request) -> Answer | Listed:
-        question = Question(request, new_nonce(), time.monotonic_ns())
+    def _ask(self, request: Request, nonce: int) -> Answer:
+        reply = self._exchange(request, nonce)
+        if not isinstance(reply, Answer):
+            raise errors.NoService("what answers is no controller: it told of channels, which nobody had asked for")
+        return _done(reply)
+
+    def _exchange(self, request: Request, nonce: int) -> Answer | Listed:
+        question = Question(request, nonce, time.monotonic_ns())
         while True:
             datagram = question.turn(time.monotonic_ns())
             if question.is_over:

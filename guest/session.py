@@ -72,11 +72,18 @@ class Question:
 
 
 class Renewal:
-    """Asks `request` anew whenever a third of its lease has passed, and goes on when nobody has answered."""
+    """Asks `request` anew whenever a third of its lease has passed, and goes on when nobody has answered.
 
-    def __init__(self, request: Request, lease_s: int, nonces: Nonces, first_ns: int) -> None:
+    `answered` is the nonce with which it was asked, and answered, already.
+    """
+
+    def __init__(
+        self, request: Request, lease_s: int, nonces: Nonces, first_ns: int, answered: int | None = None
+    ) -> None:
         self.request = request
-        self._accepted: tuple[int, ...] = ()  # nonces of this request and the one before
+        self._accepted: tuple[int, ...] = (
+            () if answered is None else (answered,)
+        )  # nonces of this request and the one before
         self._period_ns = lease_s * NS_PER_S // RENEWALS_PER_LEASE
         self._nonces = nonces
         self._due_ns = first_ns
