@@ -27,7 +27,7 @@ check: install ## the gate for a change: formatting, types, warnings, sanitizers
 
 bench: install ## the benchmarks of the README, with their plots, into out/
 	@mkdir -p out
-	@verdict=0; for name in scheduler admission experiment2 isolation overload failover hitless misses adapt guests admitted store; do \
+	@verdict=0; for name in scheduler admission experiment2 isolation overload failover hitless hostile misses adapt guests admitted store; do \
 		echo "== $$name"; \
 		$(PYTHON) -m rtvnic bench $$name --json out/$$name.json --plot out/$$name.png || verdict=$$?; \
 		[ $$verdict -le 1 ] || break; \

@@ -3,7 +3,8 @@
     source ── in ═ bridge ═ out ── far
 
 It labels all IPv4 that comes in by `in`, as it does for a talker, and sends it out. The lock of a run is held, so that
-there is none beside it. Nothing of it stays behind; `rtvnic down` removes what is left if it is killed.
+there is none beside it; a bridge of `rtvnic bridge` it leaves alone. Nothing of it stays behind. What is left if it is
+killed goes with the next `rtvnic doctor --calibrate`; `rtvnic down` removes it too where no such bridge is in service.
 """
 
 from __future__ import annotations

@@ -290,6 +290,10 @@ class Network:
         """Of the controller of `domain`; None: OpenFlow without TLS."""
         return TlsFiles.of(self.tls_directory, f"controller-{domain}") if self.tls_directory else None
 
+    def switch_tls(self, bridge: str) -> TlsFiles | None:
+        """Of the Open vSwitch of a machine that has `bridge` alone."""
+        return TlsFiles.of(self.tls_directory, f"switch-{bridge}") if self.tls_directory else None
+
     def openvswitch_tls(self) -> TlsFiles | None:
         """Of an Open vSwitch that has all bridges, as a test bed's has."""
         return TlsFiles.of(self.tls_directory, OPENVSWITCH) if self.tls_directory else None

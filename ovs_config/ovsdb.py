@@ -21,6 +21,8 @@ with without_eventlet():
     from ovsdbapp.schema.open_vswitch import impl_idl
 
 TAG = "rtvnic"
+LASTING = "rtvnic-lasting"
+"""In the external_ids of a bridge that is to stay until its owner has it removed: that of `rtvnic bridge`."""
 TIMEOUT_S = 10
 KEEPALIVE_MS = 1000
 _SHARED_COLUMNS = ("external_ids", "other_config")
@@ -87,6 +89,13 @@ def rebuild_queues(ovsdb: Ovsdb, plan: BridgePlan, interface: str) -> bool:
 def remove_rows(ovsdb: Ovsdb, owner: str | None = None) -> list[str]:
     """Remove every row that RTvNIC made, for the bridge `owner` or for any. Returns what was removed."""
     return _edit(ovsdb, lambda edit: _remove_tagged(edit, owner))
+
+
+def lasting_bridges(ovsdb: Ovsdb) -> list[str]:
+    """The bridges that no test bed may remove."""
+    with ovsdb.ovsdb_connection.lock:
+        bridges = ovsdb.tables["Bridge"].rows.values()
+        return sorted(bridge.name for bridge in bridges if LASTING in bridge.external_ids)
 
 
 def shaped_interfaces(ovsdb: Ovsdb, owner: str | None = None) -> list[str]:
@@ -183,9 +192,9 @@ def _edit(ovsdb: Ovsdb, edit: Callable[[_Edit], None]) -> list[str]:
 
 
 def _apply_bridge(edit: _Edit, plan: BridgePlan) -> None:
-    tag = {TAG: plan.name}
+    tag = {TAG: plan.name} | ({LASTING: "true"} if plan.is_lasting else {})
     if plan.tls is not None:
-        _tls(edit, plan.tls)
+        _tls(edit, plan.name, plan.tls)
     found = edit.find("Bridge", plan.name)
     if found is not None and TAG not in found.external_ids:
         raise CannotRun(
@@ -212,7 +221,7 @@ def _apply_bridge(edit: _Edit, plan: BridgePlan) -> None:
     _drop_unplanned(edit, bridge, plan.name)
 
 
-def _tls(edit: _Edit, files: TlsFiles) -> None:
+def _tls(edit: _Edit, bridge: str, files: TlsFiles) -> None:
     """Who Open vSwitch is and whom it trusts: there is one such row for all that it connects to."""
     found = edit.root.ssl[0] if edit.root.ssl else None
     wanted = {"private_key": files.key, "certificate": files.certificate, "ca_cert": files.authority}
@@ -224,9 +233,28 @@ def _tls(edit: _Edit, files: TlsFiles) -> None:
             "Open vSwitch has TLS settings that are not ours",
             f"have them prove its datapath ids to our authority, or: ovs-vsctl set-ssl {' '.join(columns.values())}",
         )
+    others = [name for name in _names_by_tls(edit) if name != bridge]
+    if found is not None and others and found.certificate != columns["certificate"]:
+        raise CannotRun(
+            f"Open vSwitch has one certificate for all, and that is {found.certificate}, of the bridge {others[0]}",
+            f"have {bridge} on another machine, or remove that one: rtvnic bridge FILE --domain {others[0]} --remove",
+        )
     row = edit.ensure("SSL", found, "TLS settings", external_ids={TAG: ""}, bootstrap_ca_cert=False, **columns)
     if found is None:
         edit.root.ssl = [row]
+
+
+def _names_by_tls(edit: _Edit) -> list[str]:
+    """Our bridges that there will be whose controllers are reached by TLS."""
+    ours = [bridge for bridge in edit.root.bridges if _is_tagged(bridge, None)]
+    return [bridge.name for bridge in ours if any(each.target.startswith("ssl:") for each in bridge.controller)]
+
+
+def _drop_unused_tls(edit: _Edit) -> None:
+    """Our TLS settings go with the last of our bridges that needs them."""
+    if not _names_by_tls(edit):
+        for row in edit.tagged("SSL"):
+            edit.unlink(edit.root, "ssl", row, "TLS settings")
 
 
 def _controller(edit: _Edit, bridge: Any, plan: BridgePlan) -> Any:
@@ -305,7 +333,8 @@ def _drop_unplanned(edit: _Edit, bridge: Any, owner: str) -> None:
         if port not in edit.kept:
             port.qos = []
             edit.unlink(bridge, "ports", port, f"port {port.name}")
-    _drop_unused(edit, owner, "QoS", "Queue", "SSL")
+    _drop_unused(edit, owner, "QoS", "Queue")
+    _drop_unused_tls(edit)
 
 
 def _drop_unused(edit: _Edit, owner: str, *tables: str) -> None:
@@ -323,8 +352,7 @@ def _remove_tagged(edit: _Edit, owner: str | None) -> None:
     for table in ("QoS", "Queue"):
         for row in edit.tagged(table, owner):
             edit.delete(row, f"{table} row")
-    for row in edit.tagged("SSL"):
-        edit.unlink(edit.root, "ssl", row, "TLS settings")
+    _drop_unused_tls(edit)
 
 
 def _wait_for_port(ovsdb: Ovsdb, port: PortPlan) -> None:

@@ -69,7 +69,7 @@ class BridgePlan:
 
     `veth_pairs` and `taps` are made, and removed again; other interfaces are only adjusted: those in `labelled` carry
     frames with labels and get an MTU of at least LABELLED_MTU, those in `offloads_off` lead to a VM. With `tls` Open
-    vSwitch proves to the controller which bridges it has.
+    vSwitch proves to the controller which bridges it has. One that `is_lasting` no test bed removes.
     """
 
     name: str
@@ -82,10 +82,11 @@ class BridgePlan:
     labelled: tuple[str, ...]
     offloads_off: tuple[str, ...]
     tls: TlsFiles | None = None
+    is_lasting: bool = False
 
 
-def plan_bridge(network: Network, bridge: str, datapath: DatapathType) -> BridgePlan:
-    """The plan for the hypervisor or OVS switch `bridge`."""
+def plan_bridge(network: Network, bridge: str, datapath: DatapathType, is_lasting: bool = False) -> BridgePlan:
+    """The plan for the hypervisor or OVS switch `bridge`: of a test bed, or a lasting one on a machine of its own."""
     ports = ports_of(network, bridge)
     edf = tuple(port.interface for port in ports if port.role is PortRole.EDF)
     shim_ends = tuple(shim_interface(bridge) for _ in edf)
@@ -100,7 +101,8 @@ def plan_bridge(network: Network, bridge: str, datapath: DatapathType) -> Bridge
         taps=tuple(port.interface for port in ports if port.role is PortRole.LIVENESS),
         labelled=wire + edf + shim_ends,
         offloads_off=tuple(port.interface for port in ports if port.role is PortRole.VM),
-        tls=network.openvswitch_tls(),
+        tls=network.switch_tls(bridge) if is_lasting else network.openvswitch_tls(),
+        is_lasting=is_lasting,
     )
 
 

@@ -11,6 +11,7 @@ import importlib
 import os
 import signal
 import sys
+import traceback
 
 from controller.errors import RtvnicError
 
@@ -36,8 +37,23 @@ VERBS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command line. Returns the exit code: 0 fine, 1 the answer is no, 2 could not run."""
-    words = sys.argv[1:] if argv is None else argv
+    """Run one command line. Returns the exit code: 0 fine, 1 the answer is no, 2 could not run, 70 a defect of ours."""
+    try:
+        return _run(sys.argv[1:] if argv is None else argv)
+    except RtvnicError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:  # Python's own exit code would be 1, which is an answer
+        traceback.print_exc()
+        return os.EX_SOFTWARE
+
+
+def _run(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="rtvnic", description="Real-time channels between virtual machines.")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     chosen = next((word for word in words if not word.startswith("-")), None)
@@ -48,16 +64,7 @@ def main(argv: list[str] | None = None) -> int:
             module.arguments(verb)
             verb.set_defaults(run=module.run)
     args = parser.parse_args(words)
-    try:
-        return int(args.run(args))
-    except RtvnicError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    return int(args.run(args))
 
 
 if __name__ == "__main__":

@@ -60,6 +60,8 @@ class Authority:
                 self._make()
             self._certificate = _read(self._files.certificate)
             self._key = _read_key(self._files.key)
+            if self._certificate.public_key() != self._key.public_key():
+                raise ValueError(f"{self._files.key} is not the key of {self._files.certificate}")
 
     def issue(self, holder: Holder, days: int, renews: bool) -> bool:
         """Make the files of `holder`; False: those that there are will do. Raises AnswerIsNo, CannotRun.

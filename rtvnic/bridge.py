@@ -11,8 +11,9 @@ from controller.errors import CannotRun
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Makes the bridge, its ports and queues and the shim's interfaces, or corrects what differs, and prints each "
-        "change; what the machine has already, its uplink and the VMs' interfaces, must be there. Exit code: 0 if all "
-        "is as the file says, 1 if the file is invalid, 2 if it could not be done."
+        "change; what the machine has already, its uplink and the VMs' interfaces, must be there, and with `tls` its "
+        "certificate, switch-NAME. While there is such a bridge, `rtvnic up` and `rtvnic down` refuse. Exit code: 0 if "
+        "all is as the file says, 1 if the file is invalid, 2 if it could not be done."
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="the topology file (YAML)")
     parser.add_argument("--domain", metavar="NAME", required=True, help="the hypervisor that this machine is")
@@ -21,6 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from controller.runtime import RUN_DIR
+    from controller.store.remotes import require
     from controller.topology_file.load import load_for
     from ovs_config.apply import apply, remove
     from ovs_config.openvswitch import of_system
@@ -33,7 +35,9 @@ def run(args: argparse.Namespace) -> int:
         system = of_system()
         if system is None:
             raise CannotRun("Open vSwitch does not run", "systemctl start openvswitch-switch")
-        plan = plan_bridge(network, args.domain, system.datapath_type)
+        plan = plan_bridge(network, args.domain, system.datapath_type, is_lasting=True)
+        if plan.tls and not args.remove:
+            require(plan.tls)
         with connect(system.db_socket) as ovsdb:
             changes = remove(plan, ovsdb) if args.remove else apply(plan, ovsdb)
     for change in changes:

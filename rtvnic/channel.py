@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from controller import runtime
 from controller.errors import AnswerIsNo, CannotRun
-from rtvnic.connection import CURE, connection_arguments, distant
+from rtvnic.connection import CURE, UNIX, connection_arguments, reach, why_silent
 from rtvnic.progress import Progress
 
 if TYPE_CHECKING:
@@ -28,7 +24,6 @@ Values are written as in a topology file. What a change does not mention stays. 
 
 Exit code: 0, 1 if the change is refused or the channel does not get installed, 2 if no controller answers.
 """
-LOCAL_URL = "http://localhost"
 TIMEOUT_S = 15.0
 WAIT_S = 30.0
 POLL_S = 0.2
@@ -83,7 +78,7 @@ def _option(key: str) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    with _client(args) as client:
+    with reach(args, _answering(args.at), TIMEOUT_S) as client:
         answer = _ask(client, *_request(args))
         told = answer.json() if answer.content else {"name": args.name}
         if args.action != "remove" and not args.no_wait:
@@ -116,28 +111,14 @@ def _quoted(name: str) -> str:
     return quote(name, safe="")
 
 
-@contextmanager
-def _client(args: argparse.Namespace) -> Iterator[httpx.Client]:
-    """For the controller that `args` name."""
-    import httpx  # slow to import
-
-    if args.at is None or args.at.startswith("unix:"):
-        transport = httpx.HTTPTransport(uds=str(_socket(args.at)))
-        with httpx.Client(transport=transport, base_url=LOCAL_URL, timeout=TIMEOUT_S) as client:
-            yield client
-    else:
-        with distant(args, args.at, TIMEOUT_S) as client:
-            yield client
-
-
-def _socket(at: str | None) -> Path:
-    """The Unix socket that `at` names, else the first one of this machine, where one answers. Raises CannotRun."""
-    all_here = sorted(runtime.RUN_DIR.glob(f"*{runtime.REST_SOCKET_SUFFIX}"))
-    for path in [Path(at.removeprefix("unix:"))] if at else all_here:
-        with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(str(path))
-            return path
-    raise CannotRun(f"no controller answers at {at or runtime.RUN_DIR}", CURE)
+def _answering(at: str | None) -> str:
+    """`at`, else the first Unix socket of this machine where a controller answers. Raises CannotRun."""
+    if at is not None:
+        return at
+    for path in sorted(runtime.RUN_DIR.glob(f"*{runtime.REST_SOCKET_SUFFIX}")):
+        if not why_silent(path):
+            return f"{UNIX}{path}"
+    raise CannotRun(f"no controller answers at {runtime.RUN_DIR}", CURE)
 
 
 def _ask(client: httpx.Client, method: str, path: str, options: Json) -> httpx.Response:
@@ -169,7 +150,7 @@ def _await(args: argparse.Namespace, url: str, version: int) -> str:
     progress = Progress(1)
     progress.step(f"waiting until {args.name} is installed")
     end_s = time.monotonic() + WAIT_S
-    with distant(args, url, TIMEOUT_S) as client:
+    with reach(args, url, TIMEOUT_S) as client:
         while True:
             state, why = _standing(client, url, version)
             if state in DONE:

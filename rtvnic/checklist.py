@@ -15,7 +15,7 @@ from rtvnic.table import aligned
 class State(StrEnum):
     FINE = "fine"
     POOR = "poor"
-    """It works, but deadlines suffer."""
+    """It works, but deadlines suffer, or not all of it is to be had."""
     LACKING = "lacking"
 
 

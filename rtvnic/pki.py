@@ -20,9 +20,9 @@ DAYS = 365
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Makes an authority, and certificates signed by it: controller-NAME for each controller; switch-NAME for each "
-        "bridge, which lets it be that datapath id and no other; openvswitch for one Open vSwitch with all bridges, as "
-        "`rtvnic up` has; store for a channel store. What is there and still fits is kept. On each machine put "
-        "ca-cert.pem and its own files; ca-key.pem signs, and belongs on none of them."
+        "bridge, which lets it be that datapath id and no other, as `rtvnic bridge` sets it; openvswitch for one Open "
+        "vSwitch with all bridges, as `rtvnic up` has; store for a channel store. What is there and still fits is "
+        "kept. On each machine put ca-cert.pem and its own files; ca-key.pem signs, and belongs on none of them."
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="the topology file (YAML)")
     parser.add_argument("--into", metavar="DIR", type=Path, help="default: the directory that the file names as `tls`")

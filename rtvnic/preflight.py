@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,14 +15,16 @@ from controller.handlers import programs
 from controller.handlers.declared import Handler, Program, Webhook
 from controller.handlers.webhooks import read_key
 from controller.listeners import listen_at
-from controller.model import Network, Scheduler
+from controller.model import Network, Scheduler, TlsFiles
 from controller.network.wiring import PortRole, ports_of
-from controller.runtime import RUN_DIR, shim_socket
+from controller.runtime import RUN_DIR, rest_socket, shim_socket
+from controller.store.remotes import require
 from ovs_config.links import index_of
 from ovs_config.openvswitch import local_db_socket
 from ovs_config.ovsdb import TAG, connect
 from ovs_config.plan import DatapathType, plan_bridge
 from rtvnic.checklist import Check, Line, State, tried
+from rtvnic.connection import local, why_silent
 
 TIMEOUT_S = 2.0
 MADE_BY_BRIDGE = (PortRole.EDF, PortRole.LIVENESS)
@@ -42,6 +43,7 @@ class Preflight:
             "OpenFlow": partial(self.address, port=endpoint.openflow_port),
             "REST": partial(self.address, port=endpoint.rest_port),
             "peering": partial(self.address, port=endpoint.peering_port),
+            **{what: partial(self.certificate, of=files) for what, files in self._certificates().items()},
             "interfaces": self.interfaces,
             "Open vSwitch": self.open_vswitch,
             "bridge": self.bridge,
@@ -61,13 +63,24 @@ class Preflight:
             yield Line(what, State.FINE, f"{endpoint.address}:{port} is free")
 
     def _runs_already(self) -> bool:
-        """Whether the controller of this domain answers where it should."""
-        url = f"{self.network.hypervisors[self.domain].controller.rest_url}/v1/health"
+        """Whether the controller of this domain answers at root's own socket."""
         try:
-            answer = httpx.get(url, timeout=TIMEOUT_S, trust_env=False).json()
-        except (httpx.HTTPError, ValueError):
+            with local(rest_socket(self.domain), TIMEOUT_S) as client:
+                answer = client.get("/v1/health").json()
+        except (httpx.HTTPError, ValueError, CannotRun):
             return False
         return isinstance(answer, dict) and answer.get("domain") == self.domain
+
+    def _certificates(self) -> dict[str, TlsFiles]:
+        """What the controller and Open vSwitch show to others, where they have to."""
+        files = {
+            "controller's certificate": self.network.controller_tls(self.domain),
+            "bridge's certificate": self.network.switch_tls(self.domain),
+        }
+        return {what: each for what, each in files.items() if each}
+
+    def certificate(self, what: str, of: TlsFiles) -> Iterator[Line]:
+        yield Line(what, State.FINE, f"{require(of).certificate}, with its key")
 
     def interfaces(self, what: str) -> Iterator[Line]:
         """Those that others make: the uplink and the VMs' ports."""
@@ -104,7 +117,7 @@ class Preflight:
         path = shim_socket(self.domain)
         if self.network.hypervisors[self.domain].uplink.scheduler is not Scheduler.EDF:
             yield Line(what, State.FINE, "none is asked for")
-        elif reason := _why_silent(path):
+        elif reason := why_silent(path):
             found = f"does not serve {path} ({reason}): packets go past it"
             yield Line(what, State.POOR, found, f"systemctl start rtvnic-shim@{self.domain}")
         else:
@@ -119,17 +132,6 @@ class Preflight:
             case Webhook(url, secret):
                 read_key(secret)
                 yield Line(what, State.FINE, f"{secret} has the secret for {url}")
-
-
-def _why_silent(path: Path) -> str:
-    """Why nobody answers at the Unix socket `path`; empty if somebody does."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(TIMEOUT_S)
-        try:
-            probe.connect(str(path))
-        except OSError as error:
-            return error.strerror or str(error)
-    return ""
 
 
 def preflight(read: Callable[[], Network], file: Path, domain: str) -> list[Line]:

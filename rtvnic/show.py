@@ -1,6 +1,6 @@
 """`rtvnic show`: what running controllers know, as aligned tables or JSON.
 
-One controller is asked for the topology, then each that the topology names for its own part.
+One controller is asked for the topology, and for its own part; then each other that the topology names for its part.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from controller.errors import CannotRun
 from controller.units import DURATION, NS_PER_S, RATE, SIZE, ms
-from rtvnic.connection import CURE, connection_arguments, distant
+from rtvnic.connection import CURE, connection_arguments, reach
 from rtvnic.table import aligned
 
 FIRST_CONTROLLER = "http://127.0.0.1:8181"
@@ -36,8 +36,8 @@ class Table:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=TABLES, help="what to print")
-    parser.add_argument("--at", metavar="URL", default=FIRST_CONTROLLER,
-        help=f"the REST address of any controller of the network (default: {FIRST_CONTROLLER})")  # fmt: skip
+    parser.add_argument("--at", metavar="URL|unix:PATH", default=FIRST_CONTROLLER,
+        help=f"any controller of the network (default: {FIRST_CONTROLLER})")  # fmt: skip
     connection_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print what the REST API says")
     parser.add_argument("--follow", action="store_true",
@@ -64,7 +64,7 @@ def _follow(args: argparse.Namespace) -> int:
 
     if args.what != "misses":
         raise CannotRun(f"{args.what} cannot be followed", "rtvnic show misses --follow")
-    clients = [distant(args, url, TIMEOUT) for url in _controllers(args)]
+    clients = [reach(args, each, TIMEOUT) for each in _controllers(args)]
     try:
         for event in follow(clients, frozenset({"misses"})):
             print(json.dumps(event) if args.json else _sum_of_misses(event), flush=True)
@@ -82,9 +82,9 @@ def _collect(args: argparse.Namespace) -> list[Json]:
     """What all controllers say, each thing once. A controller that does not answer is named on stderr."""
     key = TABLES[args.what].key
     found: dict[object, Json] = {}
-    for url in _controllers(args):
+    for each in _controllers(args):
         try:
-            said = _ask(args, url, args.what, lambda entries: [(key(each), each) for each in entries])
+            said = _ask(args, each, args.what, lambda entries: [(key(entry), entry) for entry in entries])
         except CannotRun as error:
             print(error.what, file=sys.stderr)
             continue
@@ -94,23 +94,26 @@ def _collect(args: argparse.Namespace) -> list[Json]:
 
 
 def _controllers(args: argparse.Namespace) -> list[str]:
-    """The REST addresses of all controllers of the network, as the one that `args` name says. Raises CannotRun."""
-    return _ask(args, args.at.rstrip("/"), "topology", _rest_urls)
+    """Where all controllers of the network are, as the one that `args` name says: itself where it was asked, the
+    others at their REST addresses. Raises CannotRun."""
+    at = args.at.rstrip("/")
+
+    def addresses(topology: Json) -> list[str]:
+        others = {each["name"]: each["rest_url"] for each in topology["hypervisors"]}
+        return list((others | {topology["domain"]: at}).values())
+
+    return _ask(args, at, "topology", addresses)
 
 
-def _rest_urls(topology: Json) -> list[str]:
-    return [hypervisor["rest_url"] for hypervisor in topology["hypervisors"]]
-
-
-def _ask(args: argparse.Namespace, url: str, what: str, read: Callable[[Any], Answer]) -> Answer:
-    """What `read` finds in what the controller at `url` says of `what`.
+def _ask(args: argparse.Namespace, at: str, what: str, read: Callable[[Any], Answer]) -> Answer:
+    """What `read` finds in what the controller at `at`, a URL or unix:PATH, says of `what`.
 
     Raises CannotRun, also when the answer is not that of a controller.
     """
     import httpx
 
     try:
-        with distant(args, url, TIMEOUT_S) as client:
+        with reach(args, at, TIMEOUT_S) as client:
             answer = client.get(f"/v1/{what}")
         answer.raise_for_status()
         return read(answer.json())
@@ -118,7 +121,7 @@ def _ask(args: argparse.Namespace, url: str, what: str, read: Callable[[Any], An
         why = str(error)
     except (LookupError, TypeError):
         why = "what answers there is something else"
-    raise CannotRun(f"no controller answers at {url}/v1/{what}: {why}", CURE)
+    raise CannotRun(f"no controller answers at {at}/v1/{what}: {why}", CURE)
 
 
 def _channel(channel: Json) -> tuple[object, ...]:

@@ -21,7 +21,8 @@ NAP_S = 0.5
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "Exit code: 0 when it was ended and all is removed, 1 if the file is invalid, 2 if it could not run."
+        "Exit code: 0 when it was ended and all is removed, 1 if the file is invalid, 2 if it could not run; so it is "
+        "where a bridge of `rtvnic bridge` is in service, of which nothing is touched."
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="the topology file (YAML)")
     parser.add_argument("--cli", action="store_true", help="open Mininet's command line; its end ends the network")

@@ -2,7 +2,8 @@
 
 Order: the controllers first, for Open vSwitch waits long after a controller that does not listen; then links, then
 bridges, then shims. What is removed is found by its marks and not by what this process remembers: the same sweep cleans
-up at the end and, at the next start, after a run that was killed.
+up at the end and, at the next start, after a run that was killed. Where a bridge is in service that `rtvnic bridge` has
+made there is no sweep and no run.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from dataplane.state import remove_states
 from ovs_config.apply import apply, remove_all
 from ovs_config.links import mark, remove_links
 from ovs_config.openvswitch import DAEMONS, VSWITCHD, ensure_running, of_system, stop_leftover
-from ovs_config.ovsdb import connect
+from ovs_config.ovsdb import Ovsdb, connect, lasting_bridges
 from ovs_config.plan import DatapathType, plan_bridge
 from ovs_config.realtime import data_plane_cpus, make_real_time, real_time
 from topologies import cables
@@ -170,10 +171,10 @@ class Testbed:
 
     def _start(self) -> None:
         self._stack.enter_context(held(RUN_DIR))
-        self._stack.push(_remove_files)
         self._on_stage("Open vSwitch and the controllers")
         _sweep()
         _remove_files(None)
+        self._stack.push(_remove_files)
         self._log_dir.mkdir()
         self._stores = self._children([] if self._store_at else [self._store()])
         self._controllers = self._children(map(self._controller, self.network.hypervisors))
@@ -264,7 +265,7 @@ class Testbed:
 
 
 def remove_leftovers() -> None:
-    """Remove what a killed run left behind. Raises CannotRun if a run is up."""
+    """Remove what a killed run left behind. Raises CannotRun if a run is up, or a lasting bridge is in service."""
     with held(RUN_DIR):
         _sweep()
         _remove_files(None)
@@ -289,13 +290,25 @@ def _ask(controller: Endpoint, what: str) -> httpx.Response:
 
 
 def _sweep() -> None:
-    """Remove all bridges, rows and interfaces that bear our marks. A private Open vSwitch takes its rows with it."""
-    stop_leftover(RUN_DIR)
+    """Remove all bridges, rows and interfaces that bear our marks. A private Open vSwitch takes its rows with it.
+
+    Raises CannotRun, with nothing touched, if there is a lasting bridge: the machine is in service.
+    """
     if system := of_system():
         with connect(system.db_socket) as ovsdb:
+            _require_none_lasting(ovsdb)
             remove_all(ovsdb)
+    stop_leftover(RUN_DIR)
     with IPRoute() as ip:
         remove_links(ip)
+
+
+def _require_none_lasting(ovsdb: Ovsdb) -> None:
+    for bridge in lasting_bridges(ovsdb):
+        raise CannotRun(
+            f"the bridge {bridge} of `rtvnic bridge` is in service on this machine",
+            f"have it go first: rtvnic bridge FILE --domain {bridge} --remove",
+        )
 
 
 def _remove_files(error: type[BaseException] | None, *_: object) -> None:

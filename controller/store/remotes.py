@@ -20,10 +20,14 @@ _REMOTE = re.compile(r"unix:(?P<path>/[^,]+)|(?P<kind>tcp|ssl):(?P<host>\[[0-9a-
 
 def tls_files(directory: Path, name: str) -> TlsFiles:
     """Those of `name` in `directory`, as `rtvnic pki` makes them. Raises CannotRun if one is missing."""
-    files = TlsFiles.of(directory, name)
+    return require(TlsFiles.of(directory, name))
+
+
+def require(files: TlsFiles) -> TlsFiles:
+    """`files`. Raises CannotRun if one is missing."""
     for file in (files.key, files.certificate, files.authority):
         if not file.is_file():
-            raise CannotRun(f"{file} does not exist", f"make it: rtvnic pki FILE --into {directory}")
+            raise CannotRun(f"{file} does not exist", f"make it: rtvnic pki FILE --into {file.parent}")
     return files
 
 

@@ -1,4 +1,7 @@
-"""`rtvnic bridge` and `rtvnic controller --check` on an Open vSwitch that was there before. Needs root."""
+"""`rtvnic bridge` and `rtvnic controller --check` on an Open vSwitch that was there before. Needs root.
+
+And `rtvnic up` and `rtvnic down`, which would take that bridge away.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import pytest
 from pyroute2 import IPRoute
 from support.http_server import unused_port
 
+from bench.bridge import BRIDGE as BENCH_BRIDGE
 from ovs_config import links
 from ovs_config.openvswitch import OpenVSwitch, ensure_running
 
@@ -66,7 +70,8 @@ def rtvnic(openvswitch: OpenVSwitch, file: Path) -> Iterator[Rtvnic]:
     environment = {**openvswitch.environment, "RTVNIC_RUN_DIR": str(file.parent / "run")}
 
     def run(verb: str, *options: str) -> tuple[int, str, str]:
-        words = [sys.executable, "-m", "rtvnic", verb, str(file), "--domain", "ob-left", *options]
+        of_file = {"down": [], "doctor": [], "up": [str(file)]}.get(verb, [str(file), "--domain", "ob-left"])
+        words = [sys.executable, "-m", "rtvnic", verb, *of_file, *options]
         done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
         return done.returncode, done.stdout, done.stderr
 
@@ -120,3 +125,55 @@ def test_the_checklist_of_a_start_follows_the_bridge(rtvnic: Rtvnic, openvswitch
     assert states() == before
     rtvnic("bridge")
     assert states() == before | {"bridge": "fine"}
+
+
+@pytest.mark.usefixtures("interfaces")
+@pytest.mark.parametrize("verb", ["up", "down"])
+def test_a_bridge_in_service_is_not_swept_away(rtvnic: Rtvnic, openvswitch: OpenVSwitch, file: Path, verb: str) -> None:
+    rtvnic("bridge")
+    run_dir = file.parent / "run"
+    run_dir.mkdir(exist_ok=True)
+    daemons = {"ob-left.rest.sock", "store.sock", "store.db", "ob-left.counts.json"}
+    for name in daemons:
+        (run_dir / name).touch()
+    code, _, complaint = rtvnic(verb)
+    assert code == 2
+    assert complaint.splitlines()[-1] == (
+        "the bridge ob-left of `rtvnic bridge` is in service on this machine; "
+        "have it go first: rtvnic bridge FILE --domain ob-left --remove"
+    )
+    assert {path.name for path in run_dir.iterdir()} == daemons
+    assert rtvnic("bridge") == (0, "", ""), "nothing is missing of it"
+    assert rtvnic("bridge", "--remove")[0] == 0
+    assert rtvnic("down")[0] == 0
+    assert not run_dir.exists()
+
+
+@pytest.mark.usefixtures("interfaces")
+def test_calibration_leaves_a_bridge_in_service_alone_and_takes_its_own_with_it(
+    rtvnic: Rtvnic, openvswitch: OpenVSwitch
+) -> None:
+    """Also what it left when it was killed."""
+    rtvnic("bridge")
+    leftover = [f"external_ids:rtvnic={BENCH_BRIDGE}", "datapath_type=netdev"]
+    openvswitch.run("ovs-vsctl", "add-br", BENCH_BRIDGE, "--", "set", "bridge", BENCH_BRIDGE, *leftover)
+    code, _, complaint = rtvnic("doctor", "--calibrate", "--seconds", "1")
+    assert code == 0, complaint
+    assert bridges(openvswitch) == ["ob-left"]
+    assert rtvnic("bridge") == (0, "", "")
+
+
+@pytest.mark.usefixtures("interfaces")
+def test_it_shows_the_certificate_of_its_own_name(rtvnic: Rtvnic, openvswitch: OpenVSwitch, file: Path) -> None:
+    plain = file.read_text()
+    file.write_text(plain + "tls: pki\n")
+    pki = file.parent / "pki"
+    missing = f"{pki}/switch-ob-left-key.pem does not exist; make it: rtvnic pki FILE --into {pki}\n"
+    assert rtvnic("bridge") == (2, "", missing)
+    assert bridges(openvswitch) == []
+    subprocess.run([sys.executable, "-m", "rtvnic", "pki", str(file)], capture_output=True, check=True)
+    assert rtvnic("bridge")[0] == 0
+    assert f"{pki}/switch-ob-left-key.pem" in openvswitch.run("ovs-vsctl", "get-ssl")
+    file.write_text(plain)
+    assert "TLS settings: removed" in rtvnic("bridge")[1], "no bridge needs them any more"
+    assert "key.pem" not in openvswitch.run("ovs-vsctl", "get-ssl")

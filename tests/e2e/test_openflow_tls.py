@@ -19,7 +19,7 @@ from support.up_program import UpProgram, ended
 from controller.errors import CannotRun
 from controller.model import Network
 from ovs_config import links
-from ovs_config.apply import apply, remove_all
+from ovs_config.apply import apply, remove, remove_all
 from ovs_config.openvswitch import OpenVSwitch, ensure_running
 from ovs_config.ovsdb import connect
 from ovs_config.plan import BridgePlan, plan_bridge
@@ -92,8 +92,10 @@ def ssl_row(openvswitch: OpenVSwitch) -> str:
     return subprocess.run(words, env=openvswitch.environment, capture_output=True, text=True, check=True).stdout
 
 
-def bridge_alone(network: Network, openvswitch: OpenVSwitch) -> BridgePlan:
-    plan = plan_bridge(network, "ot-left", openvswitch.datapath_type)
+def bridge_alone(
+    network: Network, openvswitch: OpenVSwitch, bridge: str = "ot-left", is_lasting: bool = False
+) -> BridgePlan:
+    plan = plan_bridge(network, bridge, openvswitch.datapath_type, is_lasting)
     return replace(plan, ports=(), veth_pairs=(), taps=(), labelled=(), offloads_off=())
 
 
@@ -105,6 +107,35 @@ def test_the_tls_settings_are_made_and_go_again(network: Network, openvswitch: O
         assert f"{network.tls_directory}/openvswitch-key.pem" in ssl_row(openvswitch)
         remove_all(ovsdb)
         assert wait_until(lambda: "key.pem" not in ssl_row(openvswitch), PATIENCE_S)
+
+
+def test_the_tls_settings_go_with_the_last_bridge_that_needs_them(network: Network, openvswitch: OpenVSwitch) -> None:
+    left, right = (bridge_alone(network, openvswitch, bridge) for bridge in ("ot-left", "ot-right"))
+    with connect(openvswitch.db_socket) as ovsdb:
+        apply(left, ovsdb)
+        apply(right, ovsdb)
+        assert "TLS settings: removed" not in remove(left, ovsdb)
+        assert "TLS settings: removed" not in remove(left, ovsdb), "it is gone already"
+        assert "openvswitch-key.pem" in ssl_row(openvswitch)
+        plain = replace(right, tls=None, controller_target="tcp:127.0.0.1:6653")
+        assert "TLS settings: removed" in apply(plain, ovsdb)
+        apply(right, ovsdb)
+        assert "TLS settings: removed" in remove(right, ovsdb)
+
+
+def test_one_open_vswitch_shows_the_certificate_of_one_lasting_bridge(
+    network: Network, openvswitch: OpenVSwitch
+) -> None:
+    left, right = (bridge_alone(network, openvswitch, bridge, is_lasting=True) for bridge in ("ot-left", "ot-right"))
+    with connect(openvswitch.db_socket) as ovsdb:
+        apply(left, ovsdb)
+        with pytest.raises(CannotRun, match=r"switch-ot-left-cert\.pem, of the bridge ot-left;.* ot-left --remove"):
+            apply(right, ovsdb)
+        assert "switch-ot-left-key.pem" in ssl_row(openvswitch)
+        moved = replace(network, tls_directory=Path("/elsewhere"))
+        apply(bridge_alone(moved, openvswitch, is_lasting=True), ovsdb)
+        assert "/elsewhere/switch-ot-left-key.pem" in ssl_row(openvswitch)
+        remove_all(ovsdb)
 
 
 def test_anothers_tls_settings_are_never_changed(network: Network, openvswitch: OpenVSwitch) -> None:

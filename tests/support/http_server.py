@@ -1,4 +1,4 @@
-"""A small HTTP server on the loopback with fixed answers, in place of a controller's REST API."""
+"""A small HTTP server with fixed answers, on the loopback or at a Unix socket, in place of a controller's REST API."""
 
 from __future__ import annotations
 
@@ -8,19 +8,29 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from socketserver import TCPServer
 from typing import Any
 
 NOT_FOUND = (404, b"{}")
 UNAUTHORIZED = (401, b"{}")
 
 
+class UnixServer(ThreadingHTTPServer):
+    address_family = socket.AF_UNIX
+
+    def server_bind(self) -> None:
+        TCPServer.server_bind(self)  # HTTPServer's own would look for the name of a host
+
+
 class FakeRest:
-    """Serves from its making to `close`. `answers` may change at any time: path to (status, content).
+    """Serves from its making to `close`, at the Unix socket `path` if that is given. `answers` may change at any time:
+    path to (status, content).
 
     Where there are `tokens`, it answers only who shows one of them.
     """
 
-    def __init__(self, answers: dict[str, tuple[int, bytes]] | None = None) -> None:
+    def __init__(self, answers: dict[str, tuple[int, bytes]] | None = None, path: Path | None = None) -> None:
         self.answers = answers or {}
         self.tokens: set[str] = set()
         fake = self
@@ -39,7 +49,7 @@ class FakeRest:
 
             def log_message(self, *_: Any) -> None: ...
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = UnixServer(str(path), Handler) if path else ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
 

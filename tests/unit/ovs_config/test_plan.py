@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -210,6 +211,14 @@ def test_ipv6_controller_is_in_brackets() -> None:
     left = replace(network.hypervisors["left"], controller=Endpoint("::1", 6653, 8080))
     network = replace(network, hypervisors={**network.hypervisors, "left": left})
     assert plan(network, "left").controller_target == "tcp:[::1]:6653"
+
+
+def test_a_lasting_bridge_shows_its_own_certificate_and_those_of_a_test_bed_one_for_all() -> None:
+    network = replace(two_hypervisors(), tls_directory=Path("/pki"))
+    lasting = plan_bridge(network, "left", DatapathType.NETDEV, is_lasting=True)
+    assert lasting.tls is not None and lasting.tls.key == Path("/pki/switch-left-key.pem")
+    assert {plan(network, bridge).tls for bridge in ("left", "right")} == {network.openvswitch_tls()}
+    assert lasting == replace(plan(network, "left"), tls=lasting.tls, is_lasting=True), "nothing else differs"
 
 
 @pytest.mark.parametrize("datapath", DatapathType)

@@ -188,6 +188,11 @@ def test_queues_are_proved_or_it_is_said_why_not(
     assert ("no such qdisc" in line.found) == (proof is Proof.NOT_SUPPORTED)
 
 
+def test_without_mininet_real_vms_work_all_the_same(machine: Path) -> None:
+    line = only_line("Mininet")
+    assert (line.state, line.cure) == (State.POOR, "apt-get install mininet")
+
+
 def test_calibrate_measures_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(doctor, "calibrate", lambda *words: asked.append(words) or 0)

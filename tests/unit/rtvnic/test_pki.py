@@ -128,6 +128,16 @@ def test_a_certificate_of_another_authority_is_refused(file: Path, capsys: pytes
     assert "controller-left-cert.pem is not of the authority" in capsys.readouterr().err
 
 
+def test_a_key_that_is_not_the_authoritys_is_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["pki", str(file)])
+    pki = file.parent / "pki"
+    (pki / "ca-key.pem").write_bytes((pki / "store-key.pem").read_bytes())
+    before = contents(pki)
+    assert main(["pki", str(file), "--renew"]) == 2
+    assert f"{pki}/ca-key.pem is not the key of {pki}/ca-cert.pem" in capsys.readouterr().err
+    assert contents(pki) == before
+
+
 def test_an_expired_one_is_refused(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

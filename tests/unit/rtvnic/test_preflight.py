@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.fake_shim import FakeShim
-from support.http_server import unused_port
+from support.http_server import FakeRest, unused_port
 from support.miss_handlers import secret_file
 
 from controller import runtime
@@ -102,12 +102,31 @@ def test_an_address_that_others_have(tmp_path: Path, taken: int, what: str, key:
     assert f"127.0.0.1:{taken}: Address already in use" in found.found
 
 
+@pytest.mark.parametrize("tls", ["", "tls: pki\n"])
 @pytest.mark.parametrize(("domain", "state"), [("left", State.FINE), ("right", State.LACKING)])
 def test_an_address_at_which_its_own_controller_listens_is_fine(
-    tmp_path: Path, taken: int, monkeypatch: pytest.MonkeyPatch, domain: str, state: State
+    tmp_path: Path, taken: int, domain: str, state: State, tls: str
 ) -> None:
-    monkeypatch.setattr(preflight.httpx, "get", lambda *_, **__: preflight.httpx.Response(503, json={"domain": domain}))
-    assert line(written(tmp_path, openflow=taken), "OpenFlow").state is state
+    file = written(tmp_path, openflow=taken)
+    file.write_text(file.read_text() + tls)
+    with FakeRest(path=tmp_path / "left.rest.sock") as rest:
+        rest.say("/v1/health", {"domain": domain}, status=503)
+        assert line(file, "OpenFlow").state is state
+
+
+@pytest.mark.parametrize("name", ["controller", "switch"])
+def test_a_certificate_that_is_missing_is_named(tmp_path: Path, name: str) -> None:
+    file = written(tmp_path)
+    file.write_text(file.read_text() + "tls: pki\n")
+    what = {"controller": "controller's certificate", "switch": "bridge's certificate"}[name]
+    key = tmp_path / "pki" / f"{name}-left-key.pem"
+    assert line(file, what) == Line(
+        what, State.LACKING, f"{key} does not exist", f"make it: rtvnic pki FILE --into {tmp_path / 'pki'}"
+    )
+    main(["pki", str(file)])
+    assert line(file, what).state is State.FINE
+    key.unlink()
+    assert line(file, what).found == f"{key} does not exist"
 
 
 def test_interfaces_that_are_not_there_are_named(tmp_path: Path) -> None:

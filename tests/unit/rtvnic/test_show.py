@@ -236,6 +236,20 @@ def test_nothing_to_show(
     assert shown(capsys, what, "--json", "--at", urls["left"]) == (0, "[]\n", "")
 
 
+def test_the_unix_socket_of_a_controller(
+    left: FakeRest, right: FakeRest, urls: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It does instead of that controller's own URL, at which one may need a token."""
+    left.tokens = {"secret"}
+    with FakeRest(left.answers, tmp_path / "left.rest.sock"):
+        code, out, err = shown(capsys, "switches", "--at", f"unix:{tmp_path}/left.rest.sock")
+    assert (code, err) == (0, "")
+    assert [row[0] for row in rows(out)[1:]] == ["left", "right"]
+    gone = f"unix:{tmp_path}/none"
+    code, _, err = shown(capsys, "switches", "--at", gone)
+    assert (code, err.partition(": ")[0]) == (2, f"no controller answers at {gone}")
+
+
 def test_a_controller_that_does_not_answer_is_named_and_the_others_shown(
     urls: dict[str, str], left: FakeRest, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,42 @@
+"""What the program ends with: an answer, or that there is none."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.errors import AnswerIsNo, CannotRun
+from rtvnic import down
+from rtvnic.__main__ import main
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (AnswerIsNo("no such thing"), 1, "no such thing\n"),
+        (CannotRun("it is not there", "get it"), 2, "it is not there; get it\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_what_is_raised_on_purpose_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, told: str
+) -> None:
+    assert (ended_by(error, monkeypatch), capsys.readouterr().err) == (code, told)
+
+
+def test_a_defect_is_no_answer_and_has_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """systemd does not start a controller again whose file is invalid (1), and does after all else."""
+    assert ended_by(ZeroDivisionError("by nothing"), monkeypatch) == 70
+    lines = capsys.readouterr().err.splitlines()
+    assert (lines[0], lines[-1]) == ("Traceback (most recent call last):", "ZeroDivisionError: by nothing")
+
+
+def ended_by(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The exit code of a verb that raises `error`."""
+
+    def run(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(down, "run", run)
+    return main(["down"])
