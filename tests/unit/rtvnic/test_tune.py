@@ -390,6 +390,40 @@ def test_what_only_has_a_shim_in_it_is_left_alone(start_shim: Callable[..., tupl
     assert wanted((2, 3), *start_shim(program="bench")) == {}
 
 
+def test_what_no_shim_could_have_been_started_with_is_none(start_shim: Callable[..., tuple[int, int, int]]) -> None:
+    for nonsense in (["--cpus", "junk"], ["--priority=high"], ["--cpus"], ["--=2"]):
+        assert wanted((2, 3), *start_shim(*nonsense)) == {}
+
+
+def put_shim(machine: Path, pid: int, ids: str) -> None:
+    """A process of one thread, `edf-egress`, that calls itself `rtvnic shim`."""
+    put(machine, f"proc/{pid}/status", f"Name:\tedf-egress\nUid:\t{ids}\nGid:\t0\t0\t0\t0\n")
+    put(machine, f"proc/{pid}/task/{pid}/comm", "edf-egress\n")
+    put(machine, f"proc/{pid}/comm", "edf-egress\n")
+    put(machine, f"proc/{pid}/cmdline", "rtvnic\0shim\0app\0wire\0")
+    put(machine, f"proc/{pid}/stat", f"{pid} (edf-egress) {'7 ' * 20}")
+
+
+def test_another_users_process_is_no_shim(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ThreadScheduling, "of", lambda *_: "other 0")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    put_shim(machine, 71, "0\t0\t0\t0")
+    put_shim(machine, 72, "1000\t1000\t1000\t1000")
+    put_shim(machine, 73, "1000\t0\t0\t0")
+    assert [str(change.setting) for change in tune.shims(())] == ["scheduling of thread 71"]
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", "ein_sehr_langé".encode()[:-1]])
+def test_a_process_may_have_any_name(machine: Path, monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    for file in ("comm", "task/70/comm", "cmdline"):
+        put(machine, f"proc/70/{file}", "").write_bytes(name)
+    put(machine, "proc/70/stat", "").write_bytes(b"70 (" + name + b") " + b"7 " * 20)
+    put(machine, "proc/70/status", f"Uid:\t{os.geteuid()}\n")
+    assert main(["tune"]) == 0
+    assert started(70) == 7
+
+
 def test_a_thread_of_a_shim_changes_alone_and_back(
     machine: Path, start_shim: Callable[..., tuple[int, int, int]]
 ) -> None:
