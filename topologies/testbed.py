@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -309,4 +309,6 @@ def _remove_files(error: type[BaseException] | None, *_: object) -> None:
 
 
 def _tell(incident: str) -> None:
-    print(incident, file=sys.stderr, flush=True)
+    """Whoever watches over a process goes on when there is nobody to tell any more."""
+    with suppress(OSError):
+        print(incident, file=sys.stderr, flush=True)
