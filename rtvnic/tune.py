@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import astuple, dataclass
-from itertools import chain, pairwise
+from itertools import chain, groupby, pairwise
 from pathlib import Path
 from textwrap import shorten
 from typing import NoReturn
@@ -26,7 +26,7 @@ from controller.errors import CannotRun
 from controller.runtime import RUN_DIR
 from ovs_config.openvswitch import of_system
 from ovs_config.plan import LABELLED_MTU
-from ovs_config.realtime import data_plane_cpus
+from ovs_config.realtime import data_plane_cpus, usable_cpus
 from rtvnic.arguments import processors
 from rtvnic.shim import PRIORITY
 from rtvnic.table import aligned
@@ -204,8 +204,10 @@ class Change:
 
 
 def span(cpus: tuple[int, ...]) -> str:
-    """Neighbouring processors as the kernel lists them: `4-7`."""
-    return f"{cpus[0]}-{cpus[-1]}" if len(cpus) > 1 else str(cpus[0])
+    """Processors as the kernel lists them: `2,4-7`."""
+    runs = groupby(enumerate(cpus), lambda place_and_cpu: place_and_cpu[1] - place_and_cpu[0])
+    ends = [(run[0][1], run[-1][1]) for run in (list(members) for _, members in runs)]
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ends)
 
 
 def throttling() -> Iterator[Change]:
@@ -280,7 +282,7 @@ def _shim(pid: int, cpus: tuple[int, ...]) -> Iterator[Change]:
 
 
 def _is_ours(pid: int) -> bool:
-    """Whether all user ids of a process are our own: a program of root's that another user starts has that one's, too."""
+    """Whether all user ids of a process are our own; in a `sudo` that another user has started not all are root's."""
     ids = re.search(r"^Uid:(.*)$", _said_of(pid, "status"), re.MULTILINE)
     return ids is not None and set(map(int, ids[1].split())) == {os.geteuid()}
 
@@ -346,7 +348,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    cpus = data_plane_cpus(os.cpu_count() or 1)
+    cpus = data_plane_cpus(usable_cpus())
     done, refused = _undo() if args.undo else _tune(_wanted(cpus, args.uplink))
     rows = [(str(change.setting), change.was, change.wanted, change.why) for change in done]
     if args.json:

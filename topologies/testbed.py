@@ -7,7 +7,6 @@ up at the end and, at the next start, after a run that was killed.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -31,7 +30,7 @@ from ovs_config.links import mark, remove_links
 from ovs_config.openvswitch import DAEMONS, VSWITCHD, ensure_running, of_system, stop_leftover
 from ovs_config.ovsdb import connect
 from ovs_config.plan import DatapathType, plan_bridge
-from ovs_config.realtime import data_plane_cpus, make_real_time, real_time
+from ovs_config.realtime import data_plane_cpus, make_real_time, real_time, usable_cpus
 from topologies import cables
 from topologies.interruption import uninterrupted
 from topologies.processes import Child, stop
@@ -42,7 +41,7 @@ from topologies.vms import Vms
 VSWITCHD_PRIORITY = 40
 """SCHED_FIFO, below the shim's 50: a busy Open vSwitch must not hold up what it has already handed over."""
 
-CPUS = data_plane_cpus(os.cpu_count() or 1)
+CPUS = data_plane_cpus(usable_cpus())
 """Of Open vSwitch and the shims; all of them if there are too few to share out."""
 
 USERSPACE_TAP = "ovs-netdev"
@@ -217,7 +216,8 @@ class Testbed:
 
         def on_revival(daemon: str, pid: int) -> None:
             if daemon == VSWITCHD:
-                make_real_time(pid, VSWITCHD_PRIORITY, CPUS)
+                if warning := make_real_time(pid, VSWITCHD_PRIORITY, CPUS):
+                    _tell(warning)
                 self._mark_taps(bridges)
 
         supervisor = Supervisor(self.openvswitch, _tell, on_revival)
