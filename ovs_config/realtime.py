@@ -23,8 +23,7 @@ class _Former:
 
 
 def usable_cpus() -> set[int]:
-    """The processors that this process may choose from: those of its container, also the ones that the kernel gives to
-    nobody who does not ask (`isolcpus`)."""
+    """The processors that this process may ask for: its container's, and those nobody gets unasked (`isolcpus`)."""
     own = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, _ANY_CPU)
