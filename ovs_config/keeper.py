@@ -3,7 +3,7 @@ builds a qdisc anew.
 
 Guarantee: changes what differs from its plans, and nothing that others made; has a qdisc built anew that somebody has
 removed; tries the queues of a port (`probe`) when all its filters are there, and again after each repair. A port that
-is not there yet is waited for in silence.
+is not there yet is waited for in silence; one that is down holds up no other.
 """
 
 from __future__ import annotations
@@ -147,20 +147,33 @@ class Keeper:
             LOG.warning("the queues of %s are gone and are built anew", interface)
 
     def _probe(self, ip: IPRoute, plan: BridgePlan) -> None:
-        """Try each port that has changed since it was tried; what is incomplete may be so for a moment only."""
+        """Try each port that has changed since it was tried. Raises CannotRun at the end, for those that cannot be."""
         incomplete = {each.interface for each in missing_filters(ip, plan)}
         proofs: dict[tuple[int, int], Proof] = {}
+        troubles = []
         for port in plan.ports:
-            standing = _standing(ip, port, port.interface in incomplete)
-            is_settled = standing in (Standing.COMPLETE, self._last.get(port.interface))
-            self._last[port.interface] = standing
-            if port.qos and is_settled and standing != self._probed.get(port.interface, Standing.NOTHING):
-                found = probe_port(ip, port.interface, port.qos)
-                if standing is not Standing.COMPLETE or Proof.NOT_PROVED not in found.values():
-                    self._probed[port.interface] = standing  # else best effort may have hidden that they work
+            try:
+                found = self._probe_port(ip, port, port.interface in incomplete)
+            except (NetlinkError, OSError) as error:
+                troubles.append(f"{port.interface}: {error}")
+            else:
                 proofs |= {(port.number, queue_id): proof for queue_id, proof in found.items()}
         if proofs:
             self._post(QueuesProbed(plan.name, proofs))
+        if troubles:
+            raise CannotRun(f"no frame can be sent by {', '.join(troubles)}", "is it up? See `ip link`")
+
+    def _probe_port(self, ip: IPRoute, port: PortPlan, is_incomplete: bool) -> Mapping[int, Proof]:
+        """What is proved of a port, if it has changed since it was tried; it may be incomplete for a moment only."""
+        standing = _standing(ip, port, is_incomplete)
+        is_settled = standing in (Standing.COMPLETE, self._last.get(port.interface))
+        self._last[port.interface] = standing
+        if port.qos is None or not is_settled or standing == self._probed.get(port.interface, Standing.NOTHING):
+            return {}
+        found = probe_port(ip, port.interface, port.qos)
+        if standing is not Standing.COMPLETE or Proof.NOT_PROVED not in found.values():
+            self._probed[port.interface] = standing  # else best effort may have hidden that they work
+        return found
 
     def _tell(self, trouble: str) -> None:
         """Log what has gone wrong twice running, once."""

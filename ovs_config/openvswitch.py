@@ -257,7 +257,7 @@ def _pid_of(program: str, directory: Path) -> int | None:
 def _is_running(program: str, pid: int) -> bool:
     """Whether `pid` is a live process of `program`; a zombie is not."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        status = Path(f"/proc/{pid}/status").read_text(errors="replace")
     except OSError:
         return False
     return f"Name:\t{program}\n" in status and "State:\tZ" not in status

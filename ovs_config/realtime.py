@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 MOST_DATA_PLANE_CPUS = 4
+_ANY_CPU = range(8192)
+"""More than any kernel counts."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +22,21 @@ class _Former:
     cpus: set[int]
 
 
-def data_plane_cpus(count: int) -> tuple[int, ...]:
-    """The processors, of `count`, that are for ovs-vswitchd and the shims: none of two, else the upper half at most."""
+def usable_cpus() -> set[int]:
+    """The processors that this process may ask for: its container's, and those nobody gets unasked (`isolcpus`)."""
+    own = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, _ANY_CPU)
+        return os.sched_getaffinity(0)
+    finally:
+        os.sched_setaffinity(0, own)
+
+
+def data_plane_cpus(usable: Collection[int]) -> tuple[int, ...]:
+    """Those of `usable` that are for ovs-vswitchd and the shims: none of two, else the upper half at most."""
+    count = len(usable)
     reserved = min(count // 2, MOST_DATA_PLANE_CPUS) if count > 2 else 0
-    return tuple(range(count - reserved, count))
+    return tuple(sorted(usable)[count - reserved :])
 
 
 def make_real_time(pid: int, priority: int, cpus: tuple[int, ...] = ()) -> str:
@@ -35,8 +48,8 @@ def make_real_time(pid: int, priority: int, cpus: tuple[int, ...] = ()) -> str:
 def real_time(pid: int, priority: int, cpus: tuple[int, ...] = ()) -> Iterator[str]:
     """All present threads of `pid` run under SCHED_FIFO at `priority` (1 to 99), on `cpus` if given, in the with block.
 
-    Yields an empty string, or the reason why it is not so: then nothing was changed. Threads that the program starts
-    later inherit the policy of the one that starts them, and keep it.
+    Yields an empty string, or the reason why it is not so: then nothing was changed. A process that is gone has no
+    threads. Threads that the program starts later inherit the policy of the one that starts them, and keep it.
     """
     before: dict[int, _Former] = {}
     try:
@@ -57,16 +70,21 @@ def _raise_threads(pid: int, priority: int, cpus: tuple[int, ...], before: dict[
     except PermissionError:
         _restore(before)
         return f"no real-time priority for process {pid}: permitted to root, or with CAP_SYS_NICE"
+    except OSError as error:
+        _restore(before)
+        return f"no real-time priority for process {pid}: {error.strerror}"
     return ""
 
 
 def _threads(pid: int) -> list[int]:
-    return [int(entry.name) for entry in Path(f"/proc/{pid}/task").iterdir()]
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return [int(entry.name) for entry in Path(f"/proc/{pid}/task").iterdir()]
+    return []
 
 
 def _restore(before: dict[int, _Former]) -> None:
     for thread, former in before.items():
-        with suppress(ProcessLookupError, PermissionError):
+        with suppress(OSError):
             os.sched_setscheduler(thread, former.policy, former.parameters)
             os.sched_setaffinity(thread, former.cpus)
     before.clear()

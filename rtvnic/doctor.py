@@ -264,16 +264,16 @@ def clock(what: str) -> Iterator[Line]:
 
 
 def processors(what: str) -> Iterator[Line]:
-    from ovs_config.realtime import data_plane_cpus
+    from ovs_config.realtime import data_plane_cpus, usable_cpus
 
-    count = os.cpu_count() or 1
-    cpus = data_plane_cpus(count)
-    if count < FEWEST_CPUS:
+    usable = usable_cpus()
+    cpus = data_plane_cpus(usable)
+    if len(usable) < FEWEST_CPUS:
         found = "one: the data plane waits while anything else runs"
         yield Line(what, State.POOR, found, f"give this machine {FEWEST_CPUS} or more")
     else:
         share = f"{tune.span(cpus)} for the data plane" if cpus else "too few to keep any for the data plane alone"
-        yield Line(what, State.FINE, f"{count}, {share}")
+        yield Line(what, State.FINE, f"{len(usable)}, {share}")
 
 
 def governor(what: str) -> Iterator[Line]:

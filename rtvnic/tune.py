@@ -15,9 +15,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import astuple, dataclass
-from itertools import chain, pairwise
+from itertools import chain, groupby, pairwise
 from pathlib import Path
 from textwrap import shorten
+from typing import NoReturn
 
 from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool
 
@@ -25,7 +26,7 @@ from controller.errors import CannotRun
 from controller.runtime import RUN_DIR
 from ovs_config.openvswitch import of_system
 from ovs_config.plan import LABELLED_MTU
-from ovs_config.realtime import data_plane_cpus
+from ovs_config.realtime import data_plane_cpus, usable_cpus
 from rtvnic.arguments import processors
 from rtvnic.shim import PRIORITY
 from rtvnic.table import aligned
@@ -203,8 +204,10 @@ class Change:
 
 
 def span(cpus: tuple[int, ...]) -> str:
-    """Neighbouring processors as the kernel lists them: `4-7`."""
-    return f"{cpus[0]}-{cpus[-1]}" if len(cpus) > 1 else str(cpus[0])
+    """Processors as the kernel lists them: `2,4-7`."""
+    runs = groupby(enumerate(cpus), lambda place_and_cpu: place_and_cpu[1] - place_and_cpu[0])
+    ends = [(run[0][1], run[-1][1]) for run in (list(members) for _, members in runs)]
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ends)
 
 
 def throttling() -> Iterator[Change]:
@@ -255,16 +258,17 @@ def vswitchd(cpus: tuple[int, ...]) -> Iterator[Change]:
 def shims(cpus: tuple[int, ...]) -> Iterator[Change]:
     """Gives the running shims `cpus`, if there are any, and the real-time priority that they could not take themselves.
 
-    One that was started with `--cpus`, or without a priority, stays so.
+    One that was started with `--cpus`, or without a priority, stays so. Another user's process is none, whatever it
+    calls itself.
     """
     for directory in PROC.glob("[0-9]*"):
-        with suppress(FileNotFoundError, ProcessLookupError):
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
             yield from _shim(int(directory.name), cpus)
 
 
 def _shim(pid: int, cpus: tuple[int, ...]) -> Iterator[Change]:
     """The changes to a shim or its guard; none to any other process, such as the `sudo` that started it."""
-    threads = _shim_threads(pid)
+    threads = _shim_threads(pid) if _is_ours(pid) else {}
     options = _shim_options(pid) if threads else None
     if options is None:
         return
@@ -277,20 +281,38 @@ def _shim(pid: int, cpus: tuple[int, ...]) -> Iterator[Change]:
         yield Change(scheduling, scheduling.read(), wanted, f"{name} of a shim runs before all that is less urgent")
 
 
+def _is_ours(pid: int) -> bool:
+    """Whether all user ids of a process are our own; in a `sudo` that another user has started not all are root's."""
+    ids = re.search(r"^Uid:(.*)$", _said_of(pid, "status"), re.MULTILINE)
+    return ids is not None and set(map(int, ids[1].split())) == {os.geteuid()}
+
+
+class _Options(argparse.ArgumentParser):
+    """Those of a shim. Raises ValueError for what they cannot be."""
+
+    def __init__(self) -> None:
+        super().__init__(add_help=False)
+        self.add_argument("--priority", type=int, default=PRIORITY)
+        self.add_argument("--cpus", type=processors)
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
 def _shim_options(pid: int) -> argparse.Namespace | None:
     """What a process was started with; None if it is no `rtvnic shim` but, say, a benchmark with a shim in it."""
-    words = (PROC / str(pid) / "cmdline").read_text().split("\0")
+    words = _said_of(pid, "cmdline").split("\0")
     if not any(Path(program).name == "rtvnic" and verb == "shim" for program, verb in pairwise(words)):
         return None
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--priority", type=int, default=PRIORITY)
-    parser.add_argument("--cpus", type=processors)
-    return parser.parse_known_args(words)[0]
+    with suppress(ValueError):
+        return _Options().parse_known_args(words)[0]
+    return None
 
 
 def _shim_threads(pid: int) -> dict[int, str]:
     """The names of those of a process's threads that are a shim's, by thread id."""
-    names = {int(comm.parent.name): comm.read_text().strip() for comm in (PROC / str(pid) / "task").glob("*/comm")}
+    threads = [int(directory.name) for directory in (PROC / str(pid) / "task").iterdir()]
+    names = {thread: _said_of(thread, "comm").strip() for thread in threads}
     return {thread: name for thread, name in names.items() if name in SHIM_THREADS}
 
 
@@ -326,7 +348,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    cpus = data_plane_cpus(os.cpu_count() or 1)
+    cpus = data_plane_cpus(usable_cpus())
     done, refused = _undo() if args.undo else _tune(_wanted(cpus, args.uplink))
     rows = [(str(change.setting), change.was, change.wanted, change.why) for change in done]
     if args.json:
@@ -415,7 +437,12 @@ def _remembered() -> dict[Setting, str]:
 
 def started(pid: int) -> int:
     """When process `pid` was started, in clock ticks since boot. Raises FileNotFoundError if there is none."""
-    return int((PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19])
+    return int(_said_of(pid, "stat").rpartition(")")[2].split()[19])
+
+
+def _said_of(pid: int, file: str) -> str:
+    """What a file below /proc says of a process or thread. Its name and command line are any bytes that it likes."""
+    return (PROC / str(pid) / file).read_text(errors="replace")
 
 
 def _files(root: Path, pattern: str) -> Iterator[tuple[File, str]]:
@@ -431,9 +458,9 @@ def _short(value: str) -> str:
 
 
 def _runs(program: str) -> bool:
-    for comm in PROC.glob("[0-9]*/comm"):
+    for directory in PROC.glob("[0-9]*"):
         with suppress(OSError):
-            if comm.read_text().strip() == program:
+            if _said_of(int(directory.name), "comm").strip() == program:
                 return True
     return False
 

@@ -1,7 +1,8 @@
 """Child processes of a test bed: started, waited for, started again when they die, ended.
 
 Each leads a session of its own, so that Ctrl-C reaches only us and we end them in order; each ends by itself when we
-do. Standard error goes to a log file. One thread for each child waits for its end and starts it again.
+do. Standard error goes to a log file. One thread for each child waits for its end and starts it again, whatever keeps
+it from starting; `stop` returns, whatever a child does.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from controller.errors import CannotRun
@@ -71,13 +71,13 @@ class Child:
         self._process.terminate()
 
     def reap(self) -> None:
-        """Return when it has ended, if need be by force."""
-        if self._watcher.ident is not None:
-            self._watcher.join()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_TIMEOUT_S)
+        """Return when it has ended, after `terminate`; if need be by force."""
+        if self._watcher.ident is None:  # it never was ready; that it has ended is all that there is to wait for
+            self._watcher.start()
+        self._watcher.join(STOP_TIMEOUT_S)
         self._process.kill()
-        self._process.communicate()
+        self._watcher.join()
+        self._close()
 
     def _start(self) -> subprocess.Popen[str]:
         with self._log.open("a") as log:
@@ -96,9 +96,15 @@ class Child:
         has_spoken, _, _ = select.select([self._process.stdout], [], [], READY_TIMEOUT_S)
         return bool(has_spoken) and self._process.stdout.readline() == READY
 
+    def _close(self) -> None:
+        """Our end of its pipe, once it has ended."""
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
     def _watch(self) -> None:
+        """Returns when it has ended and is not wanted any more."""
         backoff = Backoff()
-        while not self._is_stopping.is_set():
+        while True:
             started_s = time.monotonic()
             self._process.wait()
             if self._is_stopping.wait(backoff.pause_s(time.monotonic() - started_s)):
@@ -107,11 +113,15 @@ class Child:
             self._restart()
 
     def _restart(self) -> None:
-        self._process.communicate()
-        self._process = self._start()
-        if self._is_stopping.is_set():  # `terminate` may have met the former process
-            self._process.terminate()
-        self._is_ready()
+        """Start it again; one that cannot be started or does not get ready is as one that has died."""
+        self._close()
+        try:
+            self._process = self._start()
+        except OSError as error:
+            self._on_death(f"the {self.name} cannot be started: {error}")
+            return
+        if self._is_stopping.is_set() or not self._is_ready():  # `terminate` may have met the former process
+            self._process.kill()
 
     def _last_words(self) -> str:
         lines = self._log.read_text().strip().splitlines()

@@ -22,8 +22,8 @@ POLL_S = 0.5
 class Supervisor:
     """Watches over `openvswitch` from `start` to `stop`.
 
-    `on_death` hears of each death, and of each start that failed; `on_revival` gets the name of the daemon and its new
-    process id.
+    `on_death` hears of each death, and of all that failed afterwards; `on_revival` gets the name of the daemon and its
+    new process id.
     """
 
     def __init__(
@@ -76,8 +76,11 @@ class Supervisor:
         self._on_death(f"{daemon} has died and is started again")
         try:
             pid = self._openvswitch.revive(daemon)
-        except CannotRun as error:
-            self._on_death(str(error))
+        except (CannotRun, OSError) as error:
+            self._on_death(f"{daemon} cannot be started: {error}")
             return None
-        self._on_revival(daemon, pid)
+        try:
+            self._on_revival(daemon, pid)
+        except Exception as error:  # whatever it is, the daemon runs, and is to be started again when it dies
+            self._on_death(f"{daemon} runs again, but not all is as it was: {error}")
         return pid

@@ -8,13 +8,12 @@ made there is no sweep and no run.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from ovs_config.links import mark, remove_links
 from ovs_config.openvswitch import DAEMONS, VSWITCHD, ensure_running, of_system, stop_leftover
 from ovs_config.ovsdb import Ovsdb, connect, lasting_bridges
 from ovs_config.plan import DatapathType, plan_bridge
-from ovs_config.realtime import data_plane_cpus, make_real_time, real_time
+from ovs_config.realtime import data_plane_cpus, make_real_time, real_time, usable_cpus
 from topologies import cables
 from topologies.interruption import uninterrupted
 from topologies.processes import Child, stop
@@ -43,7 +42,7 @@ from topologies.vms import Vms
 VSWITCHD_PRIORITY = 40
 """SCHED_FIFO, below the shim's 50: a busy Open vSwitch must not hold up what it has already handed over."""
 
-CPUS = data_plane_cpus(os.cpu_count() or 1)
+CPUS = data_plane_cpus(usable_cpus())
 """Of Open vSwitch and the shims; all of them if there are too few to share out."""
 
 USERSPACE_TAP = "ovs-netdev"
@@ -218,7 +217,8 @@ class Testbed:
 
         def on_revival(daemon: str, pid: int) -> None:
             if daemon == VSWITCHD:
-                make_real_time(pid, VSWITCHD_PRIORITY, CPUS)
+                if warning := make_real_time(pid, VSWITCHD_PRIORITY, CPUS):
+                    _tell(warning)
                 self._mark_taps(bridges)
 
         supervisor = Supervisor(self.openvswitch, _tell, on_revival)
@@ -322,4 +322,6 @@ def _remove_files(error: type[BaseException] | None, *_: object) -> None:
 
 
 def _tell(incident: str) -> None:
-    print(incident, file=sys.stderr, flush=True)
+    """Whoever watches over a process goes on when there is nobody to tell any more."""
+    with suppress(OSError):
+        print(incident, file=sys.stderr, flush=True)

@@ -90,7 +90,10 @@ class StoreKeeper:
         backoff_s = BACKOFF_S
         while not self._is_stopping.is_set():
             started_s = time.monotonic()
-            self._serve()
+            try:
+                self._serve()
+            except OSError as error:
+                LOG.warning("the store cannot be started: %s", error)
             if time.monotonic() - started_s >= LASTING_S:
                 backoff_s = BACKOFF_S
             if not self._is_stopping.wait(backoff_s):
@@ -98,7 +101,7 @@ class StoreKeeper:
                 backoff_s = min(2 * backoff_s, BACKOFF_MOST_S)
 
     def _serve(self) -> None:
-        """Run a store until it ends."""
+        """Run a store until it ends. Raises OSError if it cannot be started."""
         environment = {name: value for name, value in os.environ.items() if name not in notify.VARIABLES}
         self._process = subprocess.Popen(
             self._words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, text=True, env=environment

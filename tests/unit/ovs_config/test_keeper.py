@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -19,6 +21,8 @@ from ovs_config.plan import BridgePlan, DatapathType, QosPlan, plan_bridge
 
 PLAN = plan_bridge(two_hypervisors(), "left", DatapathType.NETDEV)
 QUEUES = (0, 3, 5)
+UPLINK = next(port for port in PLAN.ports if port.qos)
+TWO_UPLINKS = replace(PLAN, ports=(UPLINK, replace(UPLINK, interface="other-up", number=2)))
 
 
 class FakeKernel:
@@ -33,6 +37,7 @@ class FakeKernel:
         self.changes: list[str] = []
         self.rebuilt: list[str] = []
         self.can_rebuild = False
+        self.down = ""
 
     def index_of(self, _: object, interface: str) -> int | None:
         return 7 if self.has_interface else None
@@ -62,6 +67,8 @@ class FakeKernel:
         return self.can_rebuild
 
     def probe_port(self, ip: object, interface: str, qos: QosPlan) -> dict[int, Proof]:
+        if interface == self.down:
+            raise OSError(errno.ENETDOWN, "Network is down")
         self.probed += 1
         whole = Proof.NOT_PROVED if self.missing_filters(ip, PLAN) else Proof.PROVED
         return dict.fromkeys(QUEUES, whole if self.classes_of(ip, interface) else Proof.NOT_SUPPORTED)
@@ -194,6 +201,24 @@ def test_an_interface_of_another_run_is_left_alone(
     kernel.is_of_another_run = True
     look()
     assert kernel.filters == set() and told == []
+
+
+@pytest.mark.parametrize(("down", "number"), [("left-up", 1), ("other-up", 2)])
+def test_a_port_that_is_down_holds_up_no_other_and_is_told_of_when_it_is_up(
+    kernel: FakeKernel, told: list[QueuesProbed], caplog: pytest.LogCaptureFixture, down: str, number: int
+) -> None:
+    made = Keeper("left", told.append)
+    made.plan = TWO_UPLINKS
+    kernel.filters = planned_filters(TWO_UPLINKS)
+    kernel.down = down
+    for _ in range(3):
+        made.look(kernel)
+    assert told == [QueuesProbed("left", {(3 - number, queue): Proof.PROVED for queue in QUEUES})]
+    (record,) = caplog.records
+    assert f"no frame can be sent by {down}: " in record.message
+    kernel.down = ""
+    made.look(kernel)
+    assert told[1:] == [QueuesProbed("left", {(number, queue): Proof.PROVED for queue in QUEUES})]
 
 
 def test_a_probe_frame_is_no_channels_and_goes_no_further_than_the_neighbour() -> None:

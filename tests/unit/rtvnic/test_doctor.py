@@ -12,6 +12,7 @@ import pytest
 
 from controller.domain.events import Proof
 from controller.errors import CannotRun
+from ovs_config import realtime
 from rtvnic import doctor, tune
 from rtvnic.__main__ import main
 from rtvnic.checklist import Line, State, tried
@@ -142,7 +143,7 @@ def test_a_chrony_that_sets_nothing_leaves_it_to_others(machine: Path, script: s
     ("count", "state", "found"), [(1, State.POOR, "one"), (2, State.FINE, "too few to keep"), (8, State.FINE, "4-7")]
 )
 def test_processors(monkeypatch: pytest.MonkeyPatch, count: int, state: State, found: str) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: count)
+    monkeypatch.setattr(realtime, "usable_cpus", lambda: range(count))
     line = only_line("processors")
     assert line.state is state and found in line.found
 

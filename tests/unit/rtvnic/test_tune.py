@@ -14,7 +14,6 @@ from typing import cast
 import pytest
 from pyroute2.ethtool.ioctl import NotSupportedError
 
-from ovs_config.realtime import data_plane_cpus
 from rtvnic import tune
 from rtvnic.__main__ import main
 from rtvnic.tune import File, Offloads, OfThreads, Processors, Scheduling, ThreadScheduling, span, started
@@ -64,7 +63,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(tune, "PROC", tmp_path / "proc")
     monkeypatch.setattr(tune, "SYS", tmp_path / "sys")
     monkeypatch.setattr(tune, "of_system", lambda: None)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(tune, "usable_cpus", lambda: range(2))
     put(tmp_path, RUNTIME, "950000\n")
     put(tmp_path, GOVERNOR, "performance\n")
     return tmp_path
@@ -237,15 +236,8 @@ def test_only_eager_defragmentation_is_changed(machine: Path, choices: str, afte
     assert defrag.read_text() == after
 
 
-@pytest.mark.parametrize(
-    ("count", "cpus"), [(1, ()), (2, ()), (3, (2,)), (4, (2, 3)), (8, (4, 5, 6, 7)), (64, (60, 61, 62, 63))]
-)
-def test_the_data_plane_gets_the_upper_half_and_not_more_than_it_can_use(count: int, cpus: tuple[int, ...]) -> None:
-    assert data_plane_cpus(count) == cpus
-
-
 def test_processors_are_named_as_the_kernel_does() -> None:
-    assert (span((2,)), span((4, 5, 6, 7))) == ("2", "4-7")
+    assert [span(cpus) for cpus in ((2,), (4, 5, 6, 7), (1, 3, 4, 8))] == ["2", "4-7", "1,3-4,8"]
 
 
 @pytest.mark.parametrize(
@@ -261,7 +253,7 @@ def test_processors_are_named_as_the_kernel_does() -> None:
 def test_interrupts_stay_off_the_data_plane(
     machine: Path, monkeypatch: pytest.MonkeyPatch, count: int, before: str, after: str
 ) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: count)
+    monkeypatch.setattr(tune, "usable_cpus", lambda: range(count))
     affinity = put(machine, INTERRUPTS, before)
     main(["tune"])
     assert affinity.read_text() == after
@@ -275,7 +267,7 @@ def test_irqbalance_is_a_hint_where_it_would_interfere(
     put(machine, "proc/77/comm", "irqbalance\n")
     main(["tune"])
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(tune, "usable_cpus", lambda: range(4))
     main(["tune", "--json"])
     assert "IRQBALANCE_BANNED_CPULIST=2-3" in capsys.readouterr().err
 
@@ -388,6 +380,40 @@ def test_what_a_shim_was_started_with_counts(start_shim: Callable[..., tuple[int
 
 def test_what_only_has_a_shim_in_it_is_left_alone(start_shim: Callable[..., tuple[int, int, int]]) -> None:
     assert wanted((2, 3), *start_shim(program="bench")) == {}
+
+
+def test_what_no_shim_could_have_been_started_with_is_none(start_shim: Callable[..., tuple[int, int, int]]) -> None:
+    for nonsense in (["--cpus", "junk"], ["--priority=high"], ["--cpus"], ["--=2"]):
+        assert wanted((2, 3), *start_shim(*nonsense)) == {}
+
+
+def put_shim(machine: Path, pid: int, ids: str) -> None:
+    """A process of one thread, `edf-egress`, that calls itself `rtvnic shim`."""
+    put(machine, f"proc/{pid}/status", f"Name:\tedf-egress\nUid:\t{ids}\nGid:\t0\t0\t0\t0\n")
+    put(machine, f"proc/{pid}/task/{pid}/comm", "edf-egress\n")
+    put(machine, f"proc/{pid}/comm", "edf-egress\n")
+    put(machine, f"proc/{pid}/cmdline", "rtvnic\0shim\0app\0wire\0")
+    put(machine, f"proc/{pid}/stat", f"{pid} (edf-egress) {'7 ' * 20}")
+
+
+def test_another_users_process_is_no_shim(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ThreadScheduling, "of", lambda *_: "other 0")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    put_shim(machine, 71, "0\t0\t0\t0")
+    put_shim(machine, 72, "1000\t1000\t1000\t1000")
+    put_shim(machine, 73, "1000\t0\t0\t0")
+    assert [str(change.setting) for change in tune.shims(())] == ["scheduling of thread 71"]
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", "ein_sehr_langé".encode()[:-1]])
+def test_a_process_may_have_any_name(machine: Path, monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
+    monkeypatch.setattr(tune, "usable_cpus", lambda: range(4))
+    for file in ("comm", "task/70/comm", "cmdline"):
+        put(machine, f"proc/70/{file}", "").write_bytes(name)
+    put(machine, "proc/70/stat", "").write_bytes(b"70 (" + name + b") " + b"7 " * 20)
+    put(machine, "proc/70/status", f"Uid:\t{os.geteuid()}\n")
+    assert main(["tune"]) == 0
+    assert started(70) == 7
 
 
 def test_a_thread_of_a_shim_changes_alone_and_back(

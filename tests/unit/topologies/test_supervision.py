@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from pyroute2.netlink.exceptions import NetlinkError
 from support.waiting import wait_until
 
 from controller.errors import CannotRun
@@ -18,10 +19,10 @@ DAEMONS = ("ovs-vswitchd", "ovsdb-server")
 
 
 class FakeOpenVSwitch:
-    """Its daemons are sleepers; `refusals` says how often each refuses to start again."""
+    """Its daemons are sleepers; `refusals` says how often, and why, each refuses to start again."""
 
     def __init__(self) -> None:
-        self.refusals = dict.fromkeys(DAEMONS, 0)
+        self.refusals: dict[str, list[Exception]] = {daemon: [] for daemon in DAEMONS}
         self._processes = {daemon: self._sleeper() for daemon in DAEMONS}
 
     def pid_of(self, daemon: str) -> int | None:
@@ -30,8 +31,7 @@ class FakeOpenVSwitch:
 
     def revive(self, daemon: str) -> int:
         if self.refusals[daemon]:
-            self.refusals[daemon] -= 1
-            raise CannotRun(f"{daemon} does not want to", "ask again")
+            raise self.refusals[daemon].pop()
         self._processes[daemon].wait()
         self._processes[daemon] = self._sleeper()
         return self._processes[daemon].pid
@@ -61,8 +61,19 @@ def heard() -> list[str]:
 
 
 @pytest.fixture
-def supervisor(openvswitch: FakeOpenVSwitch, heard: list[str]) -> Iterator[Supervisor]:
-    found = Supervisor(openvswitch, heard.append, lambda daemon, pid: heard.append(f"{daemon} lives: {pid}"))
+def troubles() -> list[Exception]:
+    """What those who hear of a revival cannot do, each once."""
+    return []
+
+
+@pytest.fixture
+def supervisor(openvswitch: FakeOpenVSwitch, heard: list[str], troubles: list[Exception]) -> Iterator[Supervisor]:
+    def on_revival(daemon: str, pid: int) -> None:
+        if troubles:
+            raise troubles.pop()
+        heard.append(f"{daemon} lives: {pid}")
+
+    found = Supervisor(openvswitch, heard.append, on_revival)
     found.start()
     yield found
     found.stop()
@@ -85,13 +96,30 @@ def test_both_may_die_at_once_and_again(openvswitch: FakeOpenVSwitch, supervisor
     assert all(openvswitch.pid_of(daemon) for daemon in DAEMONS)
 
 
+@pytest.mark.parametrize("refusal", [CannotRun("it does not want to", "ask again"), OSError(11, "no process to spare")])
 def test_one_that_does_not_start_is_tried_again(
-    openvswitch: FakeOpenVSwitch, supervisor: Supervisor, heard: list[str]
+    openvswitch: FakeOpenVSwitch, supervisor: Supervisor, heard: list[str], refusal: Exception
 ) -> None:
-    openvswitch.refusals["ovsdb-server"] = 1
+    openvswitch.refusals["ovsdb-server"].append(refusal)
     openvswitch.kill("ovsdb-server")
     wait_until(lambda: any("lives" in each for each in heard))
-    assert "ovsdb-server does not want to" in heard[1]
+    assert heard[1] == f"ovsdb-server cannot be started: {refusal}"
+
+
+@pytest.mark.parametrize("trouble", [FileNotFoundError(2, "gone again"), NetlinkError(19, "No such device")])
+def test_one_that_is_not_all_as_it_was_is_told_of_and_watched(
+    openvswitch: FakeOpenVSwitch,
+    supervisor: Supervisor,
+    heard: list[str],
+    troubles: list[Exception],
+    trouble: Exception,
+) -> None:
+    troubles.append(trouble)
+    openvswitch.kill("ovs-vswitchd")
+    wait_until(lambda: len(heard) == 2)
+    assert heard[1] == f"ovs-vswitchd runs again, but not all is as it was: {trouble}"
+    openvswitch.kill("ovs-vswitchd")
+    wait_until(lambda: any("lives" in each for each in heard))
 
 
 def test_after_the_end_nothing_is_started(
