@@ -25,7 +25,7 @@ BACKOFF_MOST_S = 5.0
 LASTING_S = 10.0
 """A child that ran so long starts again at once when it dies; one that dies sooner waits longer each time."""
 
-STOP_TIMEOUT_S = 3.0
+STOP_TIMEOUT_S = 10.0
 
 
 class Backoff:
