@@ -105,6 +105,7 @@ def test_what_is_asked_again_with_the_same_nonce_is_done_once(desk: Desk) -> Non
 def test_while_it_is_under_way_it_is_not_begun_again(desk: Desk) -> None:
     assert isinstance(desk.deeds(opening(), nonce=5)[0], Asked)
     assert desk.deeds(opening(), nonce=5) == []
+    assert desk.deeds(opening(), nonce=5, now_ns=REMEMBERED_NS) == []
 
 
 @pytest.mark.parametrize(
