@@ -106,7 +106,8 @@ class Service:
             guest.budget.take(REFUSAL_COST, now_ns)
         answer = self._outcome(guest, errand.request, settled, now_ns)
         reply = guest.reply(errand.asker, answer)
-        guest.conclude(errand.asker, reply, now_ns)
+        if answer.status != Status.BUSY:
+            guest.conclude(errand.asker, reply, now_ns)
         return [reply]
 
     def call_up(self, channel: Channel, report: MissReport, now_ns: int) -> list[Deed]:
@@ -171,8 +172,11 @@ class Service:
         return answers.standing(channel, self._known(channel), self._leases.left_s(channel.label, now_ns))
 
     def _known(self, channel: Channel) -> Talking | None:
-        """How `channel` stands, if the domain has heard of it as it is now."""
-        known = self._look(channel.talker).get(channel.label)
+        """How `channel` stands, if the domain has heard of it as it is now, and has the time to say so."""
+        try:
+            known = self._look(channel.talker).get(channel.label)
+        except TimeoutError:
+            return None
         return known if known is not None and known.channel == channel else None
 
     def _ended(self, errand: Ending, error: RtvnicError | None, now_ns: int) -> None:

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.guest_desk import CAMERA, NETWORK, RATE_BPS, SENSOR, Desk, opening
+from support.guest_frames import says
 
 from controller.guests.contracts import Ending, Errand, Settled
-from controller.guests.guest import Emit
+from controller.guests.guest import REMEMBERED_NS, Emit
 from controller.guests.leases import LEASE_MAX_S, RETRY_NS, SETTLING_NS
 from controller.guests.service import Deed, Service
 from controller.store.records import Owner
 from controller.units import NS_PER_S
-from guest.messages import Change, Close, List, Renew, Status
+from guest.messages import Change, Close, List, Renew, State, Status
 
 
 @pytest.fixture
@@ -144,6 +145,21 @@ def test_what_has_ended_is_not_renewed_by_a_domain_that_has_not_heard_so(desk: D
     assert desk.ask(Renew(label, 60), now_ns=2 * NS_PER_S).status == Status.UNKNOWN
     desk.tick(NS_PER_S + SETTLING_NS)
     assert desk.service._leases.left_s(label, 0) == 0
+
+
+def test_a_domain_that_does_not_answer_leaves_a_channel_waiting_and_its_nonce_answered(desk: Desk) -> None:
+    desk.is_busy = True
+    answer = desk.ask(opening(), nonce=5)
+    assert (answer.status, answer.state, answer.lease_s) == (Status.DONE, State.WAITING, 60)
+    (again,) = desk.deeds(opening(), nonce=5)
+    assert isinstance(again, Emit) and says(again.frame)[0] == answer
+
+
+def test_what_the_store_could_not_decide_is_asked_anew_with_the_same_nonce(desk: Desk) -> None:
+    desk.store.is_away = True
+    assert desk.ask(opening(), nonce=5).status == Status.BUSY
+    desk.store.is_away = False
+    assert desk.ask(opening(), nonce=5, now_ns=REMEMBERED_NS - 1).status == Status.DONE
 
 
 def test_after_a_restart_a_change_is_told_the_longest_lease(desk: Desk) -> None:
