@@ -51,18 +51,18 @@ Deed = Emit | Errand
 
 
 class Service:
-    """The service of the domain `name` of `network`, for those of its VMs that have a quota."""
+    """The service of the domain `name` of `network`, for those of its VMs that have a quota.
+
+    What others had opened while they had one ends with its lease.
+    """
 
     def __init__(self, network: Network, name: str, look: Look) -> None:
         self._look = look
-        guests = [Guest(vm, port_to(network, name, vm.name).number) for vm in network.vms_of(name) if vm.quota]
+        self._vms = {vm.name: vm for vm in network.vms_of(name)}
+        guests = [Guest(vm, port_to(network, name, vm.name).number) for vm in self._vms.values() if vm.quota]
         self._by_port = {guest.port: guest for guest in guests}
         self._by_name = {guest.vm.name: guest for guest in guests}
         self._leases = Leases()
-
-    @property
-    def is_needed(self) -> bool:
-        return bool(self._by_port)
 
     def hear(self, port: int, frame: bytes, now_ns: int) -> list[Deed]:
         """What is to be done about a frame that came in by `port`."""
@@ -125,12 +125,11 @@ class Service:
         A lease ends while no errand of its VM is under way: what was asked before has renewed it or not, and what is
         asked later comes to the store behind the end.
         """
-        mine = {label: channel for label, channel in opened.items() if channel.talker in self._by_name}
-        self._leases.follow(mine, now_ns)
+        self._leases.follow(opened, now_ns)
         for guest in self._by_name.values():
             guest.subscriptions.expire(now_ns)
-        idle = {name for name, guest in self._by_name.items() if not guest.is_waiting}
-        return [Ending(self._by_name[vm].vm, label) for vm, label in self._leases.take_ended(idle, now_ns)]
+        idle = self._vms.keys() - {name for name, guest in self._by_name.items() if guest.is_waiting}
+        return [Ending(self._vms[vm], label) for vm, label in self._leases.take_ended(idle, now_ns)]
 
     def books(self, crowded_out: Mapping[str, int]) -> dict[str, GuestBook]:
         """Of each VM; `crowded_out` frames of a VM found too many waiting."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -166,6 +167,18 @@ def test_after_a_restart_a_change_is_told_the_longest_lease(desk: Desk) -> None:
     label = desk.label()
     desk.service = Service(NETWORK, "left", desk.look)
     assert desk.ask(Change(label, 0, 0, 0, 2 * RATE_BPS)).lease_s == LEASE_MAX_S
+
+
+def test_what_a_vm_had_opened_ends_where_its_quota_is_taken_away(desk: Desk) -> None:
+    label = desk.label()
+    vms = {name: replace(vm, quota=None) for name, vm in NETWORK.vms.items()}
+    desk.service = Service(replace(NETWORK, vms=vms), "left", desk.look)
+    desk.tick(0)
+    assert desk.ends(LEASE_MAX_S * NS_PER_S - 1) == []
+    (end,) = desk.ends(LEASE_MAX_S * NS_PER_S)
+    assert isinstance(end, Ending) and (end.vm.name, end.channel_id) == ("camera", label)
+    desk.settled([end], LEASE_MAX_S * NS_PER_S)
+    assert desk.names == set()
 
 
 def test_after_a_restart_a_list_tells_who_has_opened_what(desk: Desk) -> None:

@@ -398,7 +398,6 @@ def test_the_services_address_is_told(desk: Desk) -> None:
 def test_a_port_of_nobody_who_may_ask_is_not_heard(desk: Desk) -> None:
     assert desk.service.hear(PORTS["archive"], asks(NETWORK.vms["archive"], List(0)), 0) == []
     assert desk.service.name_at(PORTS["archive"]) is None
-    assert not Service(NETWORK, "right", desk.look).is_needed
 
 
 def test_books(desk: Desk) -> None:
