@@ -20,6 +20,9 @@ from guest.session import Standing
 from guest.units import DURATION, LEASE, RATE, SIZE
 
 PROTOCOL_NUMBERS = {name: number for number, name in text.PROTOCOLS.items()}
+UNTOLD_LEASE_S = 30
+"""A lease of which the controller does not say how much is left."""
+
 REAL_TIME_SIGNALS = {f"RTMIN+{n}": signal.SIGRTMIN + n for n in range(signal.SIGRTMAX - signal.SIGRTMIN + 1)}
 
 
@@ -66,7 +69,7 @@ def change_channel(args: argparse.Namespace) -> int:
     change = Change(args.id, *sizes, DURATION.optional(args.deadline), RATE.optional(args.rate))
     with Service(_way(args)) as service:
         answer = service.ask(change)
-        _say(args, Standing.of(wait_until_installed(service, answer)))
+        _say(args, Standing.of(wait_until_installed(service, answer, answer.lease_s or UNTOLD_LEASE_S)))
     return 0
 
 

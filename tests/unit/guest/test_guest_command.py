@@ -18,7 +18,7 @@ from support.guest_service import FIRST_ID, MISSED, Eager, GuestService
 from support.waiting import PATIENCE_S, wait_until
 
 from guest.__main__ import main
-from guest.messages import Answer, Change, Kind, State, Status
+from guest.messages import Answer, Change, Kind, Renew, State, Status
 
 ROOT = Path(__file__).parents[3]
 CONTRACT = ("--deadline", "5ms", "--rate", "2Mbps")
@@ -143,6 +143,14 @@ def test_change_and_close(service: GuestService, capsys: pytest.CaptureFixture[s
     assert main(["close", "17", "--json", *at(service)]) == 0
     assert json.loads(capsys.readouterr().out) == {"event": "closed", "channel_id": 17}
     assert service.channels == {}
+
+
+@pytest.mark.parametrize(("left_s", "renewed_s"), [(20, 20), (0, 30)])
+def test_change_shortens_no_lease(service: GuestService, left_s: int, renewed_s: int) -> None:
+    opened(service)
+    service.refusals[Kind.CHANGE] = Answer(Status.DONE, State.INSTALLING, FIRST_ID, left_s, 0, 4_000_000, 2_000_000)
+    assert main(["change", "17", "--deadline", "4ms", *at(service)]) == 0
+    assert Renew(FIRST_ID, renewed_s) in service.asked
 
 
 def test_watch_tells_of_all_channels(service: GuestService) -> None:
