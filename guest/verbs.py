@@ -15,7 +15,7 @@ from guest.client import Service
 from guest.errors import CannotRun
 from guest.keeper import CallUp
 from guest.messages import Change, Close, IpAddress, Missed, Open
-from guest.route import Way, service_way, source_to
+from guest.route import Way, interface_index, service_way, source_to
 from guest.session import Standing
 from guest.units import DURATION, LEASE, RATE, SIZE
 
@@ -134,5 +134,5 @@ def _contract(args: argparse.Namespace) -> Open:
 def _way(args: argparse.Namespace, destination: IpAddress | None = None) -> Way:
     if args.service:
         address, port = args.service
-        return Way(str(address), port)
+        return Way(str(address), port, interface_index(args.interface) if args.interface else 0)
     return service_way(destination, args.interface)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import pytest
 from support.guest_service import FIRST_ID, MISSED, Eager, GuestService
 from support.waiting import PATIENCE_S, wait_until
 
+from guest import verbs
 from guest.__main__ import main
 from guest.messages import Answer, Change, Kind, Renew, State, Status
 
@@ -198,6 +202,12 @@ def test_says_what_is_wrong_with_a_word(words: list[str], message: str, capsys: 
 def test_an_interface_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--interface", "nosuch0"]) == 2
     assert capsys.readouterr().err == "there is no interface 'nosuch0'; `ip link` shows those of this VM\n"
+
+
+def test_another_address_of_the_service_is_reached_by_the_interface(service: GuestService) -> None:
+    assert main(["list", "--interface", "lo", *at(service)]) == 0
+    link_local = argparse.Namespace(service=(ip_address("fe80::5256"), 1021), interface="lo")
+    assert verbs._way(link_local).address == ("fe80::5256", 1021, 0, socket.if_nametoindex("lo"))
 
 
 def test_a_value_without_a_unit(service: GuestService, capsys: pytest.CaptureFixture[str]) -> None:
