@@ -147,7 +147,7 @@ class Channel:
             RATE.optional(rate),
         )
         self._keeper.note(change, answer := self._service.ask(change))
-        self._keeper.note(change, wait_until_installed(self._service, answer))
+        self._keeper.note(change, wait_until_installed(self._service, answer, self._keeper.contract.lease_s))
 
     def close(self) -> None:
         """There is to be no such channel any more. Where nobody answers, its lease ends it."""
@@ -163,17 +163,19 @@ def open_and_wait(service: Service, contract: Open) -> Answer:
     """Open a channel, and wait until it is installed; where it does not get so, close it. Raises a GuestError."""
     answer = service.ask(contract)
     try:
-        return wait_until_installed(service, answer)
+        return wait_until_installed(service, answer, contract.lease_s)
     except BaseException:
         with suppress(GuestError):
             service.ask(Close(answer.channel_id))
         raise
 
 
-def wait_until_installed(service: Service, answer: Answer) -> Answer:
-    """The answer that says that the channel is installed, `answer` or a later one. Raises a GuestError."""
+def wait_until_installed(service: Service, answer: Answer, lease_s: int) -> Answer:
+    """The answer that says that the channel is installed, `answer` or a later one. Raises a GuestError.
+
+    Whoever asks for a later one renews the lease: to `lease_s`.
+    """
     end_ns = time.monotonic_ns() + INSTALL_WAIT_S * NS_PER_S
-    lease_s = max(1, answer.lease_s)
     pauses = iter(_POLLS_NS)
     while state_of(answer.state) not in READY:
         if time.monotonic_ns() > end_ns:

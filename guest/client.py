@@ -15,7 +15,6 @@ from guest import errors
 from guest.messages import (
     CHANNELS_MAX,
     DATAGRAM_MAX,
-    SERVICE_IPV4,
     Answer,
     List,
     Listed,
@@ -153,7 +152,7 @@ class Service:
             name = socket.if_indextoname(self.way.interface)
             return errors.NoService(
                 f"no answer: this VM drops what comes from the service while no route leads there (rp_filter); "
-                f"run ip route add {SERVICE_IPV4} dev {name}"
+                f"run ip route add {self.way.host} dev {name}"
             )
         return errors.NoService(
             f"no answer from {self.way.host}: is this VM's hypervisor running rtvnic, "

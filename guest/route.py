@@ -67,7 +67,7 @@ def service_way(destination: IpAddress | None = None, interface: str | None = No
 
     By `interface` if it is given; else by that of the route to `destination`; without one, by the only one there is.
     """
-    index = _index(interface) if interface else _outgoing(destination)
+    index = interface_index(interface) if interface else _outgoing(destination)
     host = SERVICE_IPV4 if _has_ipv4(index) else SERVICE_IPV6
     return Way(str(host), SERVICE_PORT, index)
 
@@ -77,7 +77,7 @@ def drops_answers(way: Way) -> bool:
     if not way.interface or not way.is_ipv4:
         return False
     mode = max(map(_filter_mode, ("all", socket.if_indextoname(way.interface))))
-    back = route_interface(SERVICE_IPV4)
+    back = route_interface(ip_address(way.host))
     return back != way.interface if mode == _STRICT else mode == _LOOSE and back is None
 
 
@@ -107,7 +107,8 @@ def _no_route(destination: IpAddress) -> NoService:
     return NoService(f"no route leads to {destination}; add one, or check the address")
 
 
-def _index(interface: str) -> int:
+def interface_index(interface: str) -> int:
+    """Raises NoService."""
     try:
         return socket.if_nametoindex(interface)
     except OSError:

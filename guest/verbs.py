@@ -15,11 +15,14 @@ from guest.client import Service
 from guest.errors import CannotRun
 from guest.keeper import CallUp
 from guest.messages import Change, Close, IpAddress, Missed, Open
-from guest.route import Way, service_way, source_to
+from guest.route import Way, interface_index, service_way, source_to
 from guest.session import Standing
 from guest.units import DURATION, LEASE, RATE, SIZE
 
 PROTOCOL_NUMBERS = {name: number for number, name in text.PROTOCOLS.items()}
+UNTOLD_LEASE_S = 30
+"""A lease of which the controller does not say how much is left."""
+
 REAL_TIME_SIGNALS = {f"RTMIN+{n}": signal.SIGRTMIN + n for n in range(signal.SIGRTMAX - signal.SIGRTMIN + 1)}
 
 
@@ -66,7 +69,7 @@ def change_channel(args: argparse.Namespace) -> int:
     change = Change(args.id, *sizes, DURATION.optional(args.deadline), RATE.optional(args.rate))
     with Service(_way(args)) as service:
         answer = service.ask(change)
-        _say(args, Standing.of(wait_until_installed(service, answer)))
+        _say(args, Standing.of(wait_until_installed(service, answer, answer.lease_s or UNTOLD_LEASE_S)))
     return 0
 
 
@@ -131,5 +134,5 @@ def _contract(args: argparse.Namespace) -> Open:
 def _way(args: argparse.Namespace, destination: IpAddress | None = None) -> Way:
     if args.service:
         address, port = args.service
-        return Way(str(address), port)
+        return Way(str(address), port, interface_index(args.interface) if args.interface else 0)
     return service_way(destination, args.interface)

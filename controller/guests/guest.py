@@ -27,9 +27,9 @@ class Emit:
     frame: bytes
 
 
-@dataclass
+@dataclass(frozen=True)
 class Remembered:
-    """An errand that was asked for at `at_ns`, and the frame that has answered it; None: it is under way."""
+    """An errand, and the frame that has answered it at `at_ns`; None: it is under way since then."""
 
     at_ns: int
     answer: Emit | None = None
@@ -52,10 +52,18 @@ class Guest:
         """Open vSwitch has looked already."""
         return sender.mac == self.mac and sender.address in self.addresses
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something that it has asked is under way."""
+        return any(each.answer is None for each in self._remembered.values())
+
     def recall(self, asker: Asker, now_ns: int) -> Remembered | None:
-        """What was made of the same request a moment ago."""
-        kept = self._remembered.items()
-        self._remembered = {key: each for key, each in kept if now_ns - each.at_ns < REMEMBERED_NS}
+        """What was made of the same request a moment ago, or is being made."""
+        self._remembered = {
+            key: each
+            for key, each in self._remembered.items()
+            if each.answer is None or now_ns - each.at_ns < REMEMBERED_NS
+        }
         return self._remembered.get(asker)
 
     def remember(self, asker: Asker, now_ns: int) -> bool:
@@ -64,11 +72,11 @@ class Guest:
             self._remembered[asker] = Remembered(now_ns)
         return asker in self._remembered
 
-    def conclude(self, asker: Asker, answer: Emit) -> None:
-        if asker in self._remembered:
-            self._remembered[asker].answer = answer
+    def conclude(self, asker: Asker, answer: Emit, now_ns: int) -> None:
+        self._remembered[asker] = Remembered(now_ns, answer)
 
     def forget(self, asker: Asker) -> None:
+        """Nothing is under way any more; asked again it is begun anew."""
         self._remembered.pop(asker, None)
 
     def count(self, what: str, by: int = 1) -> None:

@@ -6,8 +6,9 @@ lease: whoever lives renews it meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from controller.model import Channel
 from controller.units import NS_PER_S
@@ -19,14 +20,22 @@ SETTLING_NS = 5 * NS_PER_S
 RETRY_NS = 2 * NS_PER_S
 
 
+class Stage(Enum):
+    """Of a lease: it goes on; the store is told of its end; the channel is gone, and the domain may not know it yet."""
+
+    LASTING = 1
+    ENDING = 2
+    OVER = 3
+
+
 @dataclass
 class Lease:
-    """Of a channel that `vm` has opened: it ends at `until_ns`. It `is_ending` while the store is told so."""
+    """Of a channel that `vm` has opened: it ends at `until_ns`. Begun, or over, since `since_ns`."""
 
     vm: str
     since_ns: int
     until_ns: int
-    is_ending: bool = False
+    stage: Stage = Stage.LASTING
 
 
 class Leases:
@@ -42,18 +51,22 @@ class Leases:
     def renew(self, label: int, lease_s: int, now_ns: int) -> None:
         self._leases[label].until_ns = now_ns + lease_s * NS_PER_S
 
-    def end(self, label: int) -> None:
-        self._leases.pop(label, None)
+    def end(self, vm: str, label: int, now_ns: int) -> None:
+        """The channel of `vm` is gone from the store; the label may be another's already."""
+        lease = self._leases.get(label)
+        if lease is None or lease.vm == vm:
+            self._leases[label] = Lease(vm, now_ns, now_ns, Stage.OVER)
 
-    def retry(self, label: int, now_ns: int) -> None:
+    def retry(self, vm: str, label: int, now_ns: int) -> None:
         """The store did not take the end of it: it is to be told again after a while."""
-        if lease := self._leases.get(label):
-            lease.is_ending, lease.until_ns = False, now_ns + RETRY_NS
+        lease = self._leases.get(label)
+        if lease is not None and lease.vm == vm and lease.stage is Stage.ENDING:
+            lease.stage, lease.until_ns = Stage.LASTING, now_ns + RETRY_NS
 
     def is_of(self, vm: str, label: int) -> bool:
         """Whether `vm` has opened the channel, and its lease goes on."""
         lease = self._leases.get(label)
-        return lease is not None and lease.vm == vm and not lease.is_ending
+        return lease is not None and lease.vm == vm and lease.stage is Stage.LASTING
 
     def left_s(self, label: int, now_ns: int) -> int:
         """Begun seconds; 0 for a channel without a lease."""
@@ -69,14 +82,14 @@ class Leases:
         """The domain knows that guests have `opened` these: those without a lease get one, others have gone."""
         for label, channel in opened.items():
             self.follow_one(label, channel, now_ns)
-        gone = [label for label, lease in self._leases.items()
-                if label not in opened and now_ns - lease.since_ns >= SETTLING_NS]  # fmt: skip
-        for label in gone:
-            self.end(label)
+        settled = {label for label, lease in self._leases.items()
+                   if lease.stage is not Stage.ENDING and now_ns - lease.since_ns >= SETTLING_NS}  # fmt: skip
+        for label in settled - opened.keys():
+            del self._leases[label]
 
-    def take_ended(self, now_ns: int) -> Iterator[tuple[str, int]]:
-        """VM and label of channels whose leases have ended; each once, until `retry`."""
+    def take_ended(self, vms: Collection[str], now_ns: int) -> Iterator[tuple[str, int]]:
+        """VM and label of channels of `vms` whose leases have ended; each once, until `retry`."""
         for label, lease in self._leases.items():
-            if now_ns >= lease.until_ns and not lease.is_ending:
-                lease.is_ending = True
+            if lease.vm in vms and now_ns >= lease.until_ns and lease.stage is Stage.LASTING:
+                lease.stage = Stage.ENDING
                 yield lease.vm, label

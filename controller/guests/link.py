@@ -100,7 +100,7 @@ Job = Callable[[int], list[Deed]]
 
 
 class GuestLink:
-    """The service for the VMs of the domain `name`. Where none of them has a quota it does nothing."""
+    """The service for the VMs of the domain `name`."""
 
     def __init__(self, network: Network, name: str, loop: Loop, store: Store) -> None:
         self._loop = loop
@@ -113,9 +113,8 @@ class GuestLink:
     def start(self, send: Callable[[int, bytes], None]) -> None:
         """`send` sends a frame by a port of the bridge."""
         self._send = send
-        if self._service.is_needed:
-            threading.Thread(target=self._run, name="guests", daemon=True).start()
-            threading.Thread(target=self._run_errands, name="guests' errands", daemon=True).start()
+        threading.Thread(target=self._run, name="guests", daemon=True).start()
+        threading.Thread(target=self._run_errands, name="guests' errands", daemon=True).start()
 
     def hear(self, port: int, frame: bytes) -> None:
         """A VM has sent `frame` to the service. Any thread; returns at once."""
@@ -124,8 +123,7 @@ class GuestLink:
 
     def tell_misses(self, channel: Channel, report: MissReport) -> None:
         """Packets of `channel`, which talks from here, were late. Any thread; returns at once."""
-        if self._service.is_needed:
-            self._jobs.put_urgent(partial(self._service.call_up, channel, report), CALL_UPS_MAX)
+        self._jobs.put_urgent(partial(self._service.call_up, channel, report), CALL_UPS_MAX)
 
     def _run(self) -> None:
         tick_s = time.monotonic()

@@ -5,7 +5,8 @@ threads, of which one alone touches it. `look` asks the domain what talks from a
 
 Guarantee: a VM is answered about channels that talk from it and no others, whatever it says that it is: the port by
 which a frame came in names it. What it has the store do, it pays for from a budget. What is asked again with the same
-nonce is done once. Leases and subscriptions do not outlive the controller.
+nonce is done once. A channel that is opened again before its lease ends stays. Leases and subscriptions do not outlive
+the controller.
 """
 
 from __future__ import annotations
@@ -50,18 +51,18 @@ Deed = Emit | Errand
 
 
 class Service:
-    """The service of the domain `name` of `network`, for those of its VMs that have a quota."""
+    """The service of the domain `name` of `network`, for those of its VMs that have a quota.
+
+    What others had opened while they had one ends with its lease.
+    """
 
     def __init__(self, network: Network, name: str, look: Look) -> None:
         self._look = look
-        guests = [Guest(vm, port_to(network, name, vm.name).number) for vm in network.vms_of(name) if vm.quota]
+        self._vms = {vm.name: vm for vm in network.vms_of(name)}
+        guests = [Guest(vm, port_to(network, name, vm.name).number) for vm in self._vms.values() if vm.quota]
         self._by_port = {guest.port: guest for guest in guests}
         self._by_name = {guest.vm.name: guest for guest in guests}
         self._leases = Leases()
-
-    @property
-    def is_needed(self) -> bool:
-        return bool(self._by_port)
 
     def hear(self, port: int, frame: bytes, now_ns: int) -> list[Deed]:
         """What is to be done about a frame that came in by `port`."""
@@ -87,7 +88,7 @@ class Service:
     def put_off(self, errand: Errand, now_ns: int) -> list[Deed]:
         """There is no room for `errand`, which was returned just now."""
         if isinstance(errand, Ending):
-            self._leases.retry(errand.channel_id, now_ns)
+            self._leases.retry(errand.vm.name, errand.channel_id, now_ns)
             return []
         guest = self._by_name[errand.vm.name]
         guest.forget(errand.asker)
@@ -100,10 +101,13 @@ class Service:
             self._ended(errand, error, now_ns)
             return []
         guest = self._by_name[errand.vm.name]
+        guest.forget(errand.asker)
         if isinstance(error, NotAdmitted):
             guest.budget.take(REFUSAL_COST, now_ns)
-        reply = guest.reply(errand.asker, self._outcome(guest, errand.request, settled, now_ns))
-        guest.conclude(errand.asker, reply)
+        answer = self._outcome(guest, errand.request, settled, now_ns)
+        reply = guest.reply(errand.asker, answer)
+        if answer.status != Status.BUSY:
+            guest.conclude(errand.asker, reply, now_ns)
         return [reply]
 
     def call_up(self, channel: Channel, report: MissReport, now_ns: int) -> list[Deed]:
@@ -116,12 +120,16 @@ class Service:
         return [guest.emit(asker, answers.missed(channel, report)) for asker in wanting]
 
     def tick(self, opened: Mapping[int, Channel], now_ns: int) -> list[Deed]:
-        """Once a second: `opened` are the guests' channels that the domain knows of."""
-        mine = {label: channel for label, channel in opened.items() if channel.talker in self._by_name}
-        self._leases.follow(mine, now_ns)
+        """Once a second: `opened` are the guests' channels that the domain knows of.
+
+        A lease ends while no errand of its VM is under way: what was asked before has renewed it or not, and what is
+        asked later comes to the store behind the end.
+        """
+        self._leases.follow(opened, now_ns)
         for guest in self._by_name.values():
             guest.subscriptions.expire(now_ns)
-        return [Ending(self._by_name[vm].vm, label) for vm, label in self._leases.take_ended(now_ns)]
+        idle = self._vms.keys() - {name for name, guest in self._by_name.items() if guest.is_waiting}
+        return [Ending(self._vms[vm], label) for vm, label in self._leases.take_ended(idle, now_ns)]
 
     def books(self, crowded_out: Mapping[str, int]) -> dict[str, GuestBook]:
         """Of each VM; `crowded_out` frames of a VM found too many waiting."""
@@ -151,23 +159,31 @@ class Service:
     def _outcome(self, guest: Guest, request: Open | Change | Close, settled: Settled, now_ns: int) -> Answer:
         if settled.error is not None:
             return answers.refusal(settled.error)
+        vm = guest.vm.name
         if isinstance(request, Close):
-            self._leases.end(request.channel_id)
+            self._leases.end(vm, request.channel_id, now_ns)
             return answers.plain(Status.DONE, request.channel_id)
         assert settled.record is not None
-        channel, vm = settled.record.channel, guest.vm.name
+        channel = settled.record.channel
         if isinstance(request, Open):
             self._leases.begin(vm, channel.label, request.lease_s, now_ns)
-        known = self._look(vm).get(channel.label)
-        is_current = known is not None and known.channel == channel
-        return answers.standing(channel, known if is_current else None, self._leases.left_s(channel.label, now_ns))
+        self._leases.follow_one(channel.label, channel, now_ns)
+        return answers.standing(channel, self._known(channel), self._leases.left_s(channel.label, now_ns))
+
+    def _known(self, channel: Channel) -> Talking | None:
+        """How `channel` stands, if the domain has heard of it as it is now, and has the time to say so."""
+        try:
+            known = self._look(channel.talker).get(channel.label)
+        except TimeoutError:
+            return None
+        return known if known is not None and known.channel == channel else None
 
     def _ended(self, errand: Ending, error: RtvnicError | None, now_ns: int) -> None:
         """The channel whose lease has ended is gone, or the store is to be told again."""
         if error is None or isinstance(error, UnknownChannel):
-            self._leases.end(errand.channel_id)
+            self._leases.end(errand.vm.name, errand.channel_id, now_ns)
         else:
-            self._leases.retry(errand.channel_id, now_ns)
+            self._leases.retry(errand.vm.name, errand.channel_id, now_ns)
 
     # What is answered at once
 
@@ -181,9 +197,7 @@ class Service:
                 return self._subscribe(guest, asker, request, now_ns)
 
     def _renew(self, vm: str, request: Renew, now_ns: int) -> Answer:
-        label, known = request.channel_id, self._look(vm).get(request.channel_id)
-        if known is not None and known.is_guests:
-            self._leases.follow_one(label, known.channel, now_ns)
+        label, known = request.channel_id, self._talking(vm, now_ns).get(request.channel_id)
         if not self._leases.is_of(vm, label):
             return answers.unknown(label)
         if not _is_lease(request.lease_s):
@@ -194,9 +208,17 @@ class Service:
         return answers.standing(known.channel, known, request.lease_s)
 
     def _list(self, vm: str, request: List, now_ns: int) -> Listed:
-        found = self._look(vm)
+        found = self._talking(vm, now_ns)
         labels = sorted(label for label in found if label > request.after_id)[:CHANNELS_MAX]
         return Listed(tuple(answers.listed(found[label], self._leases.left_s(label, now_ns)) for label in labels))
+
+    def _talking(self, vm: str, now_ns: int) -> Mapping[int, Talking]:
+        """What talks from the VM; what it has opened has a lease from now on, if it has none yet."""
+        found = self._look(vm)
+        for label, known in found.items():
+            if known.is_guests:
+                self._leases.follow_one(label, known.channel, now_ns)
+        return found
 
     def _subscribe(self, guest: Guest, asker: Asker, request: Subscribe, now_ns: int) -> Answer:
         label, lease_s = request.channel_id, request.lease_s

@@ -123,6 +123,14 @@ def test_a_change_that_is_refused_changes_nothing(service: GuestService, sock: s
         assert channel.deadline_ns == 5_000_000
 
 
+def test_who_waits_for_a_change_keeps_to_its_own_lease(service: GuestService, sock: socket.socket) -> None:
+    service.refusals[Kind.CHANGE] = Answer(Status.DONE, State.INSTALLING, FIRST_ID, 1, 0, 4_000_000, 2_000_000)
+    with realtime_channel(sock, "5ms", "2Mbps", service=service.way) as channel:
+        channel.change(deadline="4ms")
+        assert Renew(FIRST_ID, 30) in service.asked
+        assert Renew(FIRST_ID, 1) not in service.asked
+
+
 @pytest.mark.parametrize(
     ("status", "error"),
     [

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,9 @@ import pytest
 from support.guest_service import FIRST_ID, MISSED, Eager, GuestService
 from support.waiting import PATIENCE_S, wait_until
 
+from guest import verbs
 from guest.__main__ import main
-from guest.messages import Answer, Change, Kind, State, Status
+from guest.messages import Answer, Change, Kind, Renew, State, Status
 
 ROOT = Path(__file__).parents[3]
 CONTRACT = ("--deadline", "5ms", "--rate", "2Mbps")
@@ -145,6 +149,14 @@ def test_change_and_close(service: GuestService, capsys: pytest.CaptureFixture[s
     assert service.channels == {}
 
 
+@pytest.mark.parametrize(("left_s", "renewed_s"), [(20, 20), (0, 30)])
+def test_change_shortens_no_lease(service: GuestService, left_s: int, renewed_s: int) -> None:
+    opened(service)
+    service.refusals[Kind.CHANGE] = Answer(Status.DONE, State.INSTALLING, FIRST_ID, left_s, 0, 4_000_000, 2_000_000)
+    assert main(["change", "17", "--deadline", "4ms", *at(service)]) == 0
+    assert Renew(FIRST_ID, renewed_s) in service.asked
+
+
 def test_watch_tells_of_all_channels(service: GuestService) -> None:
     with program("watch", "--json", *at(service)) as running:
         wait_until(lambda: service.is_subscribed(0))
@@ -190,6 +202,12 @@ def test_says_what_is_wrong_with_a_word(words: list[str], message: str, capsys: 
 def test_an_interface_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--interface", "nosuch0"]) == 2
     assert capsys.readouterr().err == "there is no interface 'nosuch0'; `ip link` shows those of this VM\n"
+
+
+def test_another_address_of_the_service_is_reached_by_the_interface(service: GuestService) -> None:
+    assert main(["list", "--interface", "lo", *at(service)]) == 0
+    link_local = argparse.Namespace(service=(ip_address("fe80::5256"), 1021), interface="lo")
+    assert verbs._way(link_local).address == ("fe80::5256", 1021, 0, socket.if_nametoindex("lo"))
 
 
 def test_a_value_without_a_unit(service: GuestService, capsys: pytest.CaptureFixture[str]) -> None:

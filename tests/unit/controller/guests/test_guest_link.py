@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,11 +18,12 @@ from support.waiting import PATIENCE_S, wait_until
 from controller.domain.domain import Domain
 from controller.domain.events import Event, GuestsReported
 from controller.guests.link import CALL_UPS_MAX, ERRANDS_MAX, FRAMES_MAX, GuestLink, Lines
+from controller.model import Protocol
 from controller.network.wiring import FIRST_VM_PORT
 from controller.peering.messages import MissReport
 from controller.store.decisions import Decision
 from controller.store.link import told
-from controller.store.records import Snapshot
+from controller.store.records import Owner, Snapshot
 from controller.units import NS_PER_MS
 from guest.messages import Answer, List, Listed, Missed, Open, State, Status, Subscribe
 
@@ -157,13 +159,15 @@ def test_a_domain_that_was_told_nothing_yet_answers_nobody(bench: Bench, monkeyp
     assert bench.next()[2] == 2
 
 
-def test_a_domain_without_quotas_has_no_threads() -> None:
-    before = threading.active_count()
-    link = GuestLink(NETWORK, "right", Bench(), Store())
-    link.start(lambda *_: None)
-    link.hear(FIRST_VM_PORT, b"")
-    link.tell_misses(NETWORK.channels["video"], REPORT)
-    assert threading.active_count() == before
+def test_where_no_vm_has_a_quota_nobody_is_heard_but_leases_end(bench: Bench) -> None:
+    left_over = replace(NETWORK.channels["video"], name="camera-1", dst_port=7000, protocol=Protocol.UDP)
+    label = bench.store.change(bench.store.clerk.put(left_over, Owner.GUEST)).records["camera-1"].channel.label
+    vms = {name: replace(vm, quota=None) for name, vm in NETWORK.vms.items()}
+    bench.link = GuestLink(replace(NETWORK, vms=vms), "left", bench, bench.store)
+    bench.start()
+    bench.hear(CAMERA, List(0))
+    wait_until(lambda: bench.link._service._leases.is_of("camera", label))
+    assert bench.sent.empty()
 
 
 def test_what_is_urgent_has_an_end_too() -> None:

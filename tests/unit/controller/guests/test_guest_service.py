@@ -1,25 +1,22 @@
-"""What guests are answered: literal times, a store in memory, a domain that knows what the store has."""
+"""What guests are answered."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from support.examples import example
-from support.fake_store import FakeStore
+from support.guest_desk import CAMERA, DEADLINE_NS, NETWORK, PORTS, RATE_BPS, SENSOR, Desk, opening
 from support.guest_frames import PORT, arp_request, asked_in, asks, says
 
 from controller.domain.lifecycle import State as LifecycleState
-from controller.guests.contracts import Asked, Contracts, Ending
+from controller.guests.contracts import Asked, Ending
 from controller.guests.guest import ERRANDS_AT_ONCE, ERRANDS_PER_S, REMEMBERED_MAX, REMEMBERED_NS, Emit
 from controller.guests.leases import LEASE_MAX_S, RETRY_NS, SETTLING_NS
 from controller.guests.reading import Talking
 from controller.guests.service import REFUSAL_COST, Deed, Service
 from controller.guests.subscriptions import SUBSCRIPTIONS_MAX
-from controller.network.wiring import FIRST_VM_PORT
 from controller.peering.messages import MissReport
 from controller.store.records import Owner
 from controller.units import NS_PER_MS, NS_PER_S
@@ -32,93 +29,13 @@ from guest.messages import (
     List,
     Listed,
     Missed,
-    Open,
     Renew,
-    Request,
     State,
     Status,
     Subscribe,
 )
 
-NETWORK = example("guests")
-CAMERA, SENSOR, SCREEN = (NETWORK.vms[name] for name in ("camera", "sensor", "screen"))
-PORTS = {vm.name: FIRST_VM_PORT + index for index, vm in enumerate(NETWORK.vms_of("left"))}
-DEADLINE_NS, RATE_BPS = 5 * NS_PER_MS, 1_000_000
 REPORT = MissReport("", 3, 100, 7_000, 5_000, 100 * NS_PER_MS, 12, 50, 0)
-
-
-def opening(port: int = 7000, vm: Any = CAMERA, **changes: Any) -> Open:
-    asked = Open(
-        destination=SCREEN.addresses[0].ip,
-        source=vm.addresses[0].ip,
-        src_port=0,
-        dst_port=port,
-        protocol=17,
-        burst_bytes=0,
-        packet_bytes=0,
-        deadline_ns=DEADLINE_NS,
-        rate_bps=RATE_BPS,
-        lease_s=60,
-    )
-    return replace(asked, **changes)
-
-
-class Desk:
-    """The service of `left` with a store that decides at once. `is_told`: the domain knows what the store has."""
-
-    def __init__(self) -> None:
-        self.store = FakeStore(NETWORK)
-        self.is_told = True
-        self.state = LifecycleState.INSTALLED
-        self.contracts = Contracts(NETWORK, self.store.clerk, self.store.change)
-        self.service = Service(NETWORK, "left", self.look)
-        self.nonce = 0
-
-    def look(self, vm: str) -> Mapping[int, Talking]:
-        records = self.store.now.records.values() if self.is_told else ()
-        return {
-            record.channel.label: Talking(record.channel, record.owner is Owner.GUEST, self.state, 4_000_000)
-            for record in records
-            if record.channel.talker == vm
-        }
-
-    def deeds(self, request: Request, vm: Any = CAMERA, now_ns: int = 0, nonce: int | None = None) -> list[Deed]:
-        self.nonce += 1
-        return self.hear(asks(vm, request, self.nonce if nonce is None else nonce), vm, now_ns)
-
-    def hear(self, frame: bytes, vm: Any = CAMERA, now_ns: int = 0) -> list[Deed]:
-        return self.service.hear(PORTS[vm.name], frame, now_ns)
-
-    def settled(self, deeds: list[Deed], now_ns: int) -> list[Deed]:
-        """With the store's decisions in place of errands."""
-        found: list[Deed] = []
-        for deed in deeds:
-            is_done = isinstance(deed, Emit)
-            found += [deed] if is_done else self.service.settle(self.contracts.settle(deed), now_ns)
-        return found
-
-    def ask(self, request: Request, vm: Any = CAMERA, now_ns: int = 0, nonce: int | None = None) -> Any:
-        (emit,) = self.settled(self.deeds(request, vm, now_ns, nonce), now_ns)
-        assert isinstance(emit, Emit) and emit.port == PORTS[vm.name]
-        message, said = says(emit.frame)
-        assert said == (self.nonce if nonce is None else nonce)
-        return message
-
-    def tick(self, now_ns: int) -> None:
-        records = self.store.now.records.values() if self.is_told else ()
-        opened = {each.channel.label: each.channel for each in records if each.owner is Owner.GUEST}
-        self.settled(self.service.tick(opened, now_ns), now_ns)
-
-    @property
-    def names(self) -> set[str]:
-        """Of the channels that guests have opened."""
-        return {name for name, each in self.store.now.records.items() if each.owner is Owner.GUEST}
-
-    def label(self, vm: Any = CAMERA, **changes: Any) -> int:
-        """Of a channel that is opened now."""
-        answer = self.ask(opening(vm=vm, **changes), vm)
-        assert (answer.status, answer.reason) == (Status.DONE, "")
-        return int(answer.channel_id)
 
 
 @pytest.fixture
@@ -188,6 +105,7 @@ def test_what_is_asked_again_with_the_same_nonce_is_done_once(desk: Desk) -> Non
 def test_while_it_is_under_way_it_is_not_begun_again(desk: Desk) -> None:
     assert isinstance(desk.deeds(opening(), nonce=5)[0], Asked)
     assert desk.deeds(opening(), nonce=5) == []
+    assert desk.deeds(opening(), nonce=5, now_ns=REMEMBERED_NS) == []
 
 
 @pytest.mark.parametrize(
@@ -480,7 +398,6 @@ def test_the_services_address_is_told(desk: Desk) -> None:
 def test_a_port_of_nobody_who_may_ask_is_not_heard(desk: Desk) -> None:
     assert desk.service.hear(PORTS["archive"], asks(NETWORK.vms["archive"], List(0)), 0) == []
     assert desk.service.name_at(PORTS["archive"]) is None
-    assert not Service(NETWORK, "right", desk.look).is_needed
 
 
 def test_books(desk: Desk) -> None:
