@@ -168,10 +168,11 @@ class Datapath(controller.Datapath):  # type: ignore[misc]
 
     def _take(self, frame: bytes) -> None:
         kind = Kind(frame[1])
-        if not frames.is_read(frame) or (self.id is None and kind not in frames.SAID_FIRST):
+        readable = frames.readable(frame)
+        if not readable or (self.id is None and kind not in frames.SAID_FIRST):
             return
         try:
-            message = messages.parsed(self, frame)
+            message = messages.parsed(self, readable)
         except Exception as error:  # a field that os-ken does not know, in another controller's flow
             self._note_unreadable(kind, error)
             return
@@ -254,6 +255,6 @@ def _converse(
         return
     if hello[1] != Kind.HELLO:
         raise ConnectionRefused(f"it begins with {Kind(hello[1]).name}, not with HELLO")
-    frames.is_read(hello)
+    frames.readable(hello)
     with closing(Datapath(wire, address, reader, until_s, settle, allowed)) as datapath:
         datapath.serve()
