@@ -60,6 +60,8 @@ from controller.openflow.pipeline import (
 
 _IP_PROTOCOLS = {Protocol.TCP: 6, Protocol.UDP: 17}
 _CHANNEL_PRIORITY = 100
+METER_MAX = (1 << 32) - 1
+"""The highest rate and burst that OpenFlow can say: 4 Tbit/s, more than any switch forwards."""
 
 
 def base_entries(network: Network, bridge: str) -> tuple[Entry, ...]:
@@ -118,7 +120,8 @@ def _meters(channel: Channel) -> tuple[Meter, ...]:
     if channel.excess is not Excess.DROP:
         return ()
     rate_bps = -(-channel.rate_bps * channel.frame_bytes // channel.packet_bytes)
-    return (Meter(channel.label, -(-rate_bps // 1000), -(-8 * channel.wire_burst_bytes // 1000)),)
+    settings = (min(-(-bits // 1000), METER_MAX) for bits in (rate_bps, 8 * channel.wire_burst_bytes))
+    return (Meter(channel.label, *settings),)
 
 
 def _is_labelled(network: Network, channel: Channel) -> bool:
