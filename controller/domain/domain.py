@@ -171,8 +171,8 @@ class Domain(Known):
     def _on_switch_connected(self, event: SwitchConnected, now_ns: int) -> None:
         self._lose(event.bridge, now_ns)
         self.bridges[event.bridge].is_connected = True
-        if event.bridge == self.name:  # it tells next which ports are down, but not which came up meanwhile
-            self._change_shim(now_ns, is_bypassed=False)
+        if event.bridge == self.name and self.has_shim:
+            self._change_shim(now_ns, is_bypassed=LIVENESS_PORT in event.ports_down)
 
     def _on_switch_gone(self, event: SwitchGone, now_ns: int) -> None:
         self._lose(event.bridge, now_ns)
