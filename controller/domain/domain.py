@@ -149,6 +149,7 @@ class Domain(Known):
         self.channels = {each.name: each for each in event.channels.values() if self.name in self.network.domains(each)}
         self.guarantees = Guarantees(lenient(self.network, event.jitter_ns), self.guarantees, event.bounds)
         self._names = {channel.label: channel.name for channel in self.channels.values()}
+        self.total_misses = {label: total for label, total in self.total_misses.items() if label in self._names}
         self._notices.see_channels(self.channels, self.wall_offset_ns + now_ns)
         self._follow_peers()
         self._review_clocks(now_ns)
@@ -248,7 +249,7 @@ class Domain(Known):
         self._adapt(now_ns)
 
     def _hear_of_misses(self, channel: Channel, domain: str, report: MissReport, now_ns: int) -> None:
-        self.total_misses[channel.name] = report.total_misses
+        self.total_misses[channel.label] = report.total_misses
         self.heard.append(HeardReport(domain, report, self.wall_offset_ns + now_ns))
         self._orders.append(HandleMisses(channel, report))
         if self.is_adapting(channel):
@@ -275,7 +276,16 @@ class Domain(Known):
         self._change_peer(event.domain, link=event.link)
 
     def _on_peer(self, event: PeerReported, _: int) -> None:
+        self._forget_misses(event)
         self._change_peer(event.domain, is_reachable=True, why="", ends=event.ends)
+
+    def _forget_misses(self, event: PeerReported) -> None:
+        """Of channels whose listener's shim has begun to count anew: its totals until then hide those from now on."""
+        former = self.peers[event.domain].ends if event.domain in self.peers else {}
+        for name in event.ends.keys() & former.keys() & self.channels.keys():
+            label, missed = self.channels[name].label, former[name].missed
+            if event.ends[name].missed < missed <= self.total_misses.get(label, 0):
+                del self.total_misses[label]
 
     def _on_peer_gone(self, event: PeerGone, _: int) -> None:
         self._change_peer(event.domain, is_reachable=False, why=event.why, told=None)
