@@ -171,7 +171,8 @@ class Domain(Known):
 
     def _on_switch_connected(self, event: SwitchConnected, now_ns: int) -> None:
         self._lose(event.bridge, now_ns)
-        self.bridges[event.bridge].is_connected = True
+        bridge = self.bridges[event.bridge]
+        bridge.is_connected = bridge.is_question_due = True
         if event.bridge == self.name and self.has_shim:
             self._change_shim(now_ns, is_bypassed=LIVENESS_PORT in event.ports_down)
 
@@ -195,6 +196,7 @@ class Domain(Known):
             self._orders.append(KeepCounts({name: each.counts for name, each in self.bridges.items()}))
         for installation in filter(bridge.has_lost, bridge.installations):
             installation.take(Step.LOST, now_ns)
+        bridge.is_asked = False
         if self._leaving.keys() - self.bridges[self.name].labels():
             self._set_shim()
 
@@ -323,7 +325,7 @@ class Domain(Known):
     def _lose(self, name: str, now_ns: int) -> None:
         """What the bridge was sent counts for nothing until it has told its flows again."""
         bridge = self.bridges[name]
-        bridge.is_connected = bridge.is_known = False
+        bridge.is_connected = bridge.is_known = bridge.is_asked = False
         for installation in bridge.installations:
             installation.take(Step.LOST, now_ns)
         self._batches = {
@@ -339,19 +341,18 @@ class Domain(Known):
         return orders
 
     def _questions(self, event: Event) -> Iterator[Command]:
-        if isinstance(event, SwitchConnected):
-            yield AskContents(event.bridge)
-        if isinstance(event, ChannelsTold) and self.bridges[self.name].is_connected:
-            yield AskContents(self.name)
-        if isinstance(event, Tick):
-            for bridge in self.bridges.values():
-                if bridge.is_connected:
-                    yield AskContents(bridge.name)
-                    yield AskQueues(bridge.name)
-                    if bridge.has_meters:
-                        yield AskMeters(bridge.name)
-            if self.shim.is_ready:
-                yield AskShim()
+        """Everything once a second; contents also where it is due, but not before the last answer has come."""
+        is_tick = isinstance(event, Tick)
+        for bridge in self.bridges.values():
+            if bridge.is_connected and (is_tick or (bridge.is_question_due and not bridge.is_asked)):
+                bridge.is_asked, bridge.is_question_due = True, False
+                yield AskContents(bridge.name)
+            if bridge.is_connected and is_tick:
+                yield AskQueues(bridge.name)
+                if bridge.has_meters:
+                    yield AskMeters(bridge.name)
+        if is_tick and self.shim.is_ready:
+            yield AskShim()
 
     def _news(self, event: Event, now_ns: int) -> Iterator[Command]:
         """What those who watch are to know now that `event` was handled."""

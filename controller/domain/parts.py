@@ -53,7 +53,8 @@ class End(Installation):
 class Bridge:
     """A switch of the domain and all that is to be installed on it. `set_ends` says which ends of channels.
 
-    `contents` and `queues` are the switch's own last words; it is known once it has told its contents. `meters` are
+    `contents` and `queues` are the switch's own last words; it is known once it has told its contents. A question for
+    them is due when something in them may have to go, and asked until it is answered. `meters` are
     the packets that each has dropped; `proofs` are by port number and queue id. `withdrawals` are to be sent next;
     `changes_sent` is how many entries it was sent so far, or told to withdraw.
     """
@@ -63,6 +64,8 @@ class Bridge:
     ends: tuple[End, ...] = ()
     is_connected: bool = False
     is_known: bool = False
+    is_question_due: bool = False
+    is_asked: bool = False
     contents: Contents = field(default_factory=Contents)
     queues: tuple[QueueCount, ...] = ()
     meters: Mapping[int, int] = field(default_factory=dict)
@@ -99,11 +102,13 @@ class Bridge:
 
     def set_ends(self, ends: Iterable[End], now_ns: int) -> None:
         """From now on `ends` are wanted and no others."""
-        former = self._by_label
+        former, was_told = self._by_label, self._are_ends_told
         self.ends, self._are_ends_told = tuple(ends), True
         self._index()
+        ended = former.keys() - self._by_label.keys()
+        self.is_question_due |= bool(ended) or not was_told
         recent = {label: at_ns for label, at_ns in self._ended_ns.items() if now_ns - at_ns < GRACE_NS}
-        self._ended_ns = recent | dict.fromkeys(former.keys() - self._by_label.keys(), now_ns)
+        self._ended_ns = recent | dict.fromkeys(ended, now_ns)
 
     def take(self, contents: Contents, now_ns: int) -> bool:
         """Note what the switch says that it has. Whether its wanted flows have counted otherwise than it said last."""

@@ -74,7 +74,22 @@ def test_what_is_told_first_goes_to_the_shim_to_the_queues_and_to_the_peers() ->
 def test_the_same_channels_again_are_no_news(left: Script) -> None:
     installed(left)
     commands = left.tell_channels(channels_of(left))
-    assert commands == [SetQueues(left.domain.network.channels), AskContents("left")]
+    assert commands == [SetQueues(left.domain.network.channels)]
+
+
+def test_a_switch_is_asked_when_a_flow_may_have_to_go_and_once_however_many_do(left: Script) -> None:
+    installed(left)
+    held = contents_of(all_entries(left.domain.network))
+    left.hear(ContentsReported("left", held))
+    video, audio = channels_of(left)["video"], channels_of(left)["audio"]
+    more = replace(audio, name="more", label=19)
+    assert AskContents("left") not in left.tell_channels({"video": video, "audio": audio, "more": more})
+    assert AskContents("left") in left.tell_channels({"video": video, "audio": audio})
+    assert AskContents("left") not in left.tell_channels({"audio": audio})
+    assert AskContents("left") in left.hear(Tick()), "at least once a second, lest an answer never comes"
+    assert AskContents("left") not in left.tell_channels({})
+    assert AskContents("left") in left.hear(ContentsReported("left", held)), "for this answer may be older than the end"
+    assert AskContents("left") not in left.hear(ContentsReported("left", Contents()))
 
 
 def test_a_store_that_goes_changes_nothing_but_is_told(left: Script) -> None:
