@@ -24,6 +24,7 @@ from controller.openflow.pipeline import (
     Purpose,
     Withdrawal,
     purpose_and_subject,
+    without_digest,
 )
 from controller.openflow.reconcile import channel_end, missing, unwanted
 from controller.peering.session import Link
@@ -112,7 +113,7 @@ class Bridge:
 
     def take(self, contents: Contents, now_ns: int) -> bool:
         """Note what the switch says that it has. Whether its wanted flows have counted otherwise than it said last."""
-        has_counted = self.counts.take(contents.flows, lambda cookie: cookie in self._wanted or not self._are_ends_told)
+        has_counted = self.counts.take(contents.flows, self._subjects if self._are_ends_told else None)
         self.contents, self.is_known = contents, True
         self.withdrawals = unwanted(contents, lambda cookie: self._keeps(cookie, now_ns), self._keeps_meter)
         return has_counted
@@ -138,7 +139,6 @@ class Bridge:
             flows={cookie: traffic for cookie, traffic in self.contents.flows.items() if cookie not in cookies},
             meters={number: meter for number, meter in self.contents.meters.items() if number not in meters},
         )
-        self.counts.last = self.contents.flows  # a flow that comes again later begins at zero
         self.withdrawals = []
 
     def labels(self) -> set[int]:
@@ -147,18 +147,16 @@ class Bridge:
 
     def traffic(self) -> Mapping[tuple[Purpose, int], Traffic]:
         """What its flows have counted, by purpose and subject."""
-        total: dict[tuple[Purpose, int], Traffic] = {}
-        for cookie in self._wanted:
-            key = purpose_and_subject(cookie)
-            total[key] = total.get(key, Traffic()) + self.counts.total(cookie)
-        return total
+        totals = self.counts.totals()
+        return {purpose_and_subject(subject): totals.get(subject, Traffic()) for subject in self._subjects}
 
     def _index(self) -> None:
         entries = (entry for installation in self.installations for entry in installation.entries)
         self._wanted = {entry.cookie for entry in entries if isinstance(entry, FlowEntry)}
+        self._subjects = set(map(without_digest, self._wanted))
         self._by_label = {end.channel.label: end for end in self.ends}
         if self._are_ends_told:
-            self.counts.keep(self._wanted)
+            self.counts.keep(self._subjects)
 
     def _keeps(self, cookie: int, now_ns: int) -> bool:
         """Whether a flow stays: it is wanted, or what takes its place is not installed yet."""

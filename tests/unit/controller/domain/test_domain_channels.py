@@ -259,6 +259,32 @@ def test_counts_go_on_when_a_switch_begins_anew(left: Script) -> None:
     assert left.domain.bridges["left"].traffic()[Purpose.TALKER, 17] == Traffic(9, 900)
 
 
+def test_counts_go_on_when_a_channel_changes_after_its_switch_began_anew(left: Script) -> None:
+    installed(left)
+    network = left.domain.network
+    changed = replace(network.channels["video"], deadline_ns=network.channels["video"].deadline_ns - 100_000)
+    (flow,), (other,) = talker_entries(network, network.channels["video"]), talker_entries(network, changed)
+    held = contents_of(all_entries(network))
+
+    def packets_once_told(contents: Contents) -> int:
+        left.hear(ContentsReported("left", contents))
+        return packets()
+
+    def packets() -> int:
+        return left.domain.bridges["left"].traffic()[Purpose.TALKER, 17].packets
+
+    assert isinstance(flow, FlowEntry) and isinstance(other, FlowEntry) and flow.cookie != other.cookie
+    assert packets_once_told(replace(held, flows={**held.flows, flow.cookie: Traffic(1000, 60_000)})) == 1000
+    assert packets_once_told(Contents()) == 1000
+    assert packets_once_told(replace(held, flows={**held.flows, flow.cookie: Traffic(5, 300)})) == 1005
+    left.tell_channels(channels_of(left, video=changed))
+    assert packets() == 1005
+    left.hear(ShimReady(left.revision))
+    assert packets() == 1005
+    del held.flows[flow.cookie]  # type: ignore[attr-defined]
+    assert packets_once_told(replace(held, flows={**held.flows, other.cookie: Traffic(6, 360)})) == 1006
+
+
 def test_counts_go_on_after_a_restart_of_both_controller_and_switch_before_the_channels_are_told() -> None:
     network = plain()
     held = contents_of(all_entries(network))
