@@ -102,6 +102,12 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
         self._windows: dict[tuple[str, int, str], _Window] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._emit(record)
+        except Exception:
+            self.handleError(record)
+
+    def _emit(self, record: logging.LogRecord) -> None:
         self._close_windows(record.created)
         key = record.name, record.levelno, str(record.msg)
         window = self._windows.setdefault(key, _Window(record.created))
@@ -123,7 +129,14 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
             if not 0 <= now_s - window.since_s < WINDOW_S:
                 del self._windows[key]
                 if window.last is not None:
-                    super().emit(_repeated(window.last, window.left_out))
+                    self._say_repeated(window.last, window.left_out)
+
+    def _say_repeated(self, last: logging.LogRecord, count: int) -> None:
+        """Whoever logs next is not to hear that `last` cannot be put into words."""
+        try:
+            super().emit(_repeated(last, count))
+        except Exception:
+            self.handleError(last)
 
 
 def _repeated(last: logging.LogRecord, count: int) -> logging.LogRecord:

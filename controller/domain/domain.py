@@ -149,6 +149,7 @@ class Domain(Known):
         self.channels = {each.name: each for each in event.channels.values() if self.name in self.network.domains(each)}
         self.guarantees = Guarantees(lenient(self.network, event.jitter_ns), self.guarantees, event.bounds)
         self._names = {channel.label: channel.name for channel in self.channels.values()}
+        self.total_misses = {label: total for label, total in self.total_misses.items() if label in self._names}
         self._notices.see_channels(self.channels, self.wall_offset_ns + now_ns)
         self._follow_peers()
         self._review_clocks(now_ns)
@@ -170,9 +171,10 @@ class Domain(Known):
 
     def _on_switch_connected(self, event: SwitchConnected, now_ns: int) -> None:
         self._lose(event.bridge, now_ns)
-        self.bridges[event.bridge].is_connected = True
-        if event.bridge == self.name:  # it tells next which ports are down, but not which came up meanwhile
-            self._change_shim(now_ns, is_bypassed=False)
+        bridge = self.bridges[event.bridge]
+        bridge.is_connected = bridge.is_question_due = True
+        if event.bridge == self.name and self.has_shim:
+            self._change_shim(now_ns, is_bypassed=LIVENESS_PORT in event.ports_down)
 
     def _on_switch_gone(self, event: SwitchGone, now_ns: int) -> None:
         self._lose(event.bridge, now_ns)
@@ -194,6 +196,7 @@ class Domain(Known):
             self._orders.append(KeepCounts({name: each.counts for name, each in self.bridges.items()}))
         for installation in filter(bridge.has_lost, bridge.installations):
             installation.take(Step.LOST, now_ns)
+        bridge.is_asked = False
         if self._leaving.keys() - self.bridges[self.name].labels():
             self._set_shim()
 
@@ -248,7 +251,7 @@ class Domain(Known):
         self._adapt(now_ns)
 
     def _hear_of_misses(self, channel: Channel, domain: str, report: MissReport, now_ns: int) -> None:
-        self.total_misses[channel.name] = report.total_misses
+        self.total_misses[channel.label] = report.total_misses
         self.heard.append(HeardReport(domain, report, self.wall_offset_ns + now_ns))
         self._orders.append(HandleMisses(channel, report))
         if self.is_adapting(channel):
@@ -275,7 +278,16 @@ class Domain(Known):
         self._change_peer(event.domain, link=event.link)
 
     def _on_peer(self, event: PeerReported, _: int) -> None:
+        self._forget_misses(event)
         self._change_peer(event.domain, is_reachable=True, why="", ends=event.ends)
+
+    def _forget_misses(self, event: PeerReported) -> None:
+        """Of channels whose listener's shim has begun to count anew: its totals until then hide those from now on."""
+        former = self.peers[event.domain].ends if event.domain in self.peers else {}
+        for name in event.ends.keys() & former.keys() & self.channels.keys():
+            label, missed = self.channels[name].label, former[name].missed
+            if event.ends[name].missed < missed <= self.total_misses.get(label, 0):
+                del self.total_misses[label]
 
     def _on_peer_gone(self, event: PeerGone, _: int) -> None:
         self._change_peer(event.domain, is_reachable=False, why=event.why, told=None)
@@ -313,7 +325,7 @@ class Domain(Known):
     def _lose(self, name: str, now_ns: int) -> None:
         """What the bridge was sent counts for nothing until it has told its flows again."""
         bridge = self.bridges[name]
-        bridge.is_connected = bridge.is_known = False
+        bridge.is_connected = bridge.is_known = bridge.is_asked = False
         for installation in bridge.installations:
             installation.take(Step.LOST, now_ns)
         self._batches = {
@@ -329,19 +341,18 @@ class Domain(Known):
         return orders
 
     def _questions(self, event: Event) -> Iterator[Command]:
-        if isinstance(event, SwitchConnected):
-            yield AskContents(event.bridge)
-        if isinstance(event, ChannelsTold) and self.bridges[self.name].is_connected:
-            yield AskContents(self.name)
-        if isinstance(event, Tick):
-            for bridge in self.bridges.values():
-                if bridge.is_connected:
-                    yield AskContents(bridge.name)
-                    yield AskQueues(bridge.name)
-                    if bridge.has_meters:
-                        yield AskMeters(bridge.name)
-            if self.shim.is_ready:
-                yield AskShim()
+        """Everything once a second; contents also where it is due, but not before the last answer has come."""
+        is_tick = isinstance(event, Tick)
+        for bridge in self.bridges.values():
+            if bridge.is_connected and (is_tick or (bridge.is_question_due and not bridge.is_asked)):
+                bridge.is_asked, bridge.is_question_due = True, False
+                yield AskContents(bridge.name)
+            if bridge.is_connected and is_tick:
+                yield AskQueues(bridge.name)
+                if bridge.has_meters:
+                    yield AskMeters(bridge.name)
+        if is_tick and self.shim.is_ready:
+            yield AskShim()
 
     def _news(self, event: Event, now_ns: int) -> Iterator[Command]:
         """What those who watch are to know now that `event` was handled."""

@@ -67,9 +67,10 @@ class ChannelsTold:
 
 @dataclass(frozen=True)
 class SwitchConnected:
-    """After the OpenFlow handshake with a bridge of the domain."""
+    """After the OpenFlow handshake with a bridge of the domain. `ports_down` are the numbers of all that are down."""
 
     bridge: str
+    ports_down: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class MetersReported:
 
 @dataclass(frozen=True)
 class PortReported:
-    """When a port has come up or gone down; after SwitchConnected, for each that is down."""
+    """When a port has come up or gone down since SwitchConnected."""
 
     bridge: str
     port: int

@@ -34,8 +34,8 @@ class Known:
     of `network` are all that it was told of, such as channels that cross a switch of the domain. `versions` and
     `owners` are the store's. `counts` are those of the controller that was there before, by bridge.
     `revision` is that of the last settings for the shim. `heard` are the last miss reports on channels that talk from
-    here, `total_misses` what the last one of each channel said in total; `adaptations` are what it led to. `guests` are
-    the counts of VMs that may ask.
+    here, `total_misses` what the last one of each channel said in total, by label; `adaptations` are what it led to.
+    `guests` are the counts of VMs that may ask.
     """
 
     def __init__(self, network: Network, name: str, counts: Mapping[str, Counts] | None = None) -> None:
@@ -57,7 +57,7 @@ class Known:
         self.shim = Shim()
         self.misses: deque[Miss] = deque(maxlen=MISSES_KEPT)
         self.heard: deque[HeardReport] = deque(maxlen=MISSES_KEPT)
-        self.total_misses: dict[str, int] = {}
+        self.total_misses: dict[int, int] = {}
         self.adaptations = Adaptations()
         self.guests: Mapping[str, GuestBook] = {}
         self.clocks = Clocks()
@@ -111,6 +111,6 @@ class Known:
         peer = self.peers[other]
         told = peer.ends.get(channel.name, EndReport(role=role, state=State.WAITING))
         if peer.is_reachable:
-            return told.model_copy(update={"missed": max(told.missed, self.total_misses.get(channel.name, 0))})
+            return told.model_copy(update={"missed": max(told.missed, self.total_misses.get(channel.label, 0))})
         why = f"the controller of {other} {peer.why}"
         return told.model_copy(update={"state": State.WAITING, "why": why})

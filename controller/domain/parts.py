@@ -24,6 +24,7 @@ from controller.openflow.pipeline import (
     Purpose,
     Withdrawal,
     purpose_and_subject,
+    without_digest,
 )
 from controller.openflow.reconcile import channel_end, missing, unwanted
 from controller.peering.session import Link
@@ -53,7 +54,8 @@ class End(Installation):
 class Bridge:
     """A switch of the domain and all that is to be installed on it. `set_ends` says which ends of channels.
 
-    `contents` and `queues` are the switch's own last words; it is known once it has told its contents. `meters` are
+    `contents` and `queues` are the switch's own last words; it is known once it has told its contents. A question for
+    them is due when something in them may have to go, and asked until it is answered. `meters` are
     the packets that each has dropped; `proofs` are by port number and queue id. `withdrawals` are to be sent next;
     `changes_sent` is how many entries it was sent so far, or told to withdraw.
     """
@@ -63,6 +65,8 @@ class Bridge:
     ends: tuple[End, ...] = ()
     is_connected: bool = False
     is_known: bool = False
+    is_question_due: bool = False
+    is_asked: bool = False
     contents: Contents = field(default_factory=Contents)
     queues: tuple[QueueCount, ...] = ()
     meters: Mapping[int, int] = field(default_factory=dict)
@@ -99,15 +103,17 @@ class Bridge:
 
     def set_ends(self, ends: Iterable[End], now_ns: int) -> None:
         """From now on `ends` are wanted and no others."""
-        former = self._by_label
+        former, was_told = self._by_label, self._are_ends_told
         self.ends, self._are_ends_told = tuple(ends), True
         self._index()
+        ended = former.keys() - self._by_label.keys()
+        self.is_question_due |= bool(ended) or not was_told
         recent = {label: at_ns for label, at_ns in self._ended_ns.items() if now_ns - at_ns < GRACE_NS}
-        self._ended_ns = recent | dict.fromkeys(former.keys() - self._by_label.keys(), now_ns)
+        self._ended_ns = recent | dict.fromkeys(ended, now_ns)
 
     def take(self, contents: Contents, now_ns: int) -> bool:
         """Note what the switch says that it has. Whether its wanted flows have counted otherwise than it said last."""
-        has_counted = self.counts.take(contents.flows, lambda cookie: cookie in self._wanted or not self._are_ends_told)
+        has_counted = self.counts.take(contents.flows, self._subjects if self._are_ends_told else None)
         self.contents, self.is_known = contents, True
         self.withdrawals = unwanted(contents, lambda cookie: self._keeps(cookie, now_ns), self._keeps_meter)
         return has_counted
@@ -133,7 +139,6 @@ class Bridge:
             flows={cookie: traffic for cookie, traffic in self.contents.flows.items() if cookie not in cookies},
             meters={number: meter for number, meter in self.contents.meters.items() if number not in meters},
         )
-        self.counts.last = self.contents.flows  # a flow that comes again later begins at zero
         self.withdrawals = []
 
     def labels(self) -> set[int]:
@@ -142,18 +147,16 @@ class Bridge:
 
     def traffic(self) -> Mapping[tuple[Purpose, int], Traffic]:
         """What its flows have counted, by purpose and subject."""
-        total: dict[tuple[Purpose, int], Traffic] = {}
-        for cookie in self._wanted:
-            key = purpose_and_subject(cookie)
-            total[key] = total.get(key, Traffic()) + self.counts.total(cookie)
-        return total
+        totals = self.counts.totals()
+        return {purpose_and_subject(subject): totals.get(subject, Traffic()) for subject in self._subjects}
 
     def _index(self) -> None:
         entries = (entry for installation in self.installations for entry in installation.entries)
         self._wanted = {entry.cookie for entry in entries if isinstance(entry, FlowEntry)}
+        self._subjects = set(map(without_digest, self._wanted))
         self._by_label = {end.channel.label: end for end in self.ends}
         if self._are_ends_told:
-            self.counts.keep(self._wanted)
+            self.counts.keep(self._subjects)
 
     def _keeps(self, cookie: int, now_ns: int) -> bool:
         """Whether a flow stays: it is wanted, or what takes its place is not installed yet."""

@@ -143,19 +143,29 @@ class Datapath(controller.Datapath):  # type: ignore[misc]
         """It is the connection of a switch of the file."""
         self._settle(self.id)
 
-    def close(self) -> None:
-        super().close()
+    def hang_up(self) -> None:
+        """Have the connection end, and its own thread tell so. Any thread; unlike `close` it waits for no app."""
         self._has_ended.set()
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
+    def close(self) -> None:
+        super().close()
+        self.hang_up()
+
     def _recv_loop(self) -> None:
         try:
-            while frame := self._reader.next(None if self.state == MAIN_DISPATCHER else self._until_s):
+            while frame := self._next():
                 self._take(frame)
         finally:
             self.close()
             self.send(b"", close_socket=True)
+
+    def _next(self) -> bytes:
+        """The next message; empty when there is none any more."""
+        if self._has_ended.is_set():
+            return b""
+        return self._reader.next(None if self.state == MAIN_DISPATCHER else self._until_s)
 
     def _echo_request_loop(self) -> None:
         while len(self.unreplied_echo_requests) <= self.max_unreplied_echo_requests:
@@ -168,10 +178,11 @@ class Datapath(controller.Datapath):  # type: ignore[misc]
 
     def _take(self, frame: bytes) -> None:
         kind = Kind(frame[1])
-        if not frames.is_read(frame) or (self.id is None and kind not in frames.SAID_FIRST):
+        readable = frames.readable(frame)
+        if not readable or (self.id is None and kind not in frames.SAID_FIRST):
             return
         try:
-            message = messages.parsed(self, frame)
+            message = messages.parsed(self, readable)
         except Exception as error:  # a field that os-ken does not know, in another controller's flow
             self._note_unreadable(kind, error)
             return
@@ -254,6 +265,6 @@ def _converse(
         return
     if hello[1] != Kind.HELLO:
         raise ConnectionRefused(f"it begins with {Kind(hello[1]).name}, not with HELLO")
-    frames.is_read(hello)
+    frames.readable(hello)
     with closing(Datapath(wire, address, reader, until_s, settle, allowed)) as datapath:
         datapath.serve()

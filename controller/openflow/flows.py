@@ -60,6 +60,8 @@ from controller.openflow.pipeline import (
 
 _IP_PROTOCOLS = {Protocol.TCP: 6, Protocol.UDP: 17}
 _CHANNEL_PRIORITY = 100
+METER_MAX = (1 << 32) - 1
+"""The highest rate and burst that OpenFlow can say: 4 Tbit/s, more than any switch forwards."""
 
 
 def base_entries(network: Network, bridge: str) -> tuple[Entry, ...]:
@@ -118,7 +120,8 @@ def _meters(channel: Channel) -> tuple[Meter, ...]:
     if channel.excess is not Excess.DROP:
         return ()
     rate_bps = -(-channel.rate_bps * channel.frame_bytes // channel.packet_bytes)
-    return (Meter(channel.label, -(-rate_bps // 1000), -(-8 * channel.wire_burst_bytes // 1000)),)
+    settings = (min(-(-bits // 1000), METER_MAX) for bits in (rate_bps, 8 * channel.wire_burst_bytes))
+    return (Meter(channel.label, *settings),)
 
 
 def _is_labelled(network: Network, channel: Channel) -> bool:
@@ -213,7 +216,7 @@ def _vm_port_entries(vm: Vm, port: int) -> Iterator[Entry]:
     yield from service_entries(vm, port)
     yield from _neighbour_discovery(vm, port, own)
     for match in _own_packets(vm):
-        yield FlowEntry(PORTS, 20, {**own, **match}, Purpose.FORWARDING, port, goto=CLASSIFY)
+        yield FlowEntry(PORTS, 20, {**own, **match}, Purpose.FORWARDING, goto=CLASSIFY)
     yield FlowEntry(PORTS, 10, {"in_port": port}, Purpose.SPOOFED, port)
 
 
@@ -222,7 +225,7 @@ def _neighbour_discovery(vm: Vm, port: int, own: dict[str, MatchValue]) -> Itera
     message = {"in_port": port, "eth_type": ETH_IPV6, "ip_proto": IP_PROTO_ICMPV6}
     for source, target in product(_ipv6(vm), repeat=2):
         match = {**own, **message, "icmpv6_type": ICMPV6_NEIGHBOUR_ADVERTISEMENT, "ipv6_src": source}
-        yield FlowEntry(PORTS, 40, {**match, "ipv6_nd_target": target}, Purpose.FORWARDING, port, goto=CLASSIFY)
+        yield FlowEntry(PORTS, 40, {**match, "ipv6_nd_target": target}, Purpose.FORWARDING, goto=CLASSIFY)
     for kind in (ICMPV6_NEIGHBOUR_ADVERTISEMENT, ICMPV6_ROUTER_ADVERTISEMENT, ICMPV6_REDIRECT):
         yield FlowEntry(PORTS, 30, {**message, "icmpv6_type": kind}, Purpose.SPOOFED, port)
 
@@ -269,7 +272,7 @@ def _forward_entries(network: Network, hypervisor: str, to_uplink: Action) -> It
     from_uplink: Match = {"in_port": UPLINK_PORT}
     for port in vm_ports:
         to_vm: Match = {"eth_dst": network.vms[port.peer].mac}
-        yield FlowEntry(FORWARD, 40, to_vm, Purpose.FORWARDING, port.number, (Output(port.number),))
+        yield FlowEntry(FORWARD, 40, to_vm, Purpose.FORWARDING, actions=(Output(port.number),))
     yield FlowEntry(FORWARD, 30, {**from_uplink, "eth_dst": MULTICAST}, Purpose.FORWARDING, actions=to_vms)
     yield FlowEntry(FORWARD, 20, from_uplink, Purpose.UNKNOWN_DESTINATION)
     yield FlowEntry(FORWARD, 10, {"eth_dst": MULTICAST}, Purpose.FORWARDING, actions=(*to_vms, to_uplink))
@@ -304,5 +307,5 @@ def _mac_entries(network: Network, mac: str, port: int) -> Iterator[FlowEntry]:
     for deadline_class in network.classes:
         match = {**to_vm, "eth_type": ETH_MPLS, "mpls_tc": deadline_class.queue_id}
         actions = (SetQueue(deadline_class.queue_id), Output(port))
-        yield FlowEntry(SWITCH_FORWARD, 20, match, Purpose.FORWARDING, port, actions)
-    yield FlowEntry(SWITCH_FORWARD, 10, to_vm, Purpose.FORWARDING, port, (Output(port),))
+        yield FlowEntry(SWITCH_FORWARD, 20, match, Purpose.FORWARDING, actions=actions)
+    yield FlowEntry(SWITCH_FORWARD, 10, to_vm, Purpose.FORWARDING, actions=(Output(port),))

@@ -4,13 +4,14 @@ Hazard: that parser steps through a message by the lengths that it finds there, 
 Guarantee: in what passes here every structure that the parser steps over has the size that it will step by, and lies
 whole inside the one around it; so the parser ends, in at most some 20 ms. Pure; any thread.
 
-What is read has a layout below. What a switch may say but nobody here reads never reaches the parser.
+What is read has a layout below. What a switch may say but nobody here reads never reaches the parser; groups and meters
+of other controllers are cut out of the lists that they are in.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import IntEnum
 
 HEADER_BYTES = 8
@@ -71,7 +72,11 @@ SAID_FIRST = frozenset({Kind.HELLO, Kind.ERROR, Kind.ECHO_REQUEST, Kind.ECHO_REP
 
 
 class _NotRead(Exception):
-    """Something that only other controllers use."""
+    """Something that only other controllers use. `spans` are where it is if the rest can be read without it."""
+
+    def __init__(self, spans: Sequence[tuple[int, int]] = ()) -> None:
+        super().__init__()
+        self.spans = spans
 
 
 Layout = Callable[[bytes, int, int], None]
@@ -95,19 +100,30 @@ def length_of(header: bytes) -> int:
     return int(length)
 
 
-def is_read(frame: bytes) -> bool:
-    """Whether the parser is to have `frame`, one whole message. Raises BadFrame."""
+def readable(frame: bytes) -> bytes:
+    """What the parser is to have of `frame`, one whole message: all, all but other controllers' groups and meters, or
+    nothing. Raises BadFrame.
+    """
     kind = Kind(frame[1])
     layout = _LAYOUTS.get(kind)
     if layout is None:
-        return False
+        return b""
     try:
         layout(frame, HEADER_BYTES, len(frame))
     except BadFrame as error:
         raise BadFrame(f"{kind.name} of {len(frame)} bytes: {error}") from None
-    except _NotRead:
-        return False
-    return True
+    except _NotRead as found:
+        return _without(frame, found.spans) if found.spans else b""
+    return frame
+
+
+def _without(frame: bytes, spans: Sequence[tuple[int, int]]) -> bytes:
+    """The message without what is in `spans`, which are in order."""
+    rest = bytearray(frame)
+    for start, end in reversed(spans):
+        del rest[start:end]
+    _U16.pack_into(rest, 2, len(rest))
+    return bytes(rest)
 
 
 def _sized(least: int, most: int) -> Layout:
@@ -159,6 +175,25 @@ def _list(what: str, size: int, length_at: int, inside: Layout) -> Layout:
                 raise BadFrame(f"{what} at {start} has length {length}, with {end - start} bytes left")
             inside(frame, start, start + length)
             start += length
+
+    return check
+
+
+def _shared_list(what: str, size: int, length_at: int, inside: Layout) -> Layout:
+    """As `_list`, of what other controllers have in the switch too: the rest is read without theirs."""
+
+    def check(frame: bytes, start: int, end: int) -> None:
+        others = []
+
+        def note(_: bytes, start: int, end: int) -> None:
+            try:
+                inside(frame, start, end)
+            except _NotRead:
+                others.append((start, end))
+
+        _list(what, size, length_at, note)(frame, start, end)
+        if others:
+            raise _NotRead(others)
 
     return check
 
@@ -277,15 +312,14 @@ _elements = _list("an element", 4, 2, _sized(4, HELLO_BYTES_MAX))
 _SHORT_ACTIONS = (11, 12, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 26, 27)
 """From COPY_TTL_OUT to POP_PBB: of 8 bytes each."""
 
-_actions = _list(
-    "an action", 8, 2,
-    _by_kind({
-        0: _exactly(16),
-        **dict.fromkeys(_SHORT_ACTIONS, _exactly(8)),
-        25: _set_field,
-        _EXPERIMENTER: _vendor_action,
-    }),
-)  # fmt: skip
+_ACTIONS_OF_GROUPS = {
+    0: _exactly(16),
+    **dict.fromkeys(_SHORT_ACTIONS, _exactly(8)),
+    _EXPERIMENTER: _vendor_action,
+}
+"""Groups of ours set no field, and os-ken does not know all fields of those that do."""
+
+_actions = _list("an action", 8, 2, _by_kind({**_ACTIONS_OF_GROUPS, 25: _set_field}))
 _action_list = _after(8, _actions)
 _instructions = _list(
     "an instruction", 8, 2,
@@ -296,7 +330,7 @@ _instructions = _list(
         6: _exactly(8),  # METER
     }),
 )  # fmt: skip
-_bucket = _after(16, _actions)
+_bucket = _after(16, _list("an action", 8, 2, _by_kind(_ACTIONS_OF_GROUPS)))
 _bands = _list("a meter band", 16, 2, _by_kind(dict.fromkeys((1, 2), _exactly(16))))
 
 _PARTS: Mapping[Part, Layout] = {
@@ -307,10 +341,10 @@ _PARTS: Mapping[Part, Layout] = {
     Part.PORT: _each(112),
     Part.QUEUE: _each(40),
     Part.GROUP: _list("a group", 40, 0, _after(40, _each(16))),
-    Part.GROUP_DESC: _list("a group", 8, 0, _after(8, _list("a bucket", 16, 0, _bucket))),
+    Part.GROUP_DESC: _shared_list("a group", 8, 0, _after(8, _list("a bucket", 16, 0, _bucket))),
     Part.GROUP_FEATURES: _exactly(40),
     Part.METER: _list("a meter", 40, 4, _after(40, _each(16))),
-    Part.METER_CONFIG: _list("a meter", 8, 0, _after(8, _bands)),
+    Part.METER_CONFIG: _shared_list("a meter", 8, 0, _after(8, _bands)),
     Part.METER_FEATURES: _exactly(16),
     Part.PORT_DESC: _each(64),
 }

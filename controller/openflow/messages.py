@@ -146,11 +146,11 @@ def packet_handed_up(message: Message) -> tuple[int, bytes] | None:
     return (port, message.data) if purpose is Purpose.GUEST else None
 
 
-def ports_down(datapath: Datapath) -> set[int]:
+def ports_down(datapath: Datapath) -> frozenset[int]:
     """The ports that were without a carrier, or set down, when the switch connected."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # os-ken warns that it does not follow changes; `app` does
-        return {number for number, port in datapath.ports.items() if is_down(port)}
+        return frozenset(number for number, port in datapath.ports.items() if is_down(port))
 
 
 def closed_ports(datapath: Datapath) -> set[int]:

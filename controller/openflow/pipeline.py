@@ -11,11 +11,11 @@ logical port: no flow that leads to either can be reached from the uplink, or th
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from hashlib import blake2b
 
 ETH_IPV4 = 0x0800
 ETH_ARP = 0x0806
@@ -209,12 +209,13 @@ class Purpose(IntEnum):
 _COOKIE_MARK = 0x5254
 COOKIE_MARK = _COOKIE_MARK << 48
 COOKIE_MARK_MASK = 0xFFFF << 48
-_DIGEST_MASK = (1 << 20) - 1
+_DIGEST_BYTES = 5
+_SUBJECT_MASK = (1 << 20) - 1
 
 
 @dataclass(frozen=True)
 class FlowEntry:
-    """One flow. `subject` tells flows of one purpose apart: a channel's label, or a port number.
+    """One flow. `subject` tells flows of one purpose apart: a channel's label, or a port number; none for forwarding.
 
     What exceeds the meter `meter_id` is dropped before any action. No action and no next table means drop.
     """
@@ -236,13 +237,17 @@ class FlowEntry:
 
     @cached_property
     def cookie(self) -> int:
-        """Mark (16 bits), purpose (8), subject (20) and a digest (20) that changes with anything in the entry."""
+        """Mark (16 bits), purpose (8), subject (20) and a digest (20) that changes with anything in the entry.
+
+        Forwarding has no subject and a digest of 40 bits: it has thousands of flows of one purpose.
+        """
         goto = self.goto and self.goto.name
         text = f"{self.table.name} {self.priority} {sorted(self.match.items())} {self.actions} {goto}"
         if self.meter_id is not None:
             text += f" {self.meter_id}"
-        digest = zlib.crc32(text.encode()) & _DIGEST_MASK
-        return COOKIE_MARK | self.purpose << 40 | self.subject << 20 | digest
+        digest = int.from_bytes(blake2b(text.encode(), digest_size=_DIGEST_BYTES).digest())
+        subject = 0 if self.purpose is Purpose.FORWARDING else self.subject << 20
+        return COOKIE_MARK | self.purpose << 40 | subject | digest & _digest_mask(self.purpose)
 
     def _is_declared(self, action: Action) -> bool:
         if isinstance(action, SetField):
@@ -337,7 +342,16 @@ def is_ours(cookie: int) -> bool:
 
 def purpose_and_subject(cookie: int) -> tuple[Purpose, int]:
     """What one of our cookies says. Raises ValueError for a purpose that this version does not know."""
-    return Purpose(cookie >> 40 & 0xFF), cookie >> 20 & _DIGEST_MASK
+    return Purpose(cookie >> 40 & 0xFF), without_digest(cookie) >> 20 & _SUBJECT_MASK
+
+
+def without_digest(cookie: int) -> int:
+    """What is the same for a flow and for another that takes its place: purpose and subject."""
+    return cookie & ~_digest_mask(cookie >> 40 & 0xFF)
+
+
+def _digest_mask(purpose: int) -> int:
+    return (1 << (40 if purpose == Purpose.FORWARDING else 20)) - 1
 
 
 def _refuse_unless(allowed: bool, entry: FlowEntry, why: str) -> None:

@@ -78,7 +78,11 @@ class Porter:
             self._end(connection)
             return
         words = (connection, address, until_s)
-        threading.Thread(target=self._converse, args=words, name=f"switch at {address}", daemon=True).start()
+        try:
+            threading.Thread(target=self._converse, args=words, name=f"switch at {address}", daemon=True).start()
+        except RuntimeError as error:  # the system has no room for one more
+            self._end(connection)
+            self._complain(address, str(error))
 
     def _converse(self, connection: socket.socket, address: Any, until_s: float) -> None:
         try:

@@ -23,6 +23,7 @@ from controller.domain.events import (
     Event,
     MetersReported,
     PortReported,
+    QueueCount,
     QueuesReported,
     Refused,
     Send,
@@ -35,9 +36,10 @@ LOG = logging.getLogger(__name__)
 BARRIER_TIMEOUT_S = 5.0
 ORDERS_MAX = 1000
 CONTENTS_MAX = 1 << 18
-"""Flows, groups and meters that a switch may tell of before it says that these were all."""
+"""Flows, groups, meters and queues that a switch may tell of before it says that these were all."""
 
-Order = Send | AskContents | AskQueues | AskMeters
+Question = AskContents | AskQueues | AskMeters
+Order = Send | Question
 
 
 class Sender:
@@ -48,6 +50,7 @@ class Sender:
         self.datapath = datapath
         self._post = post
         self._orders: queue.Queue[Order | None] = queue.Queue(ORDERS_MAX)
+        self._waiting: set[Question] = set()
         self._entries: dict[int, Entry | None] = {}
         self._refusals: list[tuple[Entry, str]] = []
         self._awaited = (0, threading.Event())
@@ -55,16 +58,26 @@ class Sender:
         self._flows: dict[int, Traffic] = {}
         self._groups: dict[int, Group | None] = {}
         self._meters: dict[int, AnyMeter | None] = {}
+        self._dropped: dict[int, int] = {}
+        self._queues: list[QueueCount] = []
         self._closed_ports = messages.closed_ports(datapath)
         self._thread = threading.Thread(target=self._run, name=f"sender of {bridge}", daemon=True)
         self._thread.start()
 
     def order(self, order: Order) -> None:
-        """Carry out `order` after those before it. Dropped, and logged, when the switch is far behind."""
+        """Carry out `order` after those before it; a question that waits already is not asked twice.
+
+        A switch that is too far behind is hung up on; what it lacks is sent when it connects again. Waits for nobody.
+        """
+        if isinstance(order, Question):
+            if order in self._waiting:
+                return
+            self._waiting.add(order)
         try:
             self._orders.put_nowait(order)
         except queue.Full:
-            LOG.warning("the switch %s is too slow: %s dropped", self.bridge, type(order).__name__)
+            LOG.warning("the switch %s is too slow, %d orders wait for it: hung up", self.bridge, ORDERS_MAX)
+            self.datapath.hang_up()
 
     def send_packet(self, port: int, frame: bytes) -> None:
         """Have the switch send `frame` by `port`, past the orders. Any thread; waits if the switch is slow."""
@@ -94,11 +107,11 @@ class Sender:
 
     def on_groups(self, multipart: Any) -> None:
         self._groups |= messages.groups_answer(multipart.body)
-        self._check_contents()
+        self._check_length()
 
     def on_meter_settings(self, multipart: Any) -> None:
         self._meters |= messages.meter_settings_answer(multipart.body)
-        self._check_contents()
+        self._check_length()
 
     def on_flows(self, multipart: Any) -> None:
         """The last of the answers to AskContents, and its parts."""
@@ -108,27 +121,38 @@ class Sender:
             contents = Contents(self._flows, self._groups, self._meters, frozenset(self._closed_ports))
             self._flows, self._groups, self._meters = {}, {}, {}
             self._post(ContentsReported(self.bridge, contents))
-        self._check_contents()
+        self._check_length()
 
     def on_queues(self, multipart: Any) -> None:
-        self._post(QueuesReported(self.bridge, messages.queues_answer(multipart.body)))
+        self._queues += messages.queues_answer(multipart.body)
+        if messages.is_last_part(multipart):
+            queues, self._queues = self._queues, []
+            self._post(QueuesReported(self.bridge, tuple(queues)))
+        self._check_length()
 
     def on_meters(self, multipart: Any) -> None:
-        self._post(MetersReported(self.bridge, messages.meters_answer(multipart.body)))
+        self._dropped |= messages.meters_answer(multipart.body)
+        if messages.is_last_part(multipart):
+            dropped, self._dropped = self._dropped, {}
+            self._post(MetersReported(self.bridge, dropped))
+        self._check_length()
 
     def on_port(self, port: Any) -> None:
         (self._closed_ports.add if messages.is_closed(port) else self._closed_ports.discard)(port.port_no)
         self._post(PortReported(self.bridge, port.port_no, not messages.is_down(port)))
 
-    def _check_contents(self) -> None:
+    def _check_length(self) -> None:
         """Hang up on a switch that tells without end."""
-        if len(self._flows) + len(self._groups) + len(self._meters) > CONTENTS_MAX:
+        contents = len(self._flows) + len(self._groups) + len(self._meters)
+        if contents + len(self._dropped) + len(self._queues) > CONTENTS_MAX:
             LOG.warning("the switch %s tells of more than %d entries: hung up", self.bridge, CONTENTS_MAX)
-            self._flows, self._groups, self._meters = {}, {}, {}
-            self.datapath.close()
+            self._flows, self._groups, self._meters, self._dropped, self._queues = {}, {}, {}, {}, []
+            self.datapath.hang_up()
 
     def _run(self) -> None:
         while (order := self._orders.get()) is not None and not self._is_stopped:
+            if isinstance(order, Question):
+                self._waiting.discard(order)
             match order:
                 case Send():
                     self._send(order)
@@ -157,10 +181,14 @@ class Sender:
 
     def _send_entry(self, entry: Entry) -> None:
         try:
-            *tries, message = messages.messages(self.datapath, entry)
+            self._send_messages(entry)
         except messages.UnknownPortError as error:
             self._refusals.append((entry, str(error)))
-            return
+        except Exception as error:  # whatever os-ken raises for a value that has no room in its message
+            self._refusals.append((entry, f"there is no message for it: {error}"))
+
+    def _send_messages(self, entry: Entry) -> None:
+        *tries, message = messages.messages(self.datapath, entry)
         for attempt in tries:
             self._entries[self.datapath.set_xid(attempt)] = None
             self.datapath.send_msg(attempt)

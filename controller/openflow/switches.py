@@ -15,7 +15,6 @@ from controller.domain.events import (
     AskMeters,
     AskQueues,
     Event,
-    PortReported,
     Send,
     SwitchConnected,
     SwitchGone,
@@ -58,9 +57,7 @@ class Switches:
         if former is not None:
             former.stop()
         LOG.info("the switch %s is connected", bridge)
-        self._post(SwitchConnected(bridge))
-        for port in messages.ports_down(datapath):
-            self._post(PortReported(bridge, port, is_up=False))
+        self._post(SwitchConnected(bridge, messages.ports_down(datapath)))
 
     def disconnect(self, datapath: Any) -> None:
         """The connection of a switch has ended."""

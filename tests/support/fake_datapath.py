@@ -41,7 +41,7 @@ class FakeDatapath(ProtocolDesc):  # type: ignore[misc]
         self.messages.put(message)
         return True
 
-    def close(self) -> None:
+    def hang_up(self) -> None:
         self.is_closed = True
 
     def next(self) -> Any:

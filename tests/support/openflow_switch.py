@@ -67,6 +67,7 @@ class OpenFlowSwitch:
         refuses: Sequence[int] = (),
         flows: Sequence[Sequence[tuple[int, int, int]]] | None = None,
         answers_echoes: bool = True,
+        answers_barriers: bool = True,
         down: Sequence[int] = (),
         context: ssl.SSLContext | None = None,
     ) -> None:
@@ -77,6 +78,7 @@ class OpenFlowSwitch:
         self.refuses = set(refuses)
         self.flows = flows
         self.answers_echoes = answers_echoes
+        self.answers_barriers = answers_barriers
         self._flow_mods = 0
         self._cookies: list[int] = []
         self.connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
@@ -130,7 +132,8 @@ class OpenFlowSwitch:
         if kind == Type.FEATURES_REQUEST:
             self.send(Type.FEATURES_REPLY, xid, FEATURES.pack(self.datapath_id, 0, 254, 0, 0, 0))
         elif kind == Type.BARRIER_REQUEST:
-            self.send(Type.BARRIER_REPLY, xid)
+            if self.answers_barriers:
+                self.send(Type.BARRIER_REPLY, xid)
         elif kind == Type.PACKET_OUT:
             self.packets.put((OUTPUT.unpack_from(body, PACKET_OUT.size)[2], body[PACKET_OUT.size + OUTPUT.size :]))
         elif kind == Type.FLOW_MOD:

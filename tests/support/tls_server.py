@@ -21,7 +21,7 @@ from controller.openflow.switches import Switches  # noqa: E402
 
 def tell(event: object) -> None:
     if isinstance(event, SwitchConnected | SwitchGone):
-        print(event, flush=True)
+        print(type(event).__name__, event.bridge, flush=True)
 
 
 listener = socket.create_server(("127.0.0.1", 0))

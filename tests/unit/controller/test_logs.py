@@ -180,3 +180,12 @@ def test_a_process_logs_its_own_from_its_level_on_and_others_warnings() -> None:
         logging.getLogger(name).debug("hello")
     found = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [(entry["logger"], entry["domain"]) for entry in found] == [(name, "left") for name in PROGRAMS]
+
+
+def test_an_entry_that_cannot_be_put_into_words_harms_none_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    log = Log()
+    for _ in range(MOST + 1):
+        log.tell("%d of %d", 1, at_s=10.0)
+    log.tell("other", at_s=11.0)
+    assert log.lines == ["a other"]

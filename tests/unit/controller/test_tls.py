@@ -113,13 +113,13 @@ def answers(switch: OpenFlowSwitch) -> bool:
 
 def test_a_switch_with_a_certificate_is_served(server: Server, pki: Path) -> None:
     with OpenFlowSwitch(server.port, LEFT, context=client(pki, "left")):
-        assert server.next() == "SwitchConnected(bridge='left')"
-    assert server.next() == "SwitchGone(bridge='left')"
+        assert server.next() == "SwitchConnected left"
+    assert server.next() == "SwitchGone left"
 
 
 def test_others_are_refused_and_the_live_switch_goes_on(server: Server, pki: Path, foreign: Path) -> None:
     with OpenFlowSwitch(server.port, LEFT, context=client(pki, "left")) as live:
-        assert server.next() == "SwitchConnected(bridge='left')"
+        assert server.next() == "SwitchConnected left"
         strangers = {
             "plain text": None,
             "no certificate": client(pki),
@@ -130,7 +130,7 @@ def test_others_are_refused_and_the_live_switch_goes_on(server: Server, pki: Pat
         for what, context in strangers.items():
             assert is_refused(server.port, context, LEFT), what
             assert answers(live), what
-    assert server.next() == "SwitchGone(bridge='left')"
+    assert server.next() == "SwitchGone left"
 
 
 def test_tls_1_1_is_refused(server: Server, pki: Path) -> None:

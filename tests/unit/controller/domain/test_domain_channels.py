@@ -74,7 +74,22 @@ def test_what_is_told_first_goes_to_the_shim_to_the_queues_and_to_the_peers() ->
 def test_the_same_channels_again_are_no_news(left: Script) -> None:
     installed(left)
     commands = left.tell_channels(channels_of(left))
-    assert commands == [SetQueues(left.domain.network.channels), AskContents("left")]
+    assert commands == [SetQueues(left.domain.network.channels)]
+
+
+def test_a_switch_is_asked_when_a_flow_may_have_to_go_and_once_however_many_do(left: Script) -> None:
+    installed(left)
+    held = contents_of(all_entries(left.domain.network))
+    left.hear(ContentsReported("left", held))
+    video, audio = channels_of(left)["video"], channels_of(left)["audio"]
+    more = replace(audio, name="more", label=19)
+    assert AskContents("left") not in left.tell_channels({"video": video, "audio": audio, "more": more})
+    assert AskContents("left") in left.tell_channels({"video": video, "audio": audio})
+    assert AskContents("left") not in left.tell_channels({"audio": audio})
+    assert AskContents("left") in left.hear(Tick()), "at least once a second, lest an answer never comes"
+    assert AskContents("left") not in left.tell_channels({})
+    assert AskContents("left") in left.hear(ContentsReported("left", held)), "for this answer may be older than the end"
+    assert AskContents("left") not in left.hear(ContentsReported("left", Contents()))
 
 
 def test_a_store_that_goes_changes_nothing_but_is_told(left: Script) -> None:
@@ -242,6 +257,32 @@ def test_counts_go_on_when_a_switch_begins_anew(left: Script) -> None:
     left.hear(ContentsReported("left", Contents()))
     left.hear(ContentsReported("left", replace(held, flows=dict.fromkeys(held.flows, Traffic(2, 200)))))
     assert left.domain.bridges["left"].traffic()[Purpose.TALKER, 17] == Traffic(9, 900)
+
+
+def test_counts_go_on_when_a_channel_changes_after_its_switch_began_anew(left: Script) -> None:
+    installed(left)
+    network = left.domain.network
+    changed = replace(network.channels["video"], deadline_ns=network.channels["video"].deadline_ns - 100_000)
+    (flow,), (other,) = talker_entries(network, network.channels["video"]), talker_entries(network, changed)
+    held = contents_of(all_entries(network))
+
+    def packets_once_told(contents: Contents) -> int:
+        left.hear(ContentsReported("left", contents))
+        return packets()
+
+    def packets() -> int:
+        return left.domain.bridges["left"].traffic()[Purpose.TALKER, 17].packets
+
+    assert isinstance(flow, FlowEntry) and isinstance(other, FlowEntry) and flow.cookie != other.cookie
+    assert packets_once_told(replace(held, flows={**held.flows, flow.cookie: Traffic(1000, 60_000)})) == 1000
+    assert packets_once_told(Contents()) == 1000
+    assert packets_once_told(replace(held, flows={**held.flows, flow.cookie: Traffic(5, 300)})) == 1005
+    left.tell_channels(channels_of(left, video=changed))
+    assert packets() == 1005
+    left.hear(ShimReady(left.revision))
+    assert packets() == 1005
+    del held.flows[flow.cookie]  # type: ignore[attr-defined]
+    assert packets_once_told(replace(held, flows={**held.flows, other.cookie: Traffic(6, 360)})) == 1006
 
 
 def test_counts_go_on_after_a_restart_of_both_controller_and_switch_before_the_channels_are_told() -> None:

@@ -210,10 +210,18 @@ def test_a_shim_that_came_back_while_its_switch_was_away_is_no_trouble(left: Scr
     left.hear(PortReported("left", LIVENESS_PORT, False))
     assert left.domain.shim.trouble
     left.hear(SwitchGone("left"))
-    left.hear(SwitchConnected("left"))
+    left.hear(SwitchConnected("left", frozenset({UPLINK_PORT})))
     assert left.domain.shim.trouble == ""
-    left.hear(PortReported("left", LIVENESS_PORT, False))
-    assert left.domain.shim.trouble
+
+
+def test_a_shim_that_is_bypassed_still_when_its_switch_comes_back_is_told_of_once(left: Script) -> None:
+    left.hear(ShimReady(1))
+    left.hear(SwitchConnected("left", frozenset({LIVENESS_PORT})))
+    left.told.clear()
+    left.hear(SwitchGone("left"))
+    left.hear(SwitchConnected("left", frozenset({LIVENESS_PORT})))
+    assert left.domain.shim.trouble == "does not forward; packets go past it"
+    assert left.told == []
 
 
 def test_meters_are_asked_where_there_are_any() -> None:

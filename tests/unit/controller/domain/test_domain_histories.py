@@ -124,15 +124,15 @@ class DomainMachine(RuleBasedStateMachine):
     def bridges(self) -> st.SearchStrategy[str]:
         return st.sampled_from(sorted(self.domain.bridges))
 
-    @rule(data=st.data(), is_flushed=st.booleans())
-    def connect(self, data: st.DataObject, is_flushed: bool) -> None:
+    @rule(data=st.data(), is_flushed=st.booleans(), is_bypassed=st.booleans())
+    def connect(self, data: st.DataObject, is_flushed: bool, is_bypassed: bool) -> None:
         """A first connection, or one that takes the place of another."""
         bridge = data.draw(self.bridges())
         if is_flushed:
             self.switches[bridge] = FakeSwitch(self.switches[bridge].ports)
         self.drop(bridge)
         self.connected.add(bridge)
-        self.hear(SwitchConnected(bridge))
+        self.hear(SwitchConnected(bridge, frozenset({LIVENESS_PORT} if is_bypassed else ())))
 
     @precondition(lambda self: self.connected)
     @rule(data=st.data())

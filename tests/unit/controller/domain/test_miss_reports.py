@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.domains import Driver, S, domain_of, peer_tells
 from support.networks import two_hypervisors
@@ -43,7 +45,7 @@ def test_the_listeners_domain_reports_to_the_talkers() -> None:
 def test_the_talkers_domain_has_them_handled(talker: Domain) -> None:
     commands = talker.handle(MissesReported("right", (REPORT,)), S)
     assert commands == [HandleMisses(talker.channels["video"], REPORT)]
-    assert talker.total_misses == {"video": 33}
+    assert talker.total_misses == {17: 33}
 
 
 def test_whoever_is_not_the_listeners_controller_is_not_believed(talker: Domain) -> None:
@@ -60,6 +62,46 @@ def test_what_the_ends_say_makes_up_for_reports_that_were_lost(talker: Domain) -
         end = EndReport(role=Role.LISTENER, state=State.INSTALLED, missed=missed)
         talker.handle(PeerReported("right", {"video": end}), S)
         assert talker.remote_end(talker.channels["video"]).missed == expected
+
+
+def missed(talker: Domain, told: int | None = None) -> int:
+    """On `video`, in all, once the listener's end has `told` so many."""
+    if told is not None:
+        end = EndReport(role=Role.LISTENER, state=State.INSTALLED, missed=told)
+        talker.handle(PeerReported("right", {"video": end}), S)
+    return talker.remote_end(talker.channels["video"]).missed
+
+
+def test_a_listeners_shim_that_counts_anew_is_believed(talker: Domain) -> None:
+    talker.handle(MissesReported("right", (REPORT,)), S)
+    assert [missed(talker, told) for told in (30, 33, 0, 1)] == [33, 33, 0, 1]
+
+
+def test_a_report_of_a_shim_that_counts_anew_may_come_before_what_the_end_says(talker: Domain) -> None:
+    talker.handle(MissesReported("right", (REPORT,)), S)
+    assert missed(talker, 33) == 33
+    talker.handle(MissesReported("right", (replace(REPORT, total_misses=2),)), S)
+    assert [missed(talker, told) for told in (0, 1, 2)] == [2, 2, 2]
+
+
+def test_the_misses_of_a_channel_that_is_gone_are_forgotten(talker: Domain) -> None:
+    video = NETWORK.channels["video"]
+    for again in (video, replace(video, label=99)):
+        talker.handle(ChannelsTold(NETWORK.channels), S)
+        talker.handle(MissesReported("right", (REPORT,)), S)
+        assert missed(talker, 0) == 33
+        if again is video:
+            talker.handle(ChannelsTold({"audio": NETWORK.channels["audio"]}), S)
+            assert talker.total_misses == {}
+        talker.handle(ChannelsTold({**NETWORK.channels, "video": again}), S)
+        assert missed(talker) == 0
+
+
+def test_a_channel_that_changes_keeps_its_misses(talker: Domain) -> None:
+    talker.handle(MissesReported("right", (REPORT,)), S)
+    changed = replace(NETWORK.channels["video"], deadline_ns=3_000_000)
+    talker.handle(ChannelsTold({**NETWORK.channels, "video": changed}), S)
+    assert missed(talker, 0) == 33
 
 
 def told(commands: list[object]) -> list[TellEnds]:

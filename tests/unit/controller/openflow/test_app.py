@@ -47,7 +47,7 @@ from controller.domain.events import (
     SwitchGone,
     Traffic,
 )
-from controller.openflow import app, connections, frames, porter
+from controller.openflow import app, connections, frames, porter, sender
 from controller.openflow.flows import base_entries
 from controller.openflow.pipeline import COOKIE_MARK, FlowEntry, Purpose
 from controller.openflow.switches import Switches
@@ -95,8 +95,7 @@ def server(only_server: Server) -> Iterator[Server]:
 
 def test_a_switch_tells_which_ports_are_down_and_when_that_changes(server: Server) -> None:
     with OpenFlowSwitch(server.port, EAST, down=[3]) as switch:
-        assert server.mailbox.next() == SwitchConnected("east")
-        assert server.mailbox.next() == PortReported("east", 3, is_up=False)
+        assert server.mailbox.next() == SwitchConnected("east", frozenset({3}))
         switch.change_port(3, is_up=True)
         assert server.mailbox.next() == PortReported("east", 3, is_up=True)
         switch.change_port(4, is_up=False)
@@ -212,6 +211,15 @@ def test_queues_are_told(server: Server) -> None:
         assert server.mailbox.next() == SwitchConnected("left")
         server.switches.order(AskQueues("left"))
         assert server.mailbox.next() == QueuesReported("left", (QueueCount(1, 5, Traffic(3, 300), 0),))
+
+
+def test_a_switch_that_is_too_slow_is_hung_up_on_and_gone(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "ORDERS_MAX", 1)
+    with OpenFlowSwitch(server.port, LEFT, answers_barriers=False):
+        assert server.mailbox.next() == SwitchConnected("left")
+        for number in range(3):
+            server.switches.order(Send("left", number, ()))
+        assert server.mailbox.next() == SwitchGone("left")
 
 
 def test_a_switch_that_falls_silent_is_gone(server: Server) -> None:

@@ -10,36 +10,54 @@ import pytest
 from controller.openflow.counts import Counts, Traffic, as_text, from_text
 from controller.openflow.counts_file import CountsFile
 
-FLOW, OTHER = 0x5254_01_00001_00000, 0x5254_01_00002_00000
+FLOW, OTHER = 0x5254_02_00011_00000, 0x5254_02_00012_00000
+"""Of the talkers of two channels, with a digest of 0."""
 
 
 def taken(counts: Counts, *told: dict[int, Traffic]) -> Counts:
     """`counts` after the switch has told all that, of flows that are all kept."""
     for each in told:
-        counts.take(each, lambda _: True)
+        counts.take(each)
     return counts
 
 
 def test_a_switch_that_begins_anew_goes_on() -> None:
     counts = taken(Counts(), {FLOW: Traffic(10, 1000)}, {}, {FLOW: Traffic(3, 300)}, {FLOW: Traffic(4, 400)})
-    assert counts.total(FLOW) == Traffic(14, 1400)
+    assert counts.totals() == {FLOW: Traffic(14, 1400)}
+
+
+def test_a_flow_that_takes_the_place_of_another_goes_on_where_that_was() -> None:
+    counts = taken(Counts(), {FLOW: Traffic(10, 1000)}, {}, {FLOW: Traffic(3, 300)}, {FLOW + 1: Traffic(4, 400)})
+    assert counts.totals() == {FLOW: Traffic(14, 1400)}
+
+
+def test_a_flow_that_begins_anew_in_the_place_of_another_is_added_to_it() -> None:
+    counts = taken(Counts(), {FLOW: Traffic(10, 1000)}, {FLOW + 1: Traffic(4, 400)}, {FLOW + 1: Traffic(5, 500)})
+    assert counts.totals() == {FLOW: Traffic(15, 1500)}
+
+
+def test_one_of_two_flows_of_a_channel_that_is_put_back_goes_on() -> None:
+    both = {FLOW: Traffic(10, 1000), FLOW + 1: Traffic(20, 2000)}
+    counts = taken(Counts(), both, {FLOW: Traffic(11, 1100)}, {FLOW: Traffic(12, 1200), FLOW + 1: Traffic(1, 100)})
+    assert counts.totals() == {FLOW: Traffic(33, 3300)}
 
 
 def test_what_nobody_keeps_does_not_go_on() -> None:
     counts = taken(Counts(), {FLOW: Traffic(10, 1000), OTHER: Traffic(5, 500)})
-    counts.take({}, lambda cookie: cookie == OTHER)
-    assert (counts.total(FLOW), counts.total(OTHER)) == (Traffic(), Traffic(5, 500))
+    counts.keep({OTHER})
+    counts.take({}, {OTHER})
+    assert counts.totals() == {OTHER: Traffic(5, 500)}
     counts.keep({FLOW})
-    assert counts.total(OTHER) == Traffic()
+    assert counts.totals() == {}
 
 
 def test_only_what_was_counted_is_news() -> None:
     counts = Counts()
-    assert not counts.take({FLOW: Traffic()}, lambda _: True)
-    assert counts.take({FLOW: Traffic(1, 60)}, lambda _: True)
-    assert not counts.take({FLOW: Traffic(1, 60), OTHER: Traffic()}, lambda _: True)
-    assert not counts.take({FLOW: Traffic(2, 120)}, lambda cookie: cookie == OTHER)
-    assert counts.take({}, lambda _: True)
+    assert not counts.take({FLOW: Traffic()})
+    assert counts.take({FLOW: Traffic(1, 60)})
+    assert not counts.take({FLOW: Traffic(1, 60), OTHER: Traffic()}, {FLOW})
+    assert not counts.take({FLOW: Traffic(1, 60), OTHER: Traffic(2, 120)}, {FLOW})
+    assert counts.take({})
 
 
 def test_the_next_controller_goes_on_where_the_last_one_was(tmp_path: Path) -> None:
@@ -48,7 +66,7 @@ def test_the_next_controller_goes_on_where_the_last_one_was(tmp_path: Path) -> N
     CountsFile(tmp_path / "run" / "left.counts.json").write({"left": former})
     counts = CountsFile(tmp_path / "run" / "left.counts.json").read()["left"]
     assert counts == former
-    assert taken(counts, {FLOW: Traffic(2, 200)}).total(FLOW) == Traffic(15, 1500)
+    assert taken(counts, {FLOW: Traffic(2, 200)}).totals() == {FLOW: Traffic(15, 1500)}
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["left.counts.json"]
 
 

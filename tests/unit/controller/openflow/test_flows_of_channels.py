@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.examples import all_networks, example
+from support.fake_datapath import FakeDatapath, on_the_wire
 from support.fake_table import (
     BROADCAST,
     ICMP,
@@ -29,7 +30,8 @@ from support.networks import FAST, SLOW, channel, two_hypervisors
 from controller.model import Bypass, Channel, Excess, Network, Protocol, Scheduler, Switch, SwitchKind
 from controller.network.labels import TTL_CHANNEL, TTL_RELATIVE, TTL_STAMPED, relative_deadline_label
 from controller.network.wiring import EDF_PORT, UPLINK_PORT, port_to
-from controller.openflow.flows import base_entries, talker_entries
+from controller.openflow.flows import METER_MAX, base_entries, talker_entries
+from controller.openflow.messages import messages
 from controller.openflow.pipeline import ETH_ARP, ETH_IPV6, FailoverGroup, Meter, Purpose
 from controller.topology_file.load import parse
 
@@ -98,6 +100,16 @@ def test_class_queues_alone_need_no_shim(network: Network, channel: Channel) -> 
     assert (sent.port, sent.queue_id) == (UPLINK_PORT, channel.deadline_class.queue_id)
     assert sent.packet.labels == expected_labels(channel)
     assert delivery.received == [(channel.listener, replace(packet, dscp=channel.deadline_class.dscp))]
+
+
+def test_a_meter_says_no_more_than_openflow_can() -> None:
+    """A channel between two VMs of one hypervisor has no link that it would have to fit."""
+    network = two_hypervisors()
+    fast = replace(network.channels["video"], rate_bps=10**11, burst_bytes=10**12, packet_bytes=1, excess=Excess.DROP)
+    meter = talker_entries(network, fast)[0]
+    assert meter == Meter(17, METER_MAX, METER_MAX)
+    *_, changed = messages(FakeDatapath(), meter)
+    assert on_the_wire(changed)
 
 
 def test_a_channel_whose_excess_is_dropped_has_a_meter_of_its_own() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support.fake_datapath import FakeDatapath
 
 from bench.openflow_frames import (
+    DROP_BAND,
     GENUINE,
     HANGING,
     HELLO,
@@ -20,6 +21,8 @@ from bench.openflow_frames import (
     MULTIPART_REPLY,
     OUTPUT,
     PACKET_IN,
+    RESUBMIT,
+    SET_LABEL,
     SET_QUEUE,
     apply,
     bucket,
@@ -31,7 +34,7 @@ from bench.openflow_frames import (
     oxm,
 )
 from controller.openflow import messages
-from controller.openflow.frames import BadFrame, Kind, is_read, length_of
+from controller.openflow.frames import BadFrame, Kind, length_of, readable
 
 DATAPATH = FakeDatapath()
 STEPS_MAX = 300_000
@@ -63,7 +66,7 @@ def parse(frame: bytes) -> Any:
 
 def verdict(frame: bytes) -> bool | str:
     try:
-        return length_of(frame[:8]) == len(frame) and is_read(frame)
+        return length_of(frame[:8]) == len(frame) and bool(readable(frame))
     except BadFrame as error:
         return str(error)
 
@@ -163,13 +166,42 @@ def test_an_action_that_is_never_ours_is_not_parsed(action: bytes) -> None:
 def test_other_vendors_are_not_parsed() -> None:
     assert verdict(message(4, bytes(8))) is False
     assert verdict(multipart(1, flow(match(b"\xff\xff\0\4" + bytes(4))))) is False
-    assert verdict(multipart(10, struct.pack("!HHI", 24, 0, 1) + struct.pack("!HH12x", 0xFFFF, 16))) is False
+
+
+FOREIGN_GROUP = group_desc(bucket(struct.pack("!HHIH14x", 0xFFFF, 24, 0x2320, 35), OUTPUT))
+"""That commits connections: ct(commit)."""
+
+FOREIGN_METER = struct.pack("!HHI", 24, 0, 2) + struct.pack("!HH12x", 0xFFFF, 16)
+
+
+@pytest.mark.parametrize(
+    ("what", "ours", "foreign"),
+    [
+        (7, [group_desc(bucket(OUTPUT)), group_desc(bucket(RESUBMIT))], FOREIGN_GROUP),
+        (7, [group_desc(bucket(OUTPUT)), group_desc(bucket(RESUBMIT))], group_desc(bucket(SET_LABEL, OUTPUT))),
+        (10, [struct.pack("!HHI", 24, 0, 1) + DROP_BAND, struct.pack("!HHI", 8, 0, 3)], FOREIGN_METER),
+    ],
+)
+def test_groups_and_meters_are_read_without_those_of_others(what: int, ours: list[bytes], foreign: bytes) -> None:
+    one, other = ours
+    alone = multipart(what, one + other)
+    assert readable(alone) == alone
+    assert readable(multipart(what, foreign + one + foreign + foreign + other + foreign)) == alone
+    assert readable(multipart(what, foreign)) == multipart(what)
+    with pytest.raises(BadFrame):
+        readable(multipart(what, foreign + one + bytes(8)))
+
+
+MIXED = [
+    multipart(7, FOREIGN_GROUP + group_desc(bucket(OUTPUT)) + FOREIGN_GROUP),
+    multipart(10, struct.pack("!HHI", 24, 0, 1) + DROP_BAND + FOREIGN_METER),
+]
 
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
     """A genuine or a hanging message with some bytes changed, cut out or put in. Its own length is right or not."""
-    frame = bytearray(draw(st.sampled_from([*GENUINE.values(), *HANGING.values()])))
+    frame = bytearray(draw(st.sampled_from([*GENUINE.values(), *HANGING.values(), *MIXED])))
     for _ in range(draw(st.integers(0, 4))):
         at = draw(st.integers(8, max(8, len(frame) - 1)))
         new = draw(st.binary(max_size=4) | st.sampled_from([b"\0\0", b"\xff\xff", b"\0\4", b"\0\x08", b"\0\x10"]))
@@ -183,7 +215,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 def test_what_is_let_through_is_parsed_to_an_end(frame: bytes) -> None:
     if verdict(frame) is True:
         try:
-            parse(frame)
+            parse(readable(frame))
         except Exception as error:
             assert not isinstance(error, MemoryError)
 

@@ -14,10 +14,13 @@ from support.waiting import Mailbox, wait_until
 
 from controller.domain.events import (
     AskContents,
+    AskMeters,
     AskQueues,
     Confirmed,
     Contents,
     ContentsReported,
+    MetersReported,
+    QueueCount,
     QueuesReported,
     Refused,
     Send,
@@ -103,6 +106,22 @@ def test_an_entry_for_a_port_that_is_not_there_is_refused_without_being_sent(
     sender.on_barrier(barrier.xid)
     assert mailbox.next() == Refused("left", 7, ClosedPort(99), "the switch has no port 99")
     assert mailbox.next() == Confirmed("left", 7)
+
+
+def test_an_entry_that_no_message_has_room_for_is_refused_alone(
+    sender: Sender, datapath: FakeDatapath, mailbox: Mailbox
+) -> None:
+    large = Meter(1, 1 << 32, 24)
+    sender.order(batch(7, large, FIRST))
+    flow, barrier = datapath.until_barrier()
+    assert isinstance(flow, parser.OFPFlowMod)
+    sender.on_barrier(barrier.xid)
+    refused, confirmed = mailbox.next(), mailbox.next()
+    assert isinstance(refused, Refused) and refused.entry == large
+    assert refused.why.startswith("there is no message for it: ")
+    assert confirmed == Confirmed("left", 7)
+    sender.order(AskQueues("left"))
+    assert isinstance(datapath.next(), parser.OFPQueueStatsRequest)
 
 
 def test_a_meter_that_is_there_already_is_no_trouble(sender: Sender, datapath: FakeDatapath, mailbox: Mailbox) -> None:
@@ -205,6 +224,20 @@ def test_a_question_waits_for_the_batch_before_it(sender: Sender, datapath: Fake
     assert isinstance(datapath.next(), parser.OFPGroupDescStatsRequest)
 
 
+def test_a_question_that_waits_is_not_asked_twice(sender: Sender, datapath: FakeDatapath) -> None:
+    sender.order(batch(7, FIRST))
+    barrier = datapath.until_barrier()[-1]
+    for _ in range(3):
+        sender.order(AskQueues("left"))
+        sender.order(AskMeters("left"))
+    sender.on_barrier(barrier.xid)
+    kinds = [parser.OFPQueueStatsRequest, parser.OFPMeterStatsRequest]
+    assert [type(datapath.next()) for _ in kinds] == kinds
+    sender.order(AskQueues("left"))
+    assert isinstance(datapath.next(), parser.OFPQueueStatsRequest)
+    assert datapath.messages.empty()
+
+
 def test_an_answer_in_parts_is_told_once_it_is_whole(sender: Sender, mailbox: Mailbox) -> None:
     one, two = COOKIE_MARK | 1, COOKIE_MARK | 2
     sender.on_flows(multipart(flow_stats((one, 1, 60)), has_more=True))
@@ -216,9 +249,34 @@ def test_an_answer_in_parts_is_told_once_it_is_whole(sender: Sender, mailbox: Ma
     assert mailbox.next() == ContentsReported("left", Contents(flows={two: Traffic(5, 300)}))
 
 
-def test_queues_are_told(sender: Sender, mailbox: Mailbox) -> None:
-    sender.on_queues(SimpleNamespace(body=[], flags=0))
+def test_queues_are_told_once_they_are_whole(sender: Sender, mailbox: Mailbox) -> None:
+    def queues(*numbers: int) -> list[object]:
+        return [
+            SimpleNamespace(port_no=1, queue_id=number, tx_packets=number, tx_bytes=60, tx_errors=0)
+            for number in numbers
+        ]
+
+    sender.on_queues(multipart(queues(1, 2), has_more=True))
+    assert mailbox.is_empty
+    sender.on_queues(multipart(queues(3)))
+    told = tuple(QueueCount(1, number, Traffic(number, 60), 0) for number in (1, 2, 3))
+    assert mailbox.next() == QueuesReported("left", told)
+    sender.on_queues(multipart([]))
     assert mailbox.next() == QueuesReported("left", ())
+
+
+def meters(*numbers: int) -> list[object]:
+    """Each has dropped as many packets as its number says."""
+    return [SimpleNamespace(meter_id=each, band_stats=[SimpleNamespace(packet_band_count=each)]) for each in numbers]
+
+
+def test_meters_are_told_once_they_are_whole(sender: Sender, mailbox: Mailbox) -> None:
+    sender.on_meters(multipart(meters(1, 2), has_more=True))
+    assert mailbox.is_empty
+    sender.on_meters(multipart(meters(3)))
+    assert mailbox.next() == MetersReported("left", {1: 1, 2: 2, 3: 3})
+    sender.on_meters(multipart(meters(4)))
+    assert mailbox.next() == MetersReported("left", {4: 4})
 
 
 def test_nothing_is_told_after_the_end(datapath: FakeDatapath, mailbox: Mailbox) -> None:
@@ -232,7 +290,7 @@ def test_nothing_is_told_after_the_end(datapath: FakeDatapath, mailbox: Mailbox)
     assert mailbox.is_empty
 
 
-def test_a_switch_that_is_far_behind_loses_orders_and_the_log_says_so(
+def test_a_switch_that_is_far_behind_is_hung_up_on_and_the_log_says_so(
     datapath: FakeDatapath, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sender_module, "ORDERS_MAX", 2)
@@ -240,9 +298,13 @@ def test_a_switch_that_is_far_behind_loses_orders_and_the_log_says_so(
     sender.order(batch(1))
     datapath.until_barrier()
     with caplog.at_level(logging.WARNING):
-        for number in range(2, 5):
+        for number in range(2, 4):
             sender.order(batch(number))
-    assert caplog.messages == ["the switch left is too slow: Send dropped"]
+        assert not datapath.is_closed
+        sender.order(batch(4))
+    assert datapath.is_closed
+    assert caplog.messages == ["the switch left is too slow, 2 orders wait for it: hung up"]
+    assert mailbox.is_empty, "who orders is the domain's thread, which must not wait for its own queue"
     sender.stop()  # though the orders are full
     sender._thread.join(10)
     assert not sender._thread.is_alive()
@@ -263,6 +325,16 @@ def test_a_switch_that_tells_without_end_is_hung_up_on(
     assert datapath.is_closed
     sender.on_flows(multipart([]))
     assert mailbox.next() == ContentsReported("left", Contents())
+
+
+def test_so_is_one_that_tells_of_meters_without_end(
+    sender: Sender, datapath: FakeDatapath, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "CONTENTS_MAX", 3)
+    sender.on_meters(multipart(meters(1, 2, 3), has_more=True))
+    assert not datapath.is_closed
+    sender.on_meters(multipart(meters(4), has_more=True))
+    assert datapath.is_closed and mailbox.is_empty
 
 
 def test_a_message_is_refused_once_however_often_the_switch_says_so(

@@ -21,6 +21,7 @@ from controller.domain.events import (
 from controller.openflow.switches import Switches
 
 # isort: split
+from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 
 NETWORK = example("ovs_core")
@@ -46,6 +47,14 @@ def test_a_switch_that_connects_is_told_by_its_name(switches: Switches, mailbox:
     switches.connect(FakeDatapath(EAST))
     switches.connect(FakeDatapath(LEFT))
     assert (mailbox.next(), mailbox.next()) == (SwitchConnected("east"), SwitchConnected("left"))
+
+
+def test_it_tells_at_once_which_of_its_ports_are_down(switches: Switches, mailbox: Mailbox) -> None:
+    datapath = FakeDatapath(LEFT, ports=range(1, 6))
+    datapath.ports[2].state, datapath.ports[4].config = ofp.OFPPS_LINK_DOWN, ofp.OFPPC_PORT_DOWN
+    switches.connect(datapath)
+    assert mailbox.next() == SwitchConnected("left", frozenset({2, 4}))
+    assert mailbox.is_empty
 
 
 def test_an_order_goes_to_the_switch_that_it_names(switches: Switches) -> None:
