@@ -102,7 +102,7 @@ static int64_t
 police(struct egress *egress, struct channel *channel, const struct labels *labels, uint32_t length,
        int64_t arrival_ns)
 {
-    const uint32_t wire_bytes = length + SCHEDULER_WIRE_OVERHEAD_BYTES;
+    const uint32_t wire_bytes = scheduler_wire_bytes(length);
     struct terms terms = channel_terms(channel);
     int64_t conforming_ns, postponed_ns;
 
