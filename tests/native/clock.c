@@ -4,7 +4,6 @@
  * Packets wait, travel and arrive as they would without any step, always on time, so that every miss, every negative
  * delay and every packet that is dropped or overtaken is the step's doing. */
 
-#include <linux/if_packet.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -14,6 +13,7 @@
 #include "check.h"
 #include "egress.h"
 #include "ingress.h"
+#include "lab.h"
 #include "state.h"
 
 #define US INT64_C(1000)
@@ -24,7 +24,6 @@
 enum {
     LABEL = 4711,
     FRAME_BYTES = 100,
-    SLOTS = 512,
     SEQUENCE_AT = LABELS_ETHERNET_BYTES + LABELS_STACK_BYTES,
     DEADLINE_MS = 5,
     RATE_BPS = 100000000,
@@ -80,36 +79,11 @@ next_random(void)
     return state;
 }
 
-/* A ring without a kernel. */
-static void
-open_ring(struct ring *ring, uint32_t slot_bytes)
-{
-    *ring = (struct ring) { .fd = eventfd(0, 0), .slot_bytes = slot_bytes, .slot_count = SLOTS };
-    CHECK(ring->fd >= 0);
-    ring->slots = calloc(SLOTS, slot_bytes);
-    CHECK(ring->slots);
-}
-
-static void
-close_ring(struct ring *ring)
-{
-    close(ring->fd);
-    free(ring->slots);
-}
-
 /* Has 'frame' arrive at 'machine', number 'number' of its ring. */
 static void
 arrive(const struct machine *machine, struct ring *ring, uint32_t number, const uint8_t *frame)
 {
-    const int64_t stamp_ns = mono_ns + machine->ahead_ns;
-    struct tpacket2_hdr *head = (struct tpacket2_hdr *) (ring->slots + number % SLOTS * ring->slot_bytes);
-
-    head->tp_len = head->tp_snaplen = FRAME_BYTES;
-    head->tp_mac = TPACKET_ALIGN(sizeof *head);
-    head->tp_sec = stamp_ns / S;
-    head->tp_nsec = stamp_ns % S;
-    memcpy((uint8_t *) head + head->tp_mac, frame, FRAME_BYTES);
-    __atomic_store_n(&head->tp_status, TP_STATUS_USER, __ATOMIC_RELEASE);
+    lab_arrive(ring, number, frame, FRAME_BYTES, mono_ns + machine->ahead_ns);
 }
 
 /* Two machines and the wire between them; the machines may be one. */
@@ -123,25 +97,6 @@ struct lab {
     int wire[2];
     uint32_t sent, received;            /* Frames so far. */
 };
-
-static void
-open_egress(struct egress *egress, struct lab *lab, int event_fd)
-{
-    CHECK(!loop_init(&egress->loop, "egress", egress_body, egress, event_fd));
-    egress->kept = &lab->state->egress;
-    egress->kept->rate_bps = RATE_BPS;
-    egress->channels = &lab->table;
-    egress->scheduler.ahead_ns = SCHEDULER_AHEAD_NS;
-    open_ring(&egress->labelled, RING_SLOT_WHOLE);
-    open_ring(&egress->best_effort[0], RING_SLOT_WHOLE);
-    open_ring(&egress->best_effort[1], RING_SLOT_WHOLE);
-    CHECK(!packet_pool_init(&egress->pool, SLOTS) && !packet_fifo_init(&egress->late, SLOTS));
-    CHECK(!edf_queue_init(&egress->queue, SLOTS));
-    egress->sender.fd = lab->wire[0];
-    for (uint32_t i = 0; i < SENDER_BATCH; i++) {
-        egress->sender.messages[i].msg_hdr = (struct msghdr) { .msg_iov = &egress->sender.frames[i], .msg_iovlen = 1 };
-    }
-}
 
 static struct lab *
 open_lab(bool is_same_host)
@@ -159,11 +114,12 @@ open_lab(bool is_same_host)
     lab->machines[0].ahead_ns = lab->machines[1].ahead_ns = 400000 * HOUR;
     lab->sender = &lab->machines[0];
     lab->receiver = &lab->machines[!is_same_host];
-    open_egress(&lab->egress, lab, event_fd);
+    lab->state->egress.rate_bps = RATE_BPS;
+    lab_open_egress(&lab->egress, lab->state, &lab->table, lab->wire[0], event_fd, LAB_SLOTS);
     CHECK(!loop_init(&lab->ingress.loop, "ingress", ingress_body, &lab->ingress, event_fd));
     lab->ingress.kept = &lab->state->ingress;
     lab->ingress.channels = &lab->table;
-    open_ring(&lab->ingress.ring, RING_SLOT_HEADERS);
+    lab_open_ring(&lab->ingress.ring, RING_SLOT_HEADERS);
     return lab;
 }
 
@@ -171,15 +127,9 @@ static void
 close_lab(struct lab *lab)
 {
     close(lab->egress.loop.event_fd);
-    loop_destroy(&lab->egress.loop);
+    lab_close_egress(&lab->egress);
     loop_destroy(&lab->ingress.loop);
-    close_ring(&lab->egress.labelled);
-    close_ring(&lab->egress.best_effort[0]);
-    close_ring(&lab->egress.best_effort[1]);
-    close_ring(&lab->ingress.ring);
-    packet_pool_destroy(&lab->egress.pool);
-    packet_fifo_destroy(&lab->egress.late);
-    edf_queue_destroy(&lab->egress.queue);
+    lab_close_ring(&lab->ingress.ring);
     channel_table_destroy(&lab->table);
     state_close(lab->state);
     close(lab->wire[0]);
