@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from support.frames import channel_of, labelled
 from support.shim_lab import LIVENESS, ShimClient, ShimLab, stop
-from support.waiting import wait_until
+from support.waiting import PATIENCE_S, wait_until
 
 from controller.network.labels import relative_deadline_label
 
@@ -198,7 +198,7 @@ def test_what_does_not_fit_is_discarded(lab: ShimLab, damage: Callable[[Path], N
 def test_a_second_shim_leaves_the_state_of_the_first_alone(lab: ShimLab) -> None:
     set_up(lab)
     process = lab.spawn("--socket", str(lab.socket_path))
-    assert "another shim has its state in" in process.communicate(timeout=5)[1]
+    assert "another shim has its state in" in process.communicate(timeout=PATIENCE_S)[1]
     assert ask(lab, "labels")["labels"] == [100, 200]
 
 

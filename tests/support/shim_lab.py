@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from pyroute2 import netns
-from support.waiting import wait_until
+from support.waiting import PATIENCE_S, wait_until
 
 from dataplane.state import remove_states, state_file
 
 ETH_P_ALL = 3
 SOL_PACKET = 263
 PACKET_IGNORE_OUTGOING = 23
-PATIENCE_S = 5.0
 LIVENESS = "live"
 SHIM = (sys.executable, "-m", "rtvnic", "shim")
 

@@ -14,8 +14,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 from scapy.utils import PcapReader
-
-PATIENCE_S = 10.0
+from support.waiting import PATIENCE_S
 
 
 @dataclass
