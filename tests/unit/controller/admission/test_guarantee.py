@@ -445,7 +445,15 @@ def seen(found: Guarantees) -> list[object]:
     """All that there is to see, with its order."""
     ports = {port: (members, found.traffic.asked(port)) for port, members in found.ports.items()}
     shims = {port: found.demands(port) for port in found.shims}
-    return [found.refusals, found.ways, *(list(each.items()) for each in (found.by_channel, ports, shims))]
+    downstream_ns = [found.downstream_ns(found.network.channels[name]) for name in found.ways]
+    named = [list(each.items()) for each in (found.by_channel, ports, shims)]
+    return [found.refusals, found.ways, found.bounds, downstream_ns, *named]
+
+
+TOLD = st.none() | st.dictionaries(
+    st.sampled_from([(port.node, port.peer) for port in (TRUNK, LAST)]),
+    st.dictionaries(st.sampled_from(["4ms", "8ms", "40ms", "200ms"]), st.none() | st.integers(0, 3 * NS_PER_MS)),
+)
 
 
 @settings(max_examples=200)
@@ -453,14 +461,29 @@ def seen(found: Guarantees) -> list[object]:
 def test_however_a_network_came_to_be_its_guarantees_are_the_same(base: Network, data: st.DataObject) -> None:
     for name in ("other", "right"):
         base = with_uplink(base, name, scheduler=data.draw(st.sampled_from(Scheduler)))
-    found = Guarantees(base)
+    told = data.draw(TOLD)
+    found = Guarantees(base, told=told)
     for _ in range(data.draw(st.integers(1, 5))):
         if data.draw(st.booleans()):
-            assert seen(found) == seen(Guarantees(found.network))
-        after = Guarantees(data.draw(later(found.network)), found)
-        assert seen(after) == seen(Guarantees(after.network))
-        assert seen(found) == seen(Guarantees(found.network)), "what was before is as it was"
+            assert seen(found) == seen(Guarantees(found.network, told=told))
+        told_before, told = told, data.draw(st.just(told) | TOLD)
+        network = data.draw(st.just(found.network) | later(found.network))
+        after = Guarantees(network, found, told)
+        assert seen(after) == seen(Guarantees(network, told=told))
+        assert seen(found) == seen(Guarantees(found.network, told=told_before)), "what was before is as it was"
         found = after
+
+
+def test_bounds_that_are_told_anew_count_though_no_channel_has_changed() -> None:
+    """As when somebody else's channel came to the last port."""
+    base = network()
+    channel, last = base.channels["c"], (LAST.node, LAST.peer)
+    found = Guarantees(base, told={last: {"8ms": 300_000}})
+    later = Guarantees(base, found, {last: {"8ms": 1_300_000}})
+    assert later.downstream_ns(channel) == found.downstream_ns(channel) + NS_PER_MS
+    assert later.demands(UPLINK)[0].deadline_ns == found.demands(UPLINK)[0].deadline_ns - NS_PER_MS
+    assert found.refusals == []
+    assert [each.at for each in Guarantees(base, later, {last: {"8ms": 5 * NS_PER_MS}}).refusals] == ["c"]
 
 
 def test_what_is_the_same_network_but_for_its_channels_keeps_its_paths() -> None:

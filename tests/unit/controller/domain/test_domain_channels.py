@@ -128,6 +128,17 @@ def test_slacks_jitter_and_bounds_are_those_that_admission_has_found(left: Scrip
     assert shim.settings.channels[17]["downstream_ns"] == network.hypervisors["left"].allowance_ns + 7000
 
 
+def test_bounds_alone_are_news_to_the_shim(left: Script) -> None:
+    """When a channel of other domains has come to a port on the way."""
+    channels, port = left.domain.network.channels, ("middle", "right")
+    told = []
+    for bound_ns in (7000, 9000, 9000):
+        commands = left.hear(ChannelsTold(channels, bounds={port: {"fast": bound_ns, "slow": 10_000}}))
+        told.append([each.settings.channels[17]["downstream_ns"] for each in commands if isinstance(each, SetShim)])
+    ((first_ns,), (second_ns,), third) = told
+    assert (second_ns - first_ns, third) == (2000, [])
+
+
 def test_a_new_channel_waits_until_the_shim_has_its_terms(left: Script) -> None:
     network = left.domain.network
     new = channel("new", network.vms["vm1"], network.vms["vm2"], 19, FAST)
