@@ -2,9 +2,10 @@
 
 Pure. A way is a row of ports: the uplink of the talker's hypervisor, then a port of each switch. A shim orders an
 uplink by deadline; elsewhere a class queue, or a plain switch's one queue, takes what time it takes. The rule by which
-a deadline is split: every hop without a shim takes its bound, and the talker's host its allowance, first; what remains
-is the deadline at the uplink's shim, which is told by how much it is shorter (`downstream_ns`). So a deadline that is
-kept at the uplink is kept at the end, and the shim, which alone can choose, has all the time to choose in.
+a deadline is split: every hop without a shim takes its bound, the talker's host its allowance, and the stamp a tick,
+first; what remains is the deadline at the uplink's shim, which is told by how much it is shorter (`downstream_ns`). So
+a deadline that is kept at the uplink is kept at the end, and the shim, which alone can choose, has all the time to
+choose in.
 
 At the uplink a channel is as its contract says. Further on it may come in a larger burst, for its packets may have
 waited up to its deadline: by its rate times that.
@@ -181,7 +182,7 @@ class Guarantees:
 
     def _downstream_ns(self, way: Way, class_name: str) -> int:
         bounds_ns = (bound_ns or 0 for _, bound_ns in self._without_shims(way, class_name))
-        return self.paths.allowance_ns(way) + sum(bounds_ns)
+        return self.paths.allowance_ns(way) + self.paths.stamp_ns(way) + sum(bounds_ns)
 
     def _without_shims(self, way: Way, class_name: str) -> Iterator[tuple[Port, int | None]]:
         """Along `way`, the ports that no shim schedules, with their bounds."""
@@ -261,6 +262,8 @@ class Guarantees:
 
     def _spent(self, bundle: Bundle) -> str:
         spent = [f"{DURATION.format(self.paths.allowance_ns(bundle.way))} for the host"]
+        if stamp_ns := self.paths.stamp_ns(bundle.way):
+            spent.append(f"{DURATION.format(stamp_ns)} for the stamp")
         for port, bound_ns in self._without_shims(bundle.way, bundle.class_name):
             spent.append(f"{DURATION.format(bound_ns or 0)} at {port}")
         return ", ".join(spent)

@@ -18,6 +18,7 @@ from controller.admission.guarantee import Guarantees, Refusal, Source, plain_bo
 from controller.admission.paths import Port, Server
 from controller.admission.queues import Asked, class_bounds_ns
 from controller.model import Channel, Network, Scheduler, SwitchKind
+from controller.network.labels import TICK_NS, absolute_deadline_label, lateness_ns, relative_deadline_label
 from controller.topology_file.load import parse
 from controller.units import NS_PER_MS, NS_PER_S
 
@@ -210,11 +211,23 @@ def test_the_shim_gets_what_the_host_and_later_hops_leave() -> None:
     trunk_ns = plain_bound_ns(50 * MBPS, [Source(100 * MBPS, wire_bps, arriving_bytes)])
     assert trunk_ns is not None
     assert channel.wire_rate_bps == wire_bps
-    assert found.downstream_ns(channel) == allowance_ns + trunk_ns + ONE_OF_EACH_NS
+    assert found.downstream_ns(channel) == allowance_ns + TICK_NS + trunk_ns + ONE_OF_EACH_NS
     (asked,) = found.demands(UPLINK)
     assert asked == Demand("c", 5 * NS_PER_MS - found.downstream_ns(channel), wire_bps, 1546)
     guarantee = found.by_channel["c"]
     assert [hop.bound_ns for hop in guarantee.hops][1:] == [trunk_ns, ONE_OF_EACH_NS]
+
+
+@given(st.integers(3_000_000, 50_000_000), st.integers(0, 10**18))
+def test_what_has_left_the_shim_in_time_is_never_late_by_its_stamp(deadline_ns: int, arrival_wall_ns: int) -> None:
+    """Though its label, and then its stamp, are rounded down to a tick."""
+    base = network()
+    channel = like(base, "c", deadline_ns)
+    found = Guarantees(with_channels(base, [channel]))
+    (asked,) = found.demands(UPLINK)
+    stamp = absolute_deadline_label(arrival_wall_ns + relative_deadline_label(deadline_ns) * TICK_NS)
+    last_ns = arrival_wall_ns + asked.deadline_ns + found.downstream_ns(channel) - TICK_NS
+    assert -TICK_NS <= lateness_ns(stamp, last_ns) <= 0
 
 
 def test_class_queues_on_the_way_take_what_their_share_takes() -> None:
@@ -225,7 +238,7 @@ def test_class_queues_on_the_way_take_what_their_share_takes() -> None:
     later = [class_bounds_ns(rate * MBPS, base.classes, asked)["8ms"] for rate in (50, 100)]
     guarantee = Guarantees(base).by_channel["c"]
     assert [hop.bound_ns for hop in guarantee.hops][1:] == later
-    assert Guarantees(base).downstream_ns(channel) == 200_000 + sum(bound or 0 for bound in later)
+    assert Guarantees(base).downstream_ns(channel) == 200_000 + TICK_NS + sum(bound or 0 for bound in later)
 
 
 def test_at_an_uplink_of_class_queues_the_burst_is_the_contract_s_own() -> None:
@@ -242,7 +255,7 @@ def test_the_bound_is_the_sum_and_the_margin_what_is_left() -> None:
     at_shim = delay_bounds_ns(found.paths.edf_link(UPLINK), found.demands(UPLINK))["c"]
     assert guarantee.allowance_ns == 200_000
     assert guarantee.hops[0].bound_ns == at_shim
-    assert guarantee.bound_ns == found.downstream_ns(guarantee.channel) + at_shim
+    assert guarantee.bound_ns == found.downstream_ns(guarantee.channel) - TICK_NS + at_shim
     assert guarantee.margin_ns == 5 * NS_PER_MS - guarantee.bound_ns > 0
 
 
@@ -312,7 +325,8 @@ def test_a_deadline_that_is_used_up_on_the_way() -> None:
     assert found.at == "c"
     assert found.what == (
         "its deadline is used up before its shim has any: "
-        "200us for the host, 504.2us at the port of near to far, 246.7us at the port of far to right"
+        "200us for the host, 10us for the stamp, "
+        "504.2us at the port of near to far, 246.7us at the port of far to right"
     )
     assert found.heaviest == ("c",)
     assert Guarantees(tight).demands(UPLINK) == [], "it asks nothing of a shim that has no time for it"

@@ -34,6 +34,7 @@ from controller.domain.lifecycle import State
 from controller.domain.parts import GRACE_NS
 from controller.domain.reports import Role
 from controller.model import Channel, Excess
+from controller.network.labels import TICK_NS
 from controller.openflow.counts import Counts, Traffic
 from controller.openflow.flows import base_entries, listener_entries, talker_entries
 from controller.openflow.pipeline import Entry, FlowEntry, Meter, MeterWithdrawal, Purpose, Withdrawal
@@ -125,7 +126,7 @@ def test_slacks_jitter_and_bounds_are_those_that_admission_has_found(left: Scrip
     assert shim.settings.link["be_slack_ns"] == 123
     video = network.channels["video"]
     assert shim.settings.channels[17]["rate_bps"] > video.wire_rate_bps
-    assert shim.settings.channels[17]["downstream_ns"] == network.hypervisors["left"].allowance_ns + 7000
+    assert shim.settings.channels[17]["downstream_ns"] == network.hypervisors["left"].allowance_ns + TICK_NS + 7000
 
 
 def test_bounds_alone_are_news_to_the_shim(left: Script) -> None:
