@@ -337,7 +337,7 @@ def test_a_deadline_that_class_queues_alone_use_up() -> None:
     base = with_uplink(network(), "left", scheduler=Scheduler.QUEUES)
     (found,) = refusals(with_channels(base, [like(base, "c", 500_000)]))
     assert found.at == "c"
-    assert found.what.startswith("its deadline is used up: 200us for the host, 380.4us at the uplink of left, ")
+    assert found.what.startswith("its deadline is used up: 200us for the host, 247.4us at the uplink of left, ")
 
 
 @pytest.mark.parametrize(("scheduler", "refused"), [(Scheduler.QUEUES, []), (Scheduler.EDF, ["c"])])
@@ -412,23 +412,22 @@ def test_the_order_of_the_file_does_not_matter(base: Network, rng: random.Random
 @settings(max_examples=300)
 @given(networks(), st.data())
 def test_whoever_leaves_does_no_harm(base: Network, data: st.DataObject) -> None:
-    """With bursts of a few packets; see the next test for large ones."""
     if base.channels and not Guarantees(base).refusals:
         gone = data.draw(st.sampled_from(sorted(base.channels)))
         left = [each for each in base.channels.values() if each.name != gone]
         assert refusals(with_channels(base, left)) == []
 
 
-def test_where_class_queues_are_shared_a_large_burst_that_leaves_may_take_its_share_along() -> None:
-    """A known limit. A class gets in proportion to what its shortest deadline needs: `bulk` brings the 200ms class
-    several times the rate that `calm` alone has beside the other class."""
+def test_a_large_burst_that_leaves_does_no_harm_though_it_takes_its_share_along() -> None:
+    """A class gets in proportion to what its shortest deadline needs: `bulk` brings the 200ms class several times the
+    rate that `calm` alone has beside the other class. But how long a packet waits does not hang on that."""
     base = with_uplink(network("ovs", "ovs"), "left", be_slack_ns=15 * NS_PER_MS)
     base = with_uplink(base, "other", be_slack_ns=15 * NS_PER_MS)
     beside = like(base, "beside", 40 * NS_PER_MS, 10_000, burst_bytes=95_000, talker="o")
     calm = like(base, "calm", 200 * NS_PER_MS, MBPS, burst_bytes=25_000)
     bulk = like(base, "bulk", 190 * NS_PER_MS, 10_000, burst_bytes=94_000)
     assert refusals(with_channels(base, [beside, calm, bulk])) == []
-    assert [each.at for each in refusals(with_channels(base, [beside, calm]))] == ["calm"]
+    assert refusals(with_channels(base, [beside, calm])) == []
 
 
 @given(networks())

@@ -126,6 +126,8 @@ def test_slacks_jitter_and_bounds_are_those_that_admission_has_found(left: Scrip
     assert shim.settings.link["be_slack_ns"] == 123
     video = network.channels["video"]
     assert shim.settings.channels[17]["rate_bps"] > video.wire_rate_bps
+    (queues,) = [command for command in commands if isinstance(command, SetQueues)]
+    assert queues.channels["video"].wire_rate_bps == shim.settings.channels[17]["rate_bps"]
     assert shim.settings.channels[17]["downstream_ns"] == network.hypervisors["left"].allowance_ns + TICK_NS + 7000
 
 
