@@ -87,10 +87,11 @@ class BridgePlan:
 
 def plan_bridge(network: Network, bridge: str, datapath: DatapathType) -> BridgePlan:
     """The plan for the hypervisor or OVS switch `bridge`."""
-    ports, guarantees = ports_of(network, bridge), Guarantees(network)
+    ports = ports_of(network, bridge)
     edf = tuple(port.interface for port in ports if port.role is PortRole.EDF)
     shim_ends = tuple(shim_interface(bridge) for _ in edf)
     wire = tuple(port.interface for port in ports if port.role in (PortRole.UPLINK, PortRole.TRUNK))
+    guarantees = Guarantees(network)
     return BridgePlan(
         name=bridge,
         datapath_id=f"{network.datapath_id(bridge):016x}",
