@@ -7,12 +7,12 @@ makes it true.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from controller.admission import paths
 from controller.admission.guarantee import Guarantees
-from controller.admission.queues import FLOOR_DIVISOR, Asked, shares
+from controller.admission.queues import FLOOR_DIVISOR, Asked, by_priority, shares
 from controller.model import LABEL_STACK_BYTES, VM_MTU, DeadlineClass, Endpoint, Network, Scheduler, TlsFiles
 from controller.network.routing import link_rate_bps
 from controller.network.wiring import Port, PortRole, ports_of, shim_interface
@@ -33,7 +33,8 @@ class DatapathType(StrEnum):
 
 @dataclass(frozen=True)
 class QueuePlan:
-    """One Queue row. Spare bandwidth goes to the queue of the smallest `priority` first, up to `max_rate_bps`.
+    """One Queue row. Of the queues that are within their `min_rate_bps` and burst that of the smallest `priority` goes
+    first; then spare bandwidth goes the same way, up to `max_rate_bps`.
 
     `dscp` is that of its class, 0 for best effort.
     """
@@ -91,12 +92,13 @@ def plan_bridge(network: Network, bridge: str, datapath: DatapathType, is_lastin
     edf = tuple(port.interface for port in ports if port.role is PortRole.EDF)
     shim_ends = tuple(shim_interface(bridge) for _ in edf)
     wire = tuple(port.interface for port in ports if port.role in (PortRole.UPLINK, PortRole.TRUNK))
+    guarantees = Guarantees(network)
     return BridgePlan(
         name=bridge,
         datapath_id=f"{network.datapath_id(bridge):016x}",
         datapath_type=datapath,
         controller_target=_openflow_target(_controller(network, bridge), network.tls_directory is not None),
-        ports=tuple(PortPlan(port.interface, port.number, _port_qos(network, bridge, port)) for port in ports),
+        ports=tuple(PortPlan(port.interface, port.number, _port_qos(guarantees, bridge, port)) for port in ports),
         veth_pairs=tuple(zip(edf, shim_ends, strict=True)),
         taps=tuple(port.interface for port in ports if port.role is PortRole.LIVENESS),
         labelled=wire + edf + shim_ends,
@@ -116,17 +118,24 @@ def _openflow_target(controller: Endpoint, has_tls: bool) -> str:
     return f"{'ssl' if has_tls else 'tcp'}:{host}:{controller.openflow_port}"
 
 
-def _port_qos(network: Network, bridge: str, port: Port) -> QosPlan | None:
+def _port_qos(guarantees: Guarantees, bridge: str, port: Port) -> QosPlan | None:
     """Queues where a link to another machine begins."""
+    network = guarantees.network
     if port.role not in (PortRole.UPLINK, PortRole.TRUNK, PortRole.HOST):
         return None
     is_uplink = port.role is PortRole.UPLINK
-    asked = Guarantees(network).traffic.asked(paths.Port(bridge, port.peer, is_uplink))
-    if is_uplink and network.hypervisors[bridge].uplink.scheduler is Scheduler.EDF:
-        asked = {name: _in_steps(each) for name, each in asked.items()}
-    uplinks = [network.hypervisors[bridge]] if is_uplink else network.hypervisors.values()
+    uplinks = [network.hypervisors[bridge]] if is_uplink else [*network.hypervisors.values()]
     is_fifo = all(each.uplink.scheduler is Scheduler.FIFO for each in uplinks)
-    return _qos(link_rate_bps(network, bridge, port.peer), () if is_fifo else network.classes, asked)
+    classes = () if is_fifo else network.classes
+    asked = guarantees.traffic.asked(paths.Port(bridge, port.peer, is_uplink))
+    if is_uplink and uplinks[0].uplink.scheduler is Scheduler.EDF:
+        classes, asked = _unlimited(classes), {name: _in_steps(each) for name, each in asked.items()}
+    return _qos(link_rate_bps(network, bridge, port.peer), classes, asked)
+
+
+def _unlimited(classes: Sequence[DeadlineClass]) -> tuple[DeadlineClass, ...]:
+    """For queues that a shim orders: a packet that such a queue held back would be in the way of more urgent ones."""
+    return tuple(replace(each, limit_bps=None) for each in classes)
 
 
 def _in_steps(asked: Asked) -> Asked:
@@ -150,7 +159,7 @@ def _qos(rate_bps: int, classes: Sequence[DeadlineClass], asked: Mapping[str, As
     """The queues of best effort and of `classes` at a port that is `asked` for that, by class."""
     given = shares(rate_bps, classes, asked)
     queues = [QueuePlan(BEST_EFFORT_QUEUE, rate_bps // FLOOR_DIVISOR, rate_bps, 0, LOWEST_PRIORITY)]
-    for priority, each in enumerate(sorted(classes, key=lambda each: each.up_to_ns)):
+    for priority, each in enumerate(by_priority(classes)):
         share, most_bps = given[each.name], min(each.limit_bps or rate_bps, rate_bps)
         queues.append(QueuePlan(each.queue_id, share.rate_bps, most_bps, share.burst_bytes, priority, each.dscp))
     return QosPlan(rate_bps, tuple(sorted(queues, key=lambda queue: queue.queue_id)))

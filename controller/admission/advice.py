@@ -14,7 +14,6 @@ from controller.admission.paths import Port
 from controller.admission.tolerance import enlarged
 from controller.errors import Offer
 from controller.model import SHORTEST_DEADLINE_NS, Channel, Network
-from controller.network.labels import MAX_DEADLINE_NS
 from controller.units import DURATION, NS_PER_MS, RATE
 
 Passes = Callable[[Network], bool]
@@ -52,7 +51,8 @@ def offer(found: Guarantees, name: str) -> Offer:
 def smallest_deadline_ns(
     found: Guarantees, name: str, passes: Passes | None = None, least_ns: int = SHORTEST_DEADLINE_NS
 ) -> int | None:
-    """The smallest deadline, of three digits, with which the channel `name` passes beside the others; None: none does.
+    """The smallest deadline, of three digits, with which the channel `name` passes beside the others; None: none does
+    that a class takes.
 
     By default that passes which keeps all. None below `least_ns`, of three digits, is tried.
 
@@ -65,9 +65,12 @@ def smallest_deadline_ns(
     def is_enough(deadline_ns: int) -> bool:
         return keeps(_with_deadline(found.network, name, deadline_ns))
 
+    most_ns = rounded_down(found.network.classes[-1].up_to_ns)
+    if least_ns > most_ns:
+        return None
     fails_ns, tried_ns = 0, least_ns
-    while tried_ns < MAX_DEADLINE_NS and not is_enough(tried_ns):
-        fails_ns, tried_ns = tried_ns, min(_next_tried(tried_ns), MAX_DEADLINE_NS)
+    while tried_ns < most_ns and not is_enough(tried_ns):
+        fails_ns, tried_ns = tried_ns, min(_next_tried(tried_ns), most_ns)
     step_ns = _step(fails_ns or tried_ns)
     return first(range(fails_ns + step_ns if fails_ns else tried_ns, tried_ns + 1, step_ns), is_enough)
 
@@ -103,14 +106,14 @@ def with_slacks(network: Network) -> Network:
 
     Where there is room it also forgives some jitter.
     """
-    slacks_ns = {name: _DEFAULT_SLACK_NS for name, each in network.hypervisors.items() if each.uplink.is_slack_auto}
+    slacks_ns = {name: 0 for name, each in network.hypervisors.items() if each.uplink.is_slack_auto}
     if not slacks_ns:
         return network
     for found in (Guarantees(network), Guarantees(enlarged(network, _AUTO_JITTER_NS))):
         for port in found.shims:
-            if port.node in slacks_ns and (least_ns := slack_ns(found, port)):
-                slacks_ns[port.node] = least_ns
-    return network.with_slacks(slacks_ns)
+            if port.node in slacks_ns:
+                slacks_ns[port.node] = max(slacks_ns[port.node], slack_ns(found, port) or 0)
+    return network.with_slacks({name: least_ns or _DEFAULT_SLACK_NS for name, least_ns in slacks_ns.items()})
 
 
 def refusal_texts(found: Guarantees) -> list[str]:
@@ -186,9 +189,8 @@ def _key(refusal: Refusal) -> str:
 
 def _with_deadline(network: Network, name: str, deadline_ns: int) -> Network:
     """A copy in which the channel `name` has another deadline, and the class that takes it."""
-    takers = [each for each in network.classes if each.takes(deadline_ns)]
-    channel = network.channels[name]
-    return _with(network, replace(channel, deadline_ns=deadline_ns, deadline_class=(*takers, network.classes[-1])[0]))
+    taker = next(each for each in network.classes if each.takes(deadline_ns))
+    return _with(network, replace(network.channels[name], deadline_ns=deadline_ns, deadline_class=taker))
 
 
 def _with_rate(network: Network, name: str, rate_bps: int) -> Network:

@@ -14,6 +14,7 @@ from operator import attrgetter
 from controller.admission.condition import Demand, Due
 from controller.admission.paths import Way
 from controller.model import Channel
+from controller.network.labels import TICK_NS
 from controller.units import NS_PER_S
 
 _by_deadline = attrgetter("deadline_ns")
@@ -21,7 +22,8 @@ _by_deadline = attrgetter("deadline_ns")
 
 @dataclass(frozen=True)
 class Bundle:
-    """What channels of `class_name` ask together along `way`. `demands` have whole deadlines, the shortest first.
+    """What channels of `class_name` ask together along `way`. `demands` have the deadlines that their labels say, whole
+    ones, the shortest first.
 
     `burst_bytes` is that of the contracts. At a port behind the first `arriving_bytes` may come at once: packets have
     waited for up to their deadline.
@@ -75,7 +77,8 @@ class Bundle:
 
 
 def _demand(channel: Channel) -> Demand:
-    return Demand(channel.name, channel.deadline_ns, channel.wire_rate_bps, channel.wire_burst_bytes)
+    labelled_ns = channel.deadline_ns // TICK_NS * TICK_NS
+    return Demand(channel.name, labelled_ns, channel.wire_rate_bps, channel.wire_burst_bytes)
 
 
 def _difference(more: Iterable[Demand], less: Iterable[Demand], of: Callable[[Demand], int]) -> int:

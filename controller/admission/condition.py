@@ -76,7 +76,8 @@ def shortage(link: EdfLink, demands: Sequence[Demand]) -> Shortage | None:
         return None
     total_bps = sum(demand.rate_bps for demand in demands)
     if total_bps >= link.rate_bps:
-        return Shortage(link.name, None, total_bps - link.rate_bps + 1, _heaviest(link, demands, NS_PER_S))
+        within_ns = max(NS_PER_S, link.be_slack_ns)  # by then all of them are due
+        return Shortage(link.name, None, total_bps - link.rate_bps + 1, _heaviest(link, demands, within_ns))
     worst, t_ns = max(_lacks(link, due))
     return Shortage(link.name, t_ns, -(-worst // NS_PER_S), _heaviest(link, demands, t_ns))
 

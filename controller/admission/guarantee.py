@@ -2,9 +2,10 @@
 
 Pure. A way is a row of ports: the uplink of the talker's hypervisor, then a port of each switch. A shim orders an
 uplink by deadline; elsewhere a class queue, or a plain switch's one queue, takes what time it takes. The rule by which
-a deadline is split: every hop without a shim takes its bound, and the talker's host its allowance, first; what remains
-is the deadline at the uplink's shim, which is told by how much it is shorter (`downstream_ns`). So a deadline that is
-kept at the uplink is kept at the end, and the shim, which alone can choose, has all the time to choose in.
+a deadline is split: every hop without a shim takes its bound, the talker's host its allowance, and the stamp a tick,
+first; what remains is the deadline at the uplink's shim, which is told by how much it is shorter (`downstream_ns`). So
+a deadline that is kept at the uplink is kept at the end, and the shim, which alone can choose, has all the time to
+choose in.
 
 At the uplink a channel is as its contract says. Further on it may come in a larger burst, for its packets may have
 waited up to its deadline: by its rate times that.
@@ -83,21 +84,21 @@ ToldBounds = Mapping[tuple[str, str], Bounds]
 class Guarantees:
     """All that `network` can assure.
 
-    With `before`, the guarantees of a network that differs by some channels, it takes little more than what the
-    difference touches. The result is the same, and `before` stays as it is. Whoever does not know all channels needs
-    the `told` bounds of ports that no shim schedules, from one who does.
+    Whoever does not know all channels needs the `told` bounds of ports that no shim schedules, from one who does. With
+    `before`, the guarantees of a network that differs by some channels, told others or not, it takes little more than
+    what the difference touches. The result is the same, and `before` stays as it is.
     """
 
     def __init__(self, network: Network, before: Guarantees | None = None, told: ToldBounds | None = None) -> None:
         known = before if before and before.paths.are_of(network) else None
         self.network = network
-        self._told = told
+        self._told: ToldBounds = told or {}
         self.paths: Paths = known.paths if known else Paths(network)
         traffic = known.traffic if known else Traffic(self.paths)
         self.traffic: Traffic = traffic.changed(network.channels)
         self._bounds: dict[Port, Bounds] = dict(known._bounds) if known else {}
         self._verdicts: dict[Port, tuple[Refusal, ...]] = dict(known._verdicts) if known else {}
-        self._forget(self.traffic.touched(traffic))
+        self._forget(self.traffic.touched(traffic) | self._told_otherwise(known))
 
     @property
     def bounds(self) -> Mapping[Port, Bounds]:
@@ -145,8 +146,14 @@ class Guarantees:
         """What of the channel's deadline is not for a shim to use: the same for all of a class between two ends."""
         return self._downstream_ns(self.paths.way(channel), channel.deadline_class.name)
 
+    def _told_otherwise(self, known: Guarantees | None) -> set[Port]:
+        """The ports that channels leave by, for which other bounds are told than `known` was."""
+        before = known._told if known else {}
+        ends = {port: (port.node, port.peer) for port in self.traffic.bundles}
+        return {port for port, each in ends.items() if self._told.get(each) != before.get(each)}
+
     def _forget(self, touched: set[Port]) -> None:
-        """The verdicts that may be other ones, now that the traffic at `touched` is."""
+        """The verdicts that may be other ones, now that the traffic at `touched` is, or the bounds that are told."""
         before_rebound = {bundle.way[0] for port in self._rebound(touched) for bundle in self.traffic.at(port)}
         for port in touched | before_rebound:
             self._verdicts.pop(port, None)
@@ -175,7 +182,7 @@ class Guarantees:
 
     def _downstream_ns(self, way: Way, class_name: str) -> int:
         bounds_ns = (bound_ns or 0 for _, bound_ns in self._without_shims(way, class_name))
-        return self.paths.allowance_ns(way) + sum(bounds_ns)
+        return self.paths.allowance_ns(way) + self.paths.stamp_ns(way) + sum(bounds_ns)
 
     def _without_shims(self, way: Way, class_name: str) -> Iterator[tuple[Port, int | None]]:
         """Along `way`, the ports that no shim schedules, with their bounds."""
@@ -188,7 +195,7 @@ class Guarantees:
         server, rate_bps = self.paths.server(port), self.paths.rate_bps(port)
         if server is Server.EDF:
             return {}
-        if self._told is not None and (told := self._told.get((port.node, port.peer))) is not None:
+        if (told := self._told.get((port.node, port.peer))) is not None:
             return {bundle.class_name: told.get(bundle.class_name) for bundle in self.traffic.at(port)}
         if server is Server.QUEUES:
             return class_bounds_ns(rate_bps, self.network.classes, self.traffic.asked(port))
@@ -255,6 +262,8 @@ class Guarantees:
 
     def _spent(self, bundle: Bundle) -> str:
         spent = [f"{DURATION.format(self.paths.allowance_ns(bundle.way))} for the host"]
+        if stamp_ns := self.paths.stamp_ns(bundle.way):
+            spent.append(f"{DURATION.format(stamp_ns)} for the stamp")
         for port, bound_ns in self._without_shims(bundle.way, bundle.class_name):
             spent.append(f"{DURATION.format(bound_ns or 0)} at {port}")
         return ", ".join(spent)

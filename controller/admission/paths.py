@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from controller.admission.condition import EdfLink
 from controller.model import Channel, Network, Scheduler, SwitchKind
+from controller.network.labels import TICK_NS
 from controller.network.routing import link_rate_bps, ways
 
 Ends = tuple[str, str]
@@ -82,6 +83,10 @@ class Paths:
     def allowance_ns(self, way: Way) -> int:
         """What the host at the beginning of `way` may take."""
         return self._network.hypervisors[way[0].node].allowance_ns
+
+    def stamp_ns(self, way: Way) -> int:
+        """By how much a shim at the beginning of `way` may stamp a deadline too early: it rounds down to a tick."""
+        return TICK_NS if self.server(way[0]) is Server.EDF else 0
 
 
 def _is_fifo(network: Network, end: str) -> bool:

@@ -159,7 +159,7 @@ class Domain(Known):
         self._set_shim()
         self.ends = {name: end for name, channel in self.channels.items() if (end := self._end(channel))}
         self.bridges[self.name].set_ends(self.ends.values(), now_ns)
-        self._orders.append(SetQueues(event.channels))
+        self._orders.append(SetQueues(self.guarantees.network.channels))
 
     def _on_store_gone(self, event: StoreGone, _: int) -> None:
         self.store_trouble = event.why

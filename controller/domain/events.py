@@ -331,7 +331,7 @@ class SetShim:
 
 @dataclass(frozen=True)
 class SetQueues:
-    """Have the queues of the domain's switches follow these channels."""
+    """Have the queues of the domain's switches follow these channels, with the contracts that shims hold them to."""
 
     channels: Mapping[str, Channel]
 

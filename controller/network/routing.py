@@ -22,8 +22,9 @@ def spanning_tree(network: Network) -> nx.Graph[str]:
 def ways(network: Network) -> dict[tuple[str, str], tuple[str, ...]]:
     """The nodes from each hypervisor to each other one and to each host, both included."""
     ends = [*network.hypervisors, *network.hosts]
-    found = dict(nx.all_pairs_shortest_path(spanning_tree(network)))
-    return {(first, last): tuple(found[first][last]) for first in network.hypervisors for last in ends if first != last}
+    tree = spanning_tree(network)
+    found = {first: nx.single_source_shortest_path(tree, first) for first in network.hypervisors}
+    return {(first, last): tuple(to[last]) for first, to in found.items() for last in ends if first != last}
 
 
 def link_rate_bps(network: Network, node: str, peer: str) -> int:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.networks import FAST, RATE_BPS, SLOW, channel, two_hypervisors, vm
 
+from controller.admission.guarantee import Guarantees
 from controller.model import DeadlineClass, Endpoint, Link, Network, Scheduler, Switch, SwitchKind
 from controller.network.wiring import port_to
 from ovs_config.filters import IPV4_DSCP, IPV6_DSCP, TC, QueueFilter, planned_filters
@@ -63,13 +64,16 @@ def test_hypervisor_with_fifo_has_one_queue_and_no_shim() -> None:
 
 
 def test_queues_get_their_share_and_priority_by_deadline() -> None:
-    """3,000 bytes within 5 ms need 4.8 Mb/s; within 100 ms, 240 kb/s: of 97 Mb/s over the floors, 20 parts and 1."""
+    """3,000 bytes within 5 ms need 4.8 Mb/s; within 100 ms, 240 kb/s: of 97 Mb/s over the floors, 20 parts and 1.
+
+    There is room for what comes while a frame goes first, 124 us, and for the slow one 3,000 bytes as well, 371 us.
+    """
     assert qos_of(two_hypervisors(Scheduler.QUEUES), "left", "left-up") == QosPlan(
         RATE_BPS,
         (
             BEST_EFFORT,
-            QueuePlan(SLOW.queue_id, FLOOR_BPS + 4_619_047, RATE_BPS, burst_bytes=3000, priority=1, dscp=SLOW.dscp),
-            QueuePlan(FAST.queue_id, FLOOR_BPS + 92_380_952, RATE_BPS, burst_bytes=3000, priority=0, dscp=FAST.dscp),
+            QueuePlan(SLOW.queue_id, FLOOR_BPS + 4_619_047, RATE_BPS, burst_bytes=3005, priority=1, dscp=SLOW.dscp),
+            QueuePlan(FAST.queue_id, FLOOR_BPS + 92_380_952, RATE_BPS, burst_bytes=3033, priority=0, dscp=FAST.dscp),
         ),
     )
 
@@ -93,10 +97,24 @@ def test_a_limit_is_the_most_that_a_queue_gets(limit_bps: int) -> None:
     assert queue.min_rate_bps == min(limit_bps, 98 * FLOOR_BPS)
 
 
+def test_beside_a_shim_a_limit_caps_no_queue() -> None:
+    """It may send more there, in its own order: a queue that held some back would be in the way of the rest."""
+    limited = replace(FAST, limit_bps=2_500_000)
+    network = replace(two_hypervisors(), classes=(limited, SLOW))
+    qos, unlimited = (qos_of(each, "left", "left-up") for each in (network, two_hypervisors()))
+    assert qos == unlimited is not None
+    assert trunk_queue(network, limited).max_rate_bps == 2_500_000
+
+
+def trunk_queue(network: Network, deadline_class: DeadlineClass) -> QueuePlan:
+    queues = trunk_qos(network, "middle", "right").queues
+    return next(queue for queue in queues if queue.queue_id == deadline_class.queue_id)
+
+
 def test_a_burst_is_a_full_packet_at_least() -> None:
     network = two_hypervisors()
     tiny = {name: replace(each, burst_bytes=64) for name, each in network.channels.items()}
-    assert queue_of(replace(network, channels=tiny), FAST).burst_bytes == 1546
+    assert queue_of(replace(network, channels=tiny), FAST).burst_bytes == 1546 + 33
 
 
 @pytest.mark.parametrize("scheduler", Scheduler)
@@ -127,7 +145,8 @@ def test_beside_a_shim_queues_change_in_steps(rate_bps: int, burst_bytes: int) -
     network = two_hypervisors()
     changed = replace(network.channels["video"], rate_bps=rate_bps, burst_bytes=burst_bytes)
     queues = {each.queue_id: each for each in _queues(replace(network, channels={"video": changed}))}
-    assert changed.wire_burst_bytes <= queues[FAST.queue_id].burst_bytes <= 1.5 * changed.wire_burst_bytes + 1
+    room_bytes = changed.wire_burst_bytes + 124 * changed.wire_rate_bps // 8_000_000
+    assert room_bytes <= queues[FAST.queue_id].burst_bytes <= 1.5 * room_bytes + 5
     assert sum(each.min_rate_bps for each in queues.values()) <= RATE_BPS
     video = network.channels["video"]
     little = replace(network, channels={"video": replace(video, rate_bps=video.rate_bps + 1000, burst_bytes=3001)})
@@ -152,7 +171,8 @@ def test_a_port_between_switches_has_the_rate_of_its_link_and_the_queues_of_what
     )
     there, back = trunk_qos(network, "middle", "far"), trunk_qos(network, "far", "middle")
     assert there.max_rate_bps == back.max_rate_bps == RATE_BPS // 2
-    assert [queue.burst_bytes for queue in there.queues] == [0, 3000, 3000]
+    arriving_bytes = 3000 + 1313  # what comes within the deadline, 5 ms or 100 ms, is the same for both
+    assert [queue.burst_bytes for queue in there.queues] == [0, arriving_bytes + 13, arriving_bytes + 65]
     assert [queue.min_rate_bps for queue in back.queues] == [FLOOR_BPS // 2] * 3
     assert trunk_qos(network, "far", "right") == qos_of(two_hypervisors(), "middle", "middle-2")
 
@@ -171,13 +191,23 @@ def test_a_channel_within_one_hypervisor_asks_nothing_of_the_uplink() -> None:
     assert qos_of(network, "left", "left-up") == qos_of(two_hypervisors(), "left", "left-up")
 
 
+def test_what_a_switch_is_asked_for_is_worked_out_once_for_all_its_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr("ovs_config.plan.Guarantees", lambda network: made.append(Guarantees(network)) or made[-1])
+    assert len(plan(two_hypervisors(), "middle").ports) == 2
+    assert len(made) == 1
+
+
 def test_ovs_switch_has_the_class_queues_towards_hypervisors() -> None:
     network = two_hypervisors()
     middle = plan(network, "middle")
     assert [(port.interface, port.number) for port in middle.ports] == [("middle-1", 1), ("middle-2", 2)]
     assert middle.labelled == ("middle-1", "middle-2")
     assert middle.veth_pairs == middle.taps == middle.offloads_off == ()
-    assert qos_of(network, "middle", "middle-2") == qos_of(two_hypervisors(Scheduler.QUEUES), "left", "left-up")
+    uplink = qos_of(two_hypervisors(Scheduler.QUEUES), "left", "left-up")
+    assert uplink is not None
+    towards = zip(trunk_qos(network, "middle", "right").queues, uplink.queues, strict=True)
+    assert all(there == replace(first, burst_bytes=there.burst_bytes) for there, first in towards)
     assert qos_of(network, "middle", "middle-1") == qos_of(network, "right", "right-up")
 
 

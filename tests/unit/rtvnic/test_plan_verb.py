@@ -41,7 +41,7 @@ def test_a_file_that_is_admitted(capsys: pytest.CaptureFixture[str]) -> None:
     assert port.split()[6:] == ["plain", "100Mbps", "3", "6.3%", "-", "-", "admitted"]
     assert port.startswith("the port of core to right ")
     assert rest[-3].split() == (
-        ["channel1", "1.418ms", "+", "246.7us", "1.865ms", "3ms", "1.135ms", "818us", "2Mbps", "91.2Mbps", "3092"]
+        ["channel1", "1.408ms", "+", "246.7us", "1.855ms", "3ms", "1.145ms", "830us", "2Mbps", "91.2Mbps", "3092"]
     )
 
 

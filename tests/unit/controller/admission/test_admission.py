@@ -90,6 +90,13 @@ def test_rates_must_stay_below_the_link() -> None:
     assert is_admitted(LINK, [half, replace(half, name="b", rate_bps=LINK_BPS // 2 - 1)])
 
 
+def test_rates_that_are_too_much_are_told_of_whoever_is_due_late() -> None:
+    """With a slack and deadlines of more than the second that such a shortage counts by."""
+    found = shortage(replace(LINK, be_slack_ns=2000 * NS_PER_MS), [Demand("c", 3000 * NS_PER_MS, LINK_BPS, 1546)])
+    assert found is not None
+    assert (found.t_ns, found.heaviest) == (None, ("c",))
+
+
 def test_a_long_deadline_is_worth_no_more_than_the_slack() -> None:
     """200 packets at once take 2.5 ms: no deadline helps where best effort goes first down to 2 ms of slack."""
     burst = alone(1000 * NS_PER_MS, burst_bytes=200 * 1546)

@@ -158,6 +158,18 @@ def test_where_only_some_deadlines_pass_the_answer_is_one_of_them() -> None:
     assert smallest_deadline_ns(Guarantees(network()), "c", passes) == 2_500_000
 
 
+def test_no_deadline_is_advised_that_no_class_takes() -> None:
+    """64,000 bits and a frame take 7.6 ms at 10 Mb/s; the only class ends at 4 ms."""
+    text = TOPOLOGY.format(**DEFAULTS | {"left": "{rate: 10Mbps, be_slack: 100ms}", "burst": "8kB", "deadline": "4ms"})
+    classes = "classes: {fast: {queue: 7, dscp: 46, up_to: 4ms}}"
+    text = re.sub("classes: .*", classes, re.sub("  d: .*", "", text))
+    found = Guarantees(parse(text.encode(), Path("net.yaml"), is_admission_asked=False))
+    assert smallest_deadline_ns(found, "c") is None
+    assert refusal_texts(found)[0].endswith("; take channels away, or a faster link")
+    assert smallest_deadline_ns(found, "c", least_ns=4_010_000) is None
+    assert smallest_deadline_ns(found, "c", passes=lambda changed: True, least_ns=4 * NS_PER_MS) == 4 * NS_PER_MS
+
+
 def test_no_deadline_where_none_passes() -> None:
     assert smallest_deadline_ns(Guarantees(network()), "c", passes=lambda changed: False) is None
     assert largest_rate_bps(Guarantees(network()), "c", passes=lambda changed: False) is None
@@ -191,6 +203,27 @@ def test_an_automatic_slack_does_without_where_there_is_no_room() -> None:
     assert not any(keeps_all(enlarged(automatic, jitter_ns)) for jitter_ns in JITTERS_NS)
     assert keeps_all(automatic)
     assert not keeps_all(with_slack(automatic, found_ns - 1000))
+
+
+def test_an_automatic_slack_is_never_smaller_than_the_contracts_need() -> None:
+    """With larger contracts `x` has no time left at the shim, and asks nothing of its slack there."""
+    text = """
+version: 1
+hypervisors:
+  left: {uplink: {rate: 100Mbps, be_slack: auto}}
+  other: {uplink: 100Mbps}
+  right: {uplink: 100Mbps}
+switches: {core: plain}
+vms:
+  a: {hypervisor: left, ip: 10.0.0.1}
+  b: {hypervisor: right, ip: 10.0.0.2}
+  o: {hypervisor: other, ip: 10.0.0.3}
+channels:
+  x: {from: a, to: b, deadline: 4117us, min_rate: 21814kbps, burst: 2747B, protocol: udp}
+  y: {from: a, to: b, deadline: 100ms, min_rate: 10kbps}
+  z: {from: o, to: b, deadline: 7267us, min_rate: 30953kbps}
+"""
+    assert keeps_all(parse(text.encode(), Path("net.yaml")))
 
 
 def test_slacks_that_the_file_gives_are_kept() -> None:

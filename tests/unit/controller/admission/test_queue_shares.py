@@ -1,4 +1,4 @@
-"""Class queues: what part of a port each class gets, and what delay that assures; by hand and by rule."""
+"""Class queues: what part of a port each class gets, and what delay that assures; by hand, by rule and simulated."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.htb_simulator import Queue, greedy, longest_delays_ns
 from support.networks import FAST, SLOW, channel, vm
 
 from controller.admission.queues import FLOOR_DIVISOR, Asked, class_bounds_ns, shares
@@ -18,8 +19,8 @@ from controller.units import NS_PER_MS, NS_PER_S
 RATE_BPS = 100_000_000
 FLOOR_BPS = RATE_BPS // FLOOR_DIVISOR
 CLASSES = (FAST, SLOW)
-LATENCY_NS = {1: 247_360, 2: 371_040}
-"""By how many classes have channels: full labelled frames of 1,546 bytes at 100 Mb/s, one for each and one more."""
+FRAME_NS = 123_680
+"""A full labelled frame, 1,546 bytes, at 100 Mb/s."""
 
 TALKER, LISTENER = vm("vm1", "left", 1), vm("vm2", "right", 2)
 
@@ -79,32 +80,35 @@ def test_a_class_with_hardly_a_need_has_the_floor_too() -> None:
     assert rates([video(wire_bps=90_000_000), hardly])["slow"] >= FLOOR_BPS
 
 
-def test_a_limit_bounds_the_share_and_so_the_delay() -> None:
-    """12,500 bytes take 20 ms at the 5 Mb/s of the limit, however fast the port is."""
+def test_a_limit_bounds_the_share() -> None:
     limited = replace(FAST, limit_bps=5_000_000)
     member = replace(video(), deadline_class=limited)
     assert rates([member], [limited, SLOW])["fast"] == 5_000_000
-    assert bounds([member], [limited, SLOW]) == {"fast": LATENCY_NS[1] + 20 * NS_PER_MS}
+    assert bounds([replace(member, rate_bps=5_000_000)], [limited, SLOW]) == {"fast": None}
 
 
-def test_room_for_the_bursts_of_all_channels_of_a_class() -> None:
+def test_room_for_the_bursts_of_all_channels_of_a_class_and_for_what_comes_while_they_wait() -> None:
+    """The fast ones, 2 Mb/s, wait for a frame, 123.68 us: 31 bytes. The slow one also for their bursts: 15,592 bytes
+    in all, at the 98 Mb/s that they leave: 1,273 us, in which come 168 bytes."""
     given = shares(RATE_BPS, CLASSES, asked([video("a"), video("b", burst_bytes=64), audio()]))
-    assert {name: share.burst_bytes for name, share in given.items()} == {"fast": 12_500 + 1546, "slow": 125_000}
+    assert {name: share.burst_bytes for name, share in given.items()} == {"fast": 14_046 + 31, "slow": 125_000 + 168}
 
 
-def test_the_bound_is_a_round_of_frames_and_the_burst_at_the_share() -> None:
-    """100,000 bits at 98 Mb/s take 1,020,409 ns, rounded up."""
-    assert bounds([video()]) == {"fast": LATENCY_NS[1] + 1_020_409}
+def test_the_highest_priority_waits_for_one_frame_and_for_its_own() -> None:
+    """100,000 bits at 100 Mb/s."""
+    assert bounds([video()]) == {"fast": FRAME_NS + NS_PER_MS}
+    assert bounds([video(), audio()])["fast"] == FRAME_NS + NS_PER_MS
 
 
-def test_every_class_with_channels_adds_a_frame_to_the_round() -> None:
-    """100,000 bits at 65,666,666 b/s and 1,000,000 at 33,333,333: 1,522,843 and 30,000,001 ns, rounded up."""
-    assert bounds([video(), audio()]) == {"fast": LATENCY_NS[2] + 1_522_843, "slow": LATENCY_NS[2] + 30_000_001}
+def test_the_next_waits_for_the_burst_before_it_and_for_all_that_comes_meanwhile() -> None:
+    """12,368 + 100,000 + 1,000,000 bits at what 1 Mb/s leaves."""
+    left_bps = RATE_BPS - video().wire_rate_bps
+    assert bounds([video(), audio()])["slow"] == -(-1_112_368 * NS_PER_S // left_bps)
 
 
-def test_a_larger_burst_on_arrival_takes_longer_at_the_same_share() -> None:
+def test_a_larger_burst_on_arrival_takes_longer() -> None:
     arriving = {"fast": replace(asked_together([video()]), arriving_bytes=25_000)}
-    assert class_bounds_ns(RATE_BPS, CLASSES, arriving) == {"fast": LATENCY_NS[1] + 2_040_817}
+    assert class_bounds_ns(RATE_BPS, CLASSES, arriving) == {"fast": FRAME_NS + 2 * NS_PER_MS}
 
 
 def test_no_bound_where_the_rates_are_more_than_the_share() -> None:
@@ -112,10 +116,10 @@ def test_no_bound_where_the_rates_are_more_than_the_share() -> None:
     assert bounds([video(wire_bps=98_000_100)]) == {"fast": None}
 
 
-def test_an_overloaded_class_does_not_take_the_bound_of_another() -> None:
-    found = bounds([video(wire_bps=200_000_000), audio(burst_bytes=1546)])
-    assert found["fast"] is None
-    assert found["slow"] is not None
+def test_an_overloaded_class_takes_the_bounds_of_those_behind_it() -> None:
+    assert bounds([video(wire_bps=200_000_000), audio(burst_bytes=1546)]) == {"fast": None, "slow": None}
+    behind = bounds([video(), replace(audio(), rate_bps=200_000_000)])
+    assert behind["fast"] is not None and behind["slow"] is None
 
 
 CHANNELS = st.lists(
@@ -156,18 +160,12 @@ def test_a_port_shared_with_fewer_classes_is_not_slower(channels: list[Channel],
 
 @given(CHANNELS)
 def test_a_class_gets_what_its_deadline_needs_where_the_port_has_it(channels: list[Channel]) -> None:
-    """Then the burst is gone within the shortest deadline, save for the round of the other classes."""
-    needs_bps = 0
-    for members in by_class(channels):
-        burst_bits = sum(8 * each.wire_burst_bytes for each in members)
-        shortest_ns = min(each.deadline_ns for each in members)
-        needs_bps += max(sum(each.wire_rate_bps for each in members), -(-burst_bits * NS_PER_S // shortest_ns))
-    if needs_bps <= RATE_BPS - 3 * FLOOR_BPS:
-        found = bounds(channels)
-        for members in by_class(channels):
-            bound_ns = found[members[0].deadline_class.name]
-            assert bound_ns is not None
-            assert bound_ns <= max(LATENCY_NS.values()) + min(each.deadline_ns for each in members)
+    """Then its share alone sends the burst within the shortest deadline, whatever the others do."""
+    wanted = asked(channels)
+    if sum(each.need_bps for each in wanted.values()) <= RATE_BPS - 3 * FLOOR_BPS:
+        for name, each in wanted.items():
+            assert rates(channels)[name] >= each.need_bps
+            assert bounds(channels)[name] is not None
 
 
 @given(CHANNELS, st.randoms(use_true_random=False))
@@ -183,3 +181,71 @@ def by_class(channels: Sequence[Channel]) -> list[list[Channel]]:
     names = {each.deadline_class.name: None for each in channels}
     members = [[each for each in channels if each.deadline_class.name == name] for name in names]
     return [each for each in members if each]
+
+
+# Simulated
+
+BIG = DeadlineClass("big", queue_id=4, dscp=36, above_ns=0, up_to_ns=16 * NS_PER_MS)
+SMALL = DeadlineClass("small", queue_id=3, dscp=26, above_ns=16 * NS_PER_MS, up_to_ns=40 * NS_PER_MS)
+
+
+def delays_ns(
+    classes: Sequence[DeadlineClass],
+    wanted: dict[str, Asked],
+    sizes: dict[str, Sequence[int]],
+    starts_ns: Sequence[int],
+) -> dict[str, int]:
+    """Of classes that all send as much as they may, as soon as they may."""
+    given = shares(RATE_BPS, classes, wanted)
+    queues = [
+        Queue(
+            priority,
+            given[each.name].rate_bps,
+            given[each.name].burst_bytes,
+            [*greedy(wanted[each.name].rate_bps, wanted[each.name].arriving_bytes, sizes[each.name], start_ns)],
+        )
+        for priority, (each, start_ns) in enumerate(zip(classes, starts_ns, strict=True))
+    ]
+    return dict(zip(wanted, longest_delays_ns(RATE_BPS, queues), strict=True))
+
+
+def test_a_small_packet_waits_until_the_burst_of_a_class_before_it_has_gone() -> None:
+    """However large its own share: HTB lets the other one send its burst first, and then all that comes."""
+    wanted = {
+        "big": Asked(73_518_000, 140_000, 140_000, 16 * NS_PER_MS),
+        "small": Asked(10_503, 1546, 1546, 20 * NS_PER_MS),
+    }
+    small_ns = delays_ns((BIG, SMALL), wanted, {"big": [1546] * 400, "small": [1546]}, [0, 0])["small"]
+    bound_ns = class_bounds_ns(RATE_BPS, (BIG, SMALL), wanted)["small"]
+    assert bound_ns is not None
+    assert 42 * NS_PER_MS < small_ns <= bound_ns < 44 * NS_PER_MS
+
+
+SIZES = st.lists(st.integers(64, 1546), min_size=1, max_size=60) | st.integers(1, 80).map(lambda count: [1546] * count)
+SOURCES = st.tuples(
+    st.integers(10_000, 60_000_000),  # rate
+    st.integers(1546, 60 * 1546),  # burst
+    st.integers(1, 500).map(lambda ms: ms * NS_PER_MS),  # shortest deadline
+    SIZES,
+    st.just(0) | st.integers(0, 10 * NS_PER_MS),  # start
+)
+
+
+@settings(max_examples=100)
+@given(st.lists(SOURCES, min_size=1, max_size=4))
+def test_no_packet_takes_longer_than_its_bound(sources: list[tuple[int, int, int, list[int], int]]) -> None:
+    """As long as all contracts are kept, whatever the shares."""
+    classes = [
+        DeadlineClass(f"c{number}", number + 1, number + 1, number, number + 1) for number in range(len(sources))
+    ]
+    wanted = {
+        each.name: Asked(rate_bps, burst_bytes, burst_bytes, shortest_ns)
+        for each, (rate_bps, burst_bytes, shortest_ns, _, _) in zip(classes, sources, strict=True)
+    }
+    sizes = {each.name: source[3] for each, source in zip(classes, sources, strict=True)}
+    bounds_ns = class_bounds_ns(RATE_BPS, classes, wanted)
+    for name, delay_ns in delays_ns(classes, wanted, sizes, [source[4] for source in sources]).items():
+        bound_ns = bounds_ns[name]
+        if bound_ns is None or bound_ns > wanted[name].shortest_ns:
+            break  # refused, so nothing is said of those behind it
+        assert delay_ns <= bound_ns

@@ -34,6 +34,7 @@ from controller.domain.lifecycle import State
 from controller.domain.parts import GRACE_NS
 from controller.domain.reports import Role
 from controller.model import Channel, Excess
+from controller.network.labels import TICK_NS
 from controller.openflow.counts import Counts, Traffic
 from controller.openflow.flows import base_entries, listener_entries, talker_entries
 from controller.openflow.pipeline import Entry, FlowEntry, Meter, MeterWithdrawal, Purpose, Withdrawal
@@ -140,7 +141,20 @@ def test_slacks_jitter_and_bounds_are_those_that_admission_has_found(left: Scrip
     assert shim.settings.link["be_slack_ns"] == 123
     video = network.channels["video"]
     assert shim.settings.channels[17]["rate_bps"] > video.wire_rate_bps
-    assert shim.settings.channels[17]["downstream_ns"] == network.hypervisors["left"].allowance_ns + 7000
+    (queues,) = [command for command in commands if isinstance(command, SetQueues)]
+    assert queues.channels["video"].wire_rate_bps == shim.settings.channels[17]["rate_bps"]
+    assert shim.settings.channels[17]["downstream_ns"] == network.hypervisors["left"].allowance_ns + TICK_NS + 7000
+
+
+def test_bounds_alone_are_news_to_the_shim(left: Script) -> None:
+    """When a channel of other domains has come to a port on the way."""
+    channels, port = left.domain.network.channels, ("middle", "right")
+    told = []
+    for bound_ns in (7000, 9000, 9000):
+        commands = left.hear(ChannelsTold(channels, bounds={port: {"fast": bound_ns, "slow": 10_000}}))
+        told.append([each.settings.channels[17]["downstream_ns"] for each in commands if isinstance(each, SetShim)])
+    ((first_ns,), (second_ns,), third) = told
+    assert (second_ns - first_ns, third) == (2000, [])
 
 
 def test_a_new_channel_waits_until_the_shim_has_its_terms(left: Script) -> None:
