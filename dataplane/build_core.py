@@ -35,7 +35,9 @@ uint32_t edf_queue_pop(struct edf_queue *);
 enum scheduler_choice {
     SCHEDULER_NOTHING, SCHEDULER_WAIT, SCHEDULER_REAL_TIME, SCHEDULER_BEST_EFFORT, ...
 };
-struct scheduler { uint64_t rate_bps; int64_t be_slack_ns; int64_t ahead_ns; int64_t wire_free_ns; };
+struct scheduler {
+    uint64_t rate_bps; int64_t be_slack_ns; int64_t allowance_ns; int64_t ahead_ns; int64_t wire_free_ns;
+};
 int64_t scheduler_wake_ns(const struct scheduler *);
 enum scheduler_choice scheduler_choose(const struct scheduler *, const struct edf_queue *, bool best_effort_waits,
                                        int64_t now_ns);

@@ -66,12 +66,13 @@ egress_close(struct egress *egress)
     edf_queue_destroy(&egress->queue);
 }
 
-/* Asks for a link rate (0: unpaced) and a best-effort slack, in force from the next turn on. */
+/* Asks for a link rate (0: unpaced), a best-effort slack and an allowance, in force from the next turn on. */
 void
-egress_configure(struct egress *egress, uint64_t rate_bps, int64_t be_slack_ns)
+egress_configure(struct egress *egress, uint64_t rate_bps, int64_t be_slack_ns, int64_t allowance_ns)
 {
     __atomic_store_n(&egress->kept->rate_bps, rate_bps, __ATOMIC_RELAXED);
     __atomic_store_n(&egress->kept->be_slack_ns, be_slack_ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&egress->kept->allowance_ns, allowance_ns, __ATOMIC_RELAXED);
     loop_wake(&egress->loop);
 }
 
@@ -84,6 +85,7 @@ adopt_configuration(struct egress *egress)
         scheduler_set_rate(&egress->scheduler, rate_bps);
     }
     egress->scheduler.be_slack_ns = __atomic_load_n(&egress->kept->be_slack_ns, __ATOMIC_RELAXED);
+    egress->scheduler.allowance_ns = __atomic_load_n(&egress->kept->allowance_ns, __ATOMIC_RELAXED);
 }
 
 /* Counts a packet of CHANNEL (may be NULL) and class TC under CAUSE, a member of struct excess. */
@@ -177,7 +179,8 @@ enqueue(struct egress *egress, const struct ring_frame *frame, const struct labe
     packet->tc = labels->tc;
     packet->length = frame->length;
     memcpy(packet->bytes, frame->bytes, frame->length);
-    packet->deadline_ns = stamp(egress, packet, labels, postponed_ns, now_ns) - channel_terms(channel).downstream_ns;
+    packet->deadline_ns = stamp(egress, packet, labels, postponed_ns, now_ns) - channel_terms(channel).downstream_ns
+                          - egress->scheduler.allowance_ns;
     if (channel) {
         packet->deadline_ns = order_enter(&channel->order, egress->kept->starts, packet->deadline_ns);
     }
@@ -328,8 +331,9 @@ static void
 depart_late(struct egress *egress, int64_t now_ns)
 {
     uint32_t index = packet_fifo_take(&egress->late);
+    int64_t latest_ns = scheduler_latest_ns(&egress->scheduler, egress->pool.packets[index].deadline_ns);
 
-    if (now_ns - egress->pool.packets[index].deadline_ns > LATE_MOST_NS) {
+    if (now_ns - latest_ns > LATE_MOST_NS) {
         drop_late(egress, index);
     } else {
         depart_packet(egress, index, now_ns);
@@ -384,7 +388,7 @@ account_real_time(struct egress *egress, const struct departure *departure)
 
     counter_add_frame(&egress->kept->counters.real_time, departure->length);
     books_enter_sent(&egress->kept->classes[packet->tc], departure->length, delay_ns);
-    if (departure->end_ns > packet->deadline_ns) {
+    if (departure->end_ns > scheduler_latest_ns(&egress->scheduler, packet->deadline_ns)) {
         counter_add(&egress->kept->counters.late_departures, 1);
     }
     if (channel) {

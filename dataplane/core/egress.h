@@ -34,6 +34,7 @@ struct departure {
 struct egress_kept {
     uint64_t rate_bps;              /* Atomic: what the other thread asks for. */
     int64_t be_slack_ns;
+    int64_t allowance_ns;           /* What the host may take of a deadline. */
     uint64_t starts;                /* How often no labelled frame was waiting: contracts start afresh then. */
     uint64_t queued;                /* Labelled frames that wait for the wire. */
     struct egress_counters counters;
@@ -67,7 +68,7 @@ void *egress_body(void *egress);
 void egress_turn(struct egress *);
 
 /* For another thread. */
-void egress_configure(struct egress *, uint64_t rate_bps, int64_t be_slack_ns);
+void egress_configure(struct egress *, uint64_t rate_bps, int64_t be_slack_ns, int64_t allowance_ns);
 void egress_report(struct egress *, struct egress_counters *);
 
 #endif /* egress.h */

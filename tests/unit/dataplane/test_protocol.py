@@ -22,7 +22,7 @@ class Table:
     """Stands in for a shim: remembers what it is told and has room for two channels."""
 
     def __init__(self) -> None:
-        self.rate_bps, self.be_slack_ns = 10**8, 2_000_000
+        self.rate_bps, self.be_slack_ns, self.allowance_ns = 10**8, 2_000_000, 0
         self.terms: dict[int, Terms] = {}
         self.is_ready = False
         self.padding = ""
@@ -31,8 +31,8 @@ class Table:
     def labels(self) -> set[int]:
         return set(self.terms)
 
-    def configure(self, rate_bps: int, be_slack_ns: int) -> None:
-        self.rate_bps, self.be_slack_ns = rate_bps, be_slack_ns
+    def configure(self, rate_bps: int, be_slack_ns: int, allowance_ns: int) -> None:
+        self.rate_bps, self.be_slack_ns, self.allowance_ns = rate_bps, be_slack_ns, allowance_ns
 
     def set_channels(self, channels: Mapping[int, Terms]) -> None:
         self.terms |= channels
@@ -70,9 +70,11 @@ def ask(session: Session, **request: Any) -> dict[str, Any]:
 
 
 def test_configure_changes_what_it_names_and_says_what_is_in_force(session: Session) -> None:
-    assert ask(session, op="configure") == {"ok": True, "rate_bps": 10**8, "be_slack_ns": 2_000_000}
-    assert ask(session, op="configure", be_slack_ns=0) == {"ok": True, "rate_bps": 10**8, "be_slack_ns": 0}
-    assert ask(session, op="configure", rate_bps=0) == {"ok": True, "rate_bps": 0, "be_slack_ns": 0}
+    in_force = {"ok": True, "rate_bps": 10**8, "be_slack_ns": 2_000_000, "allowance_ns": 0}
+    assert ask(session, op="configure") == in_force
+    for change in ({"be_slack_ns": 0}, {"rate_bps": 0}, {"allowance_ns": 200_000}):
+        in_force |= change
+        assert ask(session, op="configure", **change) == in_force
 
 
 def test_channels_are_set_and_removed(session: Session, table: Table) -> None:

@@ -125,7 +125,7 @@ def test_slacks_jitter_and_bounds_are_those_that_admission_has_found(left: Scrip
     assert shim.settings.link["be_slack_ns"] == 123
     video = network.channels["video"]
     assert shim.settings.channels[17]["rate_bps"] > video.wire_rate_bps
-    assert shim.settings.channels[17]["downstream_ns"] == network.hypervisors["left"].allowance_ns + 7000
+    assert shim.settings.channels[17]["downstream_ns"] == 7000
 
 
 def test_a_new_channel_waits_until_the_shim_has_its_terms(left: Script) -> None:

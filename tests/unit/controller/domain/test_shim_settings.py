@@ -14,9 +14,10 @@ NETWORK = two_hypervisors()
 
 
 def test_a_shim_holds_its_uplink_and_the_terms_of_its_channels() -> None:
-    guarantees = Guarantees(NETWORK)
+    left = replace(NETWORK.hypervisors["left"], allowance_ns=200_000)
+    guarantees = Guarantees(replace(NETWORK, hypervisors={**NETWORK.hypervisors, "left": left}))
     found = settings(guarantees, "left", {}, {})
-    assert found.link == {"rate_bps": 100_000_000, "be_slack_ns": 2_000_000}
+    assert found.link == {"rate_bps": 100_000_000, "be_slack_ns": 2_000_000, "allowance_ns": 200_000}
     assert sorted(found.channels) == [17, 18]
     video = NETWORK.channels["video"]
     assert found.channels[17] == {
