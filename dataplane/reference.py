@@ -9,6 +9,7 @@ import heapq
 from collections import deque
 from dataclasses import dataclass
 
+LEAST_FRAME_BYTES = 60
 WIRE_OVERHEAD_BYTES = 24
 
 
@@ -68,5 +69,5 @@ class ReferenceScheduler:
 
     def _wire_time_ns(self, frame_bytes: int) -> int:
         """Rounded up: never faster than the wire."""
-        bits = 8 * (frame_bytes + WIRE_OVERHEAD_BYTES)
+        bits = 8 * (max(frame_bytes, LEAST_FRAME_BYTES) + WIRE_OVERHEAD_BYTES)
         return -(-bits * 1_000_000_000 // self._rate_bps) if self._rate_bps else 0

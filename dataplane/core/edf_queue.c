@@ -1,26 +1,22 @@
 #include "edf_queue.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
+
+#include "memory.h"
 
 /* Initializes 'queue' as an empty queue for up to 'capacity' items (at least 1).  Returns 0, or ENOMEM. */
 int
 edf_queue_init(struct edf_queue *queue, uint32_t capacity)
 {
-    *queue = (struct edf_queue) { .nodes = malloc(capacity * sizeof *queue->nodes), .capacity = capacity };
-    if (!queue->nodes) {
-        return ENOMEM;
-    }
-    memset(queue->nodes, 0, capacity * sizeof *queue->nodes);   /* So that push never waits for a page. */
-    return 0;
+    *queue = (struct edf_queue) { .nodes = memory_take(capacity * sizeof *queue->nodes), .capacity = capacity };
+    return queue->nodes ? 0 : ENOMEM;
 }
 
 /* Frees what 'queue' holds. */
 void
 edf_queue_destroy(struct edf_queue *queue)
 {
-    free(queue->nodes);
+    memory_give(queue->nodes, queue->capacity * sizeof *queue->nodes);
     queue->nodes = NULL;
 }
 

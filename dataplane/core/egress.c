@@ -104,7 +104,7 @@ static int64_t
 police(struct egress *egress, struct channel *channel, const struct labels *labels, uint32_t length,
        int64_t arrival_ns)
 {
-    const uint32_t wire_bytes = length + SCHEDULER_WIRE_OVERHEAD_BYTES;
+    const uint32_t wire_bytes = scheduler_wire_bytes(length);
     struct terms terms = channel_terms(channel);
     int64_t conforming_ns, postponed_ns;
 
@@ -155,22 +155,24 @@ stamp(const struct egress *egress, struct packet *packet, const struct labels *l
     return due_ns;
 }
 
-/* Queues a copy of 'frame', with 'labels' and come at 'arrival_ns', or drops and counts it. */
+/* Queues a copy of 'frame', with 'labels' and come at 'arrival_ns', or drops and counts it.  Only what has room counts
+ * towards its contract. */
 static void
 enqueue(struct egress *egress, const struct ring_frame *frame, const struct labels *labels, int64_t arrival_ns,
         int64_t now_ns)
 {
     struct channel *channel = channel_table_find(egress->channels, labels->channel);
-    int64_t postponed_ns = police(egress, channel, labels, frame->length, arrival_ns);
+    uint32_t index = packet_pool_take(&egress->pool);
     struct packet *packet;
-    uint32_t index;
+    int64_t postponed_ns;
 
-    if (postponed_ns < 0) {
-        return;
-    }
-    index = packet_pool_take(&egress->pool);
     if (index == PACKET_POOL_NONE) {
         counter_add(&egress->kept->counters.queue_full, 1);
+        return;
+    }
+    postponed_ns = police(egress, channel, labels, frame->length, arrival_ns);
+    if (postponed_ns < 0) {
+        packet_pool_give(&egress->pool, index);
         return;
     }
     packet = &egress->pool.packets[index];

@@ -1,4 +1,4 @@
-/* Memory that the loops use: it is there before they do, for a loop that waits for a page is late. */
+/* Memory that the loops use: it is there before they do, and stays, for a loop that waits for a page is late. */
 
 #ifndef MEMORY_H
 #define MEMORY_H 1
@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -25,6 +26,29 @@ memory_populate(void *start, size_t bytes)
         return 0;
     }
     return errno == EINVAL ? EINVAL : ENOSPC;
+}
+
+/* Returns 'bytes' bytes of zeroes, all in memory, or NULL.  They are in no child process: after a fork that shared them,
+ * the first write to each page would have to copy it. */
+static inline void *
+memory_take(size_t bytes)
+{
+    void *start = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (start == MAP_FAILED) {
+        return NULL;
+    }
+    madvise(start, bytes, MADV_DONTFORK);
+    return memset(start, 0, bytes);
+}
+
+/* Frees 'start', NULL or the 'bytes' bytes that memory_take() returned. */
+static inline void
+memory_give(void *start, size_t bytes)
+{
+    if (start) {
+        munmap(start, bytes);
+    }
 }
 
 #endif /* memory.h */

@@ -8,7 +8,8 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdlib.h>
+
+#include "memory.h"
 
 struct packet_fifo {
     uint32_t *packets;
@@ -21,7 +22,7 @@ struct packet_fifo {
 static inline int
 packet_fifo_init(struct packet_fifo *fifo, uint32_t capacity)
 {
-    *fifo = (struct packet_fifo) { .packets = calloc(capacity, sizeof *fifo->packets), .capacity = capacity };
+    *fifo = (struct packet_fifo) { .packets = memory_take(capacity * sizeof *fifo->packets), .capacity = capacity };
     return fifo->packets ? 0 : ENOMEM;
 }
 
@@ -29,7 +30,7 @@ packet_fifo_init(struct packet_fifo *fifo, uint32_t capacity)
 static inline void
 packet_fifo_destroy(struct packet_fifo *fifo)
 {
-    free(fifo->packets);
+    memory_give(fifo->packets, fifo->capacity * sizeof *fifo->packets);
     fifo->packets = NULL;
 }
 

@@ -16,6 +16,7 @@
 #include "edf_queue.h"
 
 enum {
+    SCHEDULER_LEAST_FRAME_BYTES = 60,       /* Ethernet pads what is shorter. */
     SCHEDULER_WIRE_OVERHEAD_BYTES = 24,     /* Preamble 7, start 1, FCS 4, gap 12. */
     SCHEDULER_AHEAD_NS = 100000,
 };
@@ -77,11 +78,19 @@ scheduler_choose(const struct scheduler *scheduler, const struct edf_queue *queu
     return best_effort_waits && slack_ns >= scheduler->be_slack_ns ? SCHEDULER_BEST_EFFORT : SCHEDULER_REAL_TIME;
 }
 
+/* Returns what a frame of 'frame_bytes' occupies on the wire, in bytes. */
+static inline uint32_t
+scheduler_wire_bytes(uint32_t frame_bytes)
+{
+    return (frame_bytes > SCHEDULER_LEAST_FRAME_BYTES ? frame_bytes : SCHEDULER_LEAST_FRAME_BYTES)
+           + SCHEDULER_WIRE_OVERHEAD_BYTES;
+}
+
 /* Returns how long a frame of 'frame_bytes' takes the wire.  Rounds up: never faster than the wire. */
 static inline int64_t
 scheduler_wire_time_ns(const struct scheduler *scheduler, uint32_t frame_bytes)
 {
-    uint64_t bits = 8 * ((uint64_t) frame_bytes + SCHEDULER_WIRE_OVERHEAD_BYTES);
+    uint64_t bits = 8 * (uint64_t) scheduler_wire_bytes(frame_bytes);
 
     return scheduler->rate_bps ? (bits * 1000000000 + scheduler->rate_bps - 1) / scheduler->rate_bps : 0;
 }

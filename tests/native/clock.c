@@ -1,13 +1,71 @@
-/* A sender's egress and a receiver's deadline check while wall clocks are set, at virtual times.
+/* A sender's egress and a receiver's deadline check while wall clocks are set, at virtual times: the linker has put
+ * __wrap_clock_gettime() in the place of clock_gettime().
  *
  * Packets wait, travel and arrive as they would without any step, always on time, so that every miss, every negative
  * delay and every packet that is dropped or overtaken is the step's doing. */
 
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "egress.h"
+#include "ingress.h"
 #include "lab.h"
+#include "state.h"
 
-enum { PACKETS = 40, ROUNDS = 300 };
+#define US INT64_C(1000)
+#define MS (1000 * US)
+#define S (1000 * MS)
+#define HOUR (3600 * S)
 
-static const int64_t QUEUED_NS = 300 * US, TRAVEL_NS = 500 * US, PERIOD_NS = 1 * MS;
+enum {
+    LABEL = 4711,
+    FRAME_BYTES = 100,
+    SEQUENCE_AT = LABELS_ETHERNET_BYTES + LABELS_STACK_BYTES,
+    DEADLINE_MS = 5,
+    RATE_BPS = 100000000,
+    PACKETS = 40,
+    ROUNDS = 300,
+};
+
+static const int64_t READ_NS = 25, QUEUED_NS = 300 * US, TRAVEL_NS = 500 * US, PERIOD_NS = 1 * MS;
+
+/* A machine has its wall clock; all have the same monotonic one. */
+struct machine {
+    int64_t ahead_ns;
+};
+
+static int64_t mono_ns;
+static struct machine *here;
+static int64_t interruption_ns;         /* Before the wall clock is read next. */
+static struct {
+    uint32_t reads;                     /* When so many more readings have been made, ... */
+    struct machine *machine;            /* ... this one's wall clock is set. */
+    int64_t ns;
+} pending;
+
+int __wrap_clock_gettime(clockid_t, struct timespec *);
+
+int
+__wrap_clock_gettime(clockid_t clock, struct timespec *time)
+{
+    int64_t now_ns;
+
+    if (pending.reads && !--pending.reads) {
+        pending.machine->ahead_ns += pending.ns;
+    }
+    mono_ns += READ_NS;
+    if (clock == CLOCK_REALTIME) {
+        mono_ns += interruption_ns;
+        interruption_ns = 0;
+    }
+    now_ns = mono_ns + (clock == CLOCK_REALTIME ? here->ahead_ns : 0);
+    *time = (struct timespec) { .tv_sec = now_ns / S, .tv_nsec = now_ns % S };
+    return 0;
+}
 
 /* A fixed sequence (xorshift), so that a failure can be repeated. */
 static uint64_t
@@ -19,6 +77,94 @@ next_random(void)
     state ^= state >> 7;
     state ^= state << 17;
     return state;
+}
+
+/* Has 'frame' arrive at 'machine', number 'number' of its ring. */
+static void
+arrive(const struct machine *machine, struct ring *ring, uint32_t number, const uint8_t *frame)
+{
+    lab_arrive(ring, number, frame, FRAME_BYTES, mono_ns + machine->ahead_ns);
+}
+
+/* Two machines and the wire between them; the machines may be one. */
+struct lab {
+    struct machine machines[2];
+    struct machine *sender, *receiver;
+    struct state *state;
+    struct channel_table table;
+    struct egress egress;
+    struct ingress ingress;
+    int wire[2];
+    uint32_t sent, received;            /* Frames so far. */
+};
+
+static struct lab *
+open_lab(bool is_same_host)
+{
+    struct lab *lab = calloc(1, sizeof *lab);
+    const struct terms terms = { .late = TERMS_LATE_DEMOTE };
+    int event_fd = eventfd(0, EFD_NONBLOCK);
+    enum adoption adoption;
+
+    CHECK(lab && !state_open(&lab->state, -1, "clock", &adoption));
+    CHECK(!channel_table_init(&lab->table, lab->state->labels, lab->state->channels));
+    CHECK(!channel_table_set(&lab->table, LABEL, &terms));
+    CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, lab->wire));
+    mono_ns = 1000 * S;
+    lab->machines[0].ahead_ns = lab->machines[1].ahead_ns = 400000 * HOUR;
+    lab->sender = &lab->machines[0];
+    lab->receiver = &lab->machines[!is_same_host];
+    lab->state->egress.rate_bps = RATE_BPS;
+    lab_open_egress(&lab->egress, lab->state, &lab->table, lab->wire[0], event_fd, LAB_SLOTS);
+    CHECK(!loop_init(&lab->ingress.loop, "ingress", ingress_body, &lab->ingress, event_fd));
+    lab->ingress.kept = &lab->state->ingress;
+    lab->ingress.channels = &lab->table;
+    lab_open_ring(&lab->ingress.ring, RING_SLOT_HEADERS);
+    return lab;
+}
+
+static void
+close_lab(struct lab *lab)
+{
+    close(lab->egress.loop.event_fd);
+    lab_close_egress(&lab->egress);
+    loop_destroy(&lab->ingress.loop);
+    lab_close_ring(&lab->ingress.ring);
+    channel_table_destroy(&lab->table);
+    state_close(lab->state);
+    close(lab->wire[0]);
+    close(lab->wire[1]);
+    free(lab);
+}
+
+static void
+turn_egress(struct lab *lab)
+{
+    here = lab->sender;
+    loop_wake(&lab->egress.loop);       /* It waits for nothing. */
+    egress_turn(&lab->egress);
+}
+
+static void
+turn_ingress(struct lab *lab)
+{
+    here = lab->receiver;
+    loop_wake(&lab->ingress.loop);
+    ingress_turn(&lab->ingress);
+}
+
+/* Has the talker send the next packet. */
+static void
+offer(struct lab *lab)
+{
+    const uint32_t deadline = DEADLINE_MS * MS / LABELS_TICK_NS << 12 | 5 << 9 | LABELS_TTL_RELATIVE;
+    const uint32_t channel = LABEL << 12 | 5 << 9 | 1 << 8 | 64;
+    const uint32_t stack[2] = { __builtin_bswap32(deadline), __builtin_bswap32(channel) };
+    uint8_t frame[FRAME_BYTES] = { [12] = LABELS_ETHERTYPE >> 8, [13] = LABELS_ETHERTYPE & 0xff };
+
+    memcpy(frame + LABELS_ETHERNET_BYTES, stack, sizeof stack);
+    memcpy(frame + SEQUENCE_AT, &lab->sent, sizeof lab->sent);
+    arrive(lab->sender, &lab->egress.labelled, lab->sent++, frame);
 }
 
 /* Has what is on the wire arrive.  All came, and in order. */

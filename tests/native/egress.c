@@ -1,88 +1,160 @@
-/* What the egress does with contracts and deadlines, at virtual times. */
+/* The egress, of one channel with a contract and one without: what it charges for a packet, and what a fork costs it. */
 
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "check.h"
+#include "egress.h"
+#include "labels.h"
 #include "lab.h"
+#include "state.h"
 
-enum { BEST_EFFORT = 1000, NOTHING = -1 };      /* As sequence numbers. */
+enum {
+    CONTRACTED = 4711,
+    FREE = 4712,
+    SHORT_BYTES = LABELS_ETHERNET_BYTES + LABELS_STACK_BYTES + 28,      /* An empty UDP datagram. */
+    SHORT_WIRE_BYTES = 84,
+    BURST = 10,                         /* Short frames that the contract allows at once. */
+    ROOM = 4,
+    PACKETS = 4096,
+};
 
-static const int64_t FRAME_NS = 9920;           /* Of the wire, with what is around it. */
+struct sending {
+    struct state *state;
+    struct channel_table table;
+    struct egress egress;
+    int wire[2];
+    int event_fd;
+    uint32_t offered;
+};
 
-/* Returns the sequence number of the next frame that has left. */
-static int64_t
-next_sent(struct lab *lab)
+static void
+open_sending(struct sending *sending, uint64_t link_rate_bps, uint32_t capacity)
 {
-    uint8_t frame[FRAME_BYTES];
-    uint32_t sequence;
+    const struct terms contract = { .rate_bps = 8 * 1000, .burst_bytes = BURST * SHORT_WIRE_BYTES };
+    const struct terms none = { .late = TERMS_LATE_KEEP };
+    enum adoption adoption;
 
-    if (recv(lab->wire[1], frame, sizeof frame, MSG_DONTWAIT) != FRAME_BYTES) {
-        return NOTHING;
+    *sending = (struct sending) { .event_fd = eventfd(0, EFD_NONBLOCK) };
+    CHECK(!state_open(&sending->state, -1, "egress", &adoption));
+    CHECK(!channel_table_init(&sending->table, sending->state->labels, sending->state->channels));
+    CHECK(!channel_table_set(&sending->table, CONTRACTED, &contract));
+    CHECK(!channel_table_set(&sending->table, FREE, &none));
+    CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sending->wire));
+    sending->state->egress.rate_bps = link_rate_bps;
+    lab_open_egress(&sending->egress, sending->state, &sending->table, sending->wire[0], sending->event_fd, capacity);
+}
+
+static void
+close_sending(struct sending *sending)
+{
+    lab_close_egress(&sending->egress);
+    channel_table_destroy(&sending->table);
+    state_close(sending->state);
+    close(sending->wire[0]);
+    close(sending->wire[1]);
+    close(sending->event_fd);
+}
+
+/* Has 'count' short frames of the channel 'label' come at once. */
+static void
+offer(struct sending *sending, uint32_t label, uint32_t count)
+{
+    const uint32_t deadline = 1000 << 12 | 5 << 9 | LABELS_TTL_RELATIVE;
+    const uint32_t channel = label << 12 | 5 << 9 | 1 << 8 | 64;
+    const uint32_t stack[2] = { __builtin_bswap32(deadline), __builtin_bswap32(channel) };
+    uint8_t frame[SHORT_BYTES] = { [12] = LABELS_ETHERTYPE >> 8, [13] = LABELS_ETHERTYPE & 0xff };
+
+    memcpy(frame + LABELS_ETHERNET_BYTES, stack, sizeof stack);
+    while (count-- > 0) {
+        lab_arrive(&sending->egress.labelled, sending->offered++, frame, sizeof frame, 0);
     }
-    memcpy(&sequence, frame + SEQUENCE_AT, sizeof sequence);
-    return sequence;
+    loop_wake(&sending->egress.loop);   /* It waits for nothing. */
+    egress_turn(&sending->egress);
 }
 
+/* A frame is charged with what it takes of the wire, padding included. */
 static void
-offer_best_effort(struct lab *lab)
+check_short_frames(void)
 {
-    const uint32_t sequence = BEST_EFFORT;
-    uint8_t frame[FRAME_BYTES] = { 0 };
+    static struct sending sending;
 
-    memcpy(frame + SEQUENCE_AT, &sequence, sizeof sequence);
-    arrive(lab->sender, &lab->egress.best_effort[1], 0, frame);
+    open_sending(&sending, 0, PACKETS);
+    offer(&sending, CONTRACTED, BURST + 1);
+    CHECK(sending.state->egress.counters.excess.postponed == 1);
+    close_sending(&sending);
 }
 
-/* A packet that is due in 'deadline_ns', of which the host may take 'allowance_ns', has its turn after
- * 'waited_ns', beside best effort.  Returns a lab in which that is over. */
-static struct lab *
-wait_in_ring(int64_t deadline_ns, int64_t allowance_ns, int64_t waited_ns)
-{
-    struct lab *lab = open_lab(true);
-    const struct terms terms = { .late = TERMS_LATE_DROP };
-
-    CHECK(!channel_table_set(&lab->table, LABEL, &terms));
-    egress_configure(&lab->egress, RATE_BPS, 100 * US, allowance_ns);
-    turn_egress(lab);
-    offer_on(lab, LABEL, deadline_ns);
-    offer_best_effort(lab);
-    mono_ns += waited_ns;
-    turn_egress(lab);
-    return lab;
-}
-
-/* Late is what cannot be there by its deadline; the allowance makes it no shorter. */
+/* A packet that is dropped because there is no room is not charged. */
 static void
-check_allowance_is_there_to_be_used(void)
+check_no_room(void)
 {
-    struct lab *lab = wait_in_ring(400 * US, 200 * US, 400 * US - FRAME_NS - US);
+    static struct sending sending;
 
-    CHECK(next_sent(lab) == 0);
-    CHECK(!lab->egress.kept->counters.late_departures && !lab->egress.kept->counters.excess.late_dropped);
-    close_lab(lab);
-
-    lab = wait_in_ring(400 * US, 200 * US, 400 * US - FRAME_NS + US);
-    CHECK(next_sent(lab) == BEST_EFFORT && next_sent(lab) == NOTHING);
-    CHECK(lab->egress.kept->counters.excess.late_dropped == 1);
-    close_lab(lab);
+    open_sending(&sending, 1, ROOM);
+    offer(&sending, FREE, ROOM);
+    offer(&sending, FREE, 1);           /* The first one is on the wire, for ever. */
+    CHECK(!sending.state->egress.counters.queue_full);
+    offer(&sending, CONTRACTED, BURST);
+    CHECK(sending.state->egress.counters.queue_full == BURST);
+    CHECK(!channel_table_find(&sending.table, CONTRACTED)->bucket.full_ns);
+    close_sending(&sending);
 }
 
-/* The shim goes by what the allowance leaves: so the host finds it untouched. */
-static void
-check_order_spares_the_allowance(void)
+/* Writes to all that the egress has for packets.  Returns how many pages it had to wait for. */
+static long
+waits_of_use(struct packet_pool *pool, struct edf_queue *queue, struct packet_fifo *fifo)
 {
-    struct lab *lab = wait_in_ring(400 * US, 200 * US, 90 * US);
+    struct rusage before, after;
 
-    CHECK(next_sent(lab) == BEST_EFFORT);
-    close_lab(lab);
+    CHECK(!getrusage(RUSAGE_THREAD, &before));
+    for (uint32_t i = 0; i < PACKETS; i++) {
+        uint32_t index = packet_pool_take(pool);
+        memset(&pool->packets[index], i, sizeof pool->packets[index]);
+        CHECK(edf_queue_push(queue, i, index));
+    }
+    while (!edf_queue_is_empty(queue)) {
+        packet_fifo_put(fifo, edf_queue_pop(queue));
+    }
+    while (fifo->count) {
+        packet_pool_give(pool, packet_fifo_take(fifo));
+    }
+    CHECK(!getrusage(RUSAGE_THREAD, &after));
+    return after.ru_minflt - before.ru_minflt;
+}
 
-    lab = wait_in_ring(400 * US, 200 * US, 110 * US);
-    CHECK(next_sent(lab) == 0);
-    close_lab(lab);
+/* The guard is a fork; the loop must not wait for pages because of it. */
+static void
+check_fork(void)
+{
+    struct packet_pool pool;
+    struct edf_queue queue;
+    struct packet_fifo fifo;
+    pid_t child;
+
+    CHECK(!packet_pool_init(&pool, PACKETS) && !edf_queue_init(&queue, PACKETS) && !packet_fifo_init(&fifo, PACKETS));
+    waits_of_use(&pool, &queue, &fifo);
+    child = fork();
+    CHECK(child >= 0);
+    if (!child) {
+        pause();
+        _exit(0);
+    }
+    CHECK(waits_of_use(&pool, &queue, &fifo) < PACKETS / 100);
+    CHECK(!kill(child, SIGKILL) && waitpid(child, NULL, 0) == child);
+    packet_pool_destroy(&pool);
+    edf_queue_destroy(&queue);
+    packet_fifo_destroy(&fifo);
 }
 
 int
 main(void)
 {
-    check_allowance_is_there_to_be_used();
-    check_order_spares_the_allowance();
+    check_short_frames();
+    check_no_room();
+    check_fork();
     printf("egress passed\n");
     return 0;
 }

@@ -38,7 +38,7 @@ times = st.integers(0, 3_000_000)
 packets = st.builds(
     Packet,
     name=st.uuids().map(str),
-    frame_bytes=st.integers(60, 1518),
+    frame_bytes=st.integers(14, 1518),
     deadline_ns=st.none() | st.integers(0, 100).map(lambda tick: tick * 50_000),
 )
 workloads = st.lists(st.tuples(times, packets), max_size=60).map(lambda arrivals: sorted(arrivals, key=lambda a: a[0]))
