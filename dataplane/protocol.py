@@ -39,6 +39,9 @@ TERMS_NUMBERS = {
 }
 """Of a channel, with what is allowed; rate and burst are counted on the wire."""
 
+TERMS_FLAGS = ("strips_labels", "is_shaped")
+"""Of a channel, each false where nothing is said."""
+
 
 class Target(Protocol):
     """What the requests are for: a dataplane.shim.Shim."""
@@ -152,13 +155,18 @@ def _channel(channel: object, path: str) -> tuple[int, Terms]:
         raise RequestError(f"{path}: {channel!r} is not an object")
     numbers = {name: _require(channel.get(name), allowed, f"{path}.{name}") for name, allowed in TERMS_NUMBERS.items()}
     clock_error_ns = _require(channel.get("clock_error_ns", 0), CLOCK_ERRORS_NS, f"{path}.clock_error_ns")
-    late, strips_labels = channel.get("late", Late.DEMOTE), channel.get("strips_labels", False)
+    late = channel.get("late", Late.DEMOTE)
     if late not in list(Late):
         raise RequestError(f"{path}.late: {late!r} is unknown; allowed: {', '.join(Late)}")
-    if not isinstance(strips_labels, bool):
-        raise RequestError(f"{path}.strips_labels: {strips_labels!r} is not true or false")
+    flags = {name: _flag(channel.get(name, False), f"{path}.{name}") for name in TERMS_FLAGS}
     label = _require(channel.get("label"), LABELS, f"{path}.label")
-    return label, Terms(**numbers, late=Late(late), strips_labels=strips_labels, clock_error_ns=clock_error_ns)
+    return label, Terms(**numbers, late=Late(late), clock_error_ns=clock_error_ns, **flags)
+
+
+def _flag(value: object, path: str) -> bool:
+    if not isinstance(value, bool):
+        raise RequestError(f"{path}: {value!r} is not true or false")
+    return value
 
 
 def _require(value: object, allowed: range, path: str) -> int:

@@ -148,9 +148,9 @@ def test_a_channel_needs_all_numbers_of_its_terms(session: Session, table: Table
 def test_terms_are_set_as_they_are_told_and_changed_by_being_told_again(session: Session, table: Table) -> None:
     assert ask(session, op="channels", set=[CHANNEL])["ok"]
     assert table.terms[4711] == Terms(2_000_000, 3000, 400_000)
-    others = {"late": "drop", "strips_labels": True, "clock_error_ns": 7}
+    others = {"late": "drop", "strips_labels": True, "is_shaped": True, "clock_error_ns": 7}
     assert ask(session, op="channels", set=[CHANNEL | others])["ok"]
-    assert table.terms[4711] == Terms(2_000_000, 3000, 400_000, Late.DROP, strips_labels=True, clock_error_ns=7)
+    assert table.terms[4711] == Terms(2_000_000, 3000, 400_000, Late.DROP, True, True, clock_error_ns=7)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +159,7 @@ def test_terms_are_set_as_they_are_told_and_changed_by_being_told_again(session:
         ({"late": "sometimes"}, "set[0].late: 'sometimes' is unknown; allowed: demote, drop, keep"),
         ({"late": []}, "set[0].late: [] is unknown; allowed: demote, drop, keep"),
         ({"strips_labels": 1}, "set[0].strips_labels: 1 is not true or false"),
+        ({"is_shaped": None}, "set[0].is_shaped: None is not true or false"),
         ({"clock_error_ns": -1}, "set[0].clock_error_ns: -1 is not an integer of 0 to 10000000000"),
         ({"burst_bytes": 2**31}, "set[0].burst_bytes: 2147483648 is not an integer of 0 to 2147483647"),
     ],
