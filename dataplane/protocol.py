@@ -39,9 +39,6 @@ TERMS_NUMBERS = {
 }
 """Of a channel, with what is allowed; rate and burst are counted on the wire."""
 
-TERMS_FLAGS = ("strips_labels", "is_shaped")
-"""Of a channel, each false where nothing is said."""
-
 
 class Target(Protocol):
     """What the requests are for: a dataplane.shim.Shim."""
@@ -158,14 +155,21 @@ def _channel(channel: object, path: str) -> tuple[int, Terms]:
     late = channel.get("late", Late.DEMOTE)
     if late not in list(Late):
         raise RequestError(f"{path}.late: {late!r} is unknown; allowed: {', '.join(Late)}")
-    flags = {name: _flag(channel.get(name, False), f"{path}.{name}") for name in TERMS_FLAGS}
     label = _require(channel.get("label"), LABELS, f"{path}.label")
-    return label, Terms(**numbers, late=Late(late), clock_error_ns=clock_error_ns, **flags)
+    return label, Terms(
+        **numbers,
+        late=Late(late),
+        strips_labels=_flag(channel, "strips_labels", path),
+        is_shaped=_flag(channel, "is_shaped", path),
+        clock_error_ns=clock_error_ns,
+    )
 
 
-def _flag(value: object, path: str) -> bool:
+def _flag(channel: Json, name: str, path: str) -> bool:
+    """False where nothing is said."""
+    value = channel.get(name, False)
     if not isinstance(value, bool):
-        raise RequestError(f"{path}: {value!r} is not true or false")
+        raise RequestError(f"{path}.{name}: {value!r} is not true or false")
     return value
 
 

@@ -48,6 +48,7 @@ def settings(
                 "clock_error_ns": as_number_ns(differences_ns.get(network.talker_domain(channel), 0)),
                 "late": channel.late,
                 "strips_labels": channel.listener in network.hosts,
+                "is_shaped": guarantees.paths.is_shaped(guarantees.ways[channel.name]),
             }
             for channel in network.channels.values()
             if name in network.domains(channel) and channel.name in guarantees.ways
