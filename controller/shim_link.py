@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,12 @@ RETRY_S = 0.2
 ANSWER_TIMEOUT_S = 5.0
 LINE_BYTES_MAX = 1 << 20
 CHANNELS_PER_REQUEST = 500
-"""Terms take about 90 bytes, books about 1,000; a line holds 1 MiB."""
+"""Terms take about 160 bytes, books about 1,000; a line holds 1 MiB."""
 
 STATISTICS = ("egress", "ingress", "bounds_ns", "classes", "channels")
+SINGLE_MISS = ("label", "lateness_ns", "at_ns")
+MISS_COUNT = tuple(field.name for field in fields(MissCount))
+COUNTS = range(1 << 63)
 
 Json = dict[str, Any]
 
@@ -72,7 +76,7 @@ class ShimLink:
         while True:
             try:
                 self._converse()
-            except (OSError, ValueError, LookupError, TypeError, ShimRefusedError) as error:
+            except (OSError, ValueError, LookupError, TypeError, RecursionError, ShimRefusedError) as error:
                 self._post(ShimGone(_reason(error)))
             time.sleep(RETRY_S)
 
@@ -96,13 +100,16 @@ class ShimLink:
     def _speak(self, conversation: _Conversation) -> None:
         assert self._wanted is not None, "the thread waits for it"
         conversation.set(*self._wanted)
-        if self._is_asked and conversation.is_set_up:
+        if self._is_asked and conversation.is_set_up and not conversation.is_asking:
             self._is_asked = False
             conversation.ask(self._wanted[1].channels)
 
 
 class _Conversation:
-    """One connection: what was asked and is not answered yet, and what the shim has of what it was told."""
+    """One connection: what was asked and is not answered yet, and what the shim has of what it was told.
+
+    `is_asking` is true from `ask` until all statistics have come.
+    """
 
     def __init__(self, connection: socket.socket, post: Callable[[Event], None]) -> None:
         self._connection = connection
@@ -114,6 +121,7 @@ class _Conversation:
         self._stale: Sequence[int] | None = None
         self._revision = 0
         self.is_set_up = False
+        self.is_asking = False
         self._request({"op": "labels"}, self._on_labels)
 
     def patience_s(self) -> float:
@@ -139,6 +147,7 @@ class _Conversation:
 
     def ask(self, labels: Collection[int]) -> None:
         """Ask for the statistics of the channels of `labels`, in parts that fit into lines."""
+        self.is_asking = True
         books: Json = {}
         *first, last = _parts(sorted(labels)) or [[]]
         for part in first:
@@ -161,8 +170,7 @@ class _Conversation:
         if not isinstance(message, dict):
             raise ValueError("it sent a line that is no JSON object")
         if message.get("event") == "misses":
-            counts = tuple(MissCount(**each) for each in message["channels"])
-            self._post(Missed(tuple(message["misses"]), counts))
+            self._post(_missed(message))
         elif not self._awaited:
             raise ValueError("it answered what nobody asked")
         else:
@@ -190,6 +198,7 @@ class _Conversation:
 
     def _on_last_part(self, books: Json, answer: Json) -> None:
         self._on_part(books, answer)
+        self.is_asking = False
         self._post(ShimReported({key: answer[key] for key in STATISTICS} | {"channels": books}))
 
 
@@ -206,6 +215,20 @@ def _differences(held: Settings | None, wanted: Settings, stale: Collection[int]
 
 def _parts(items: Sequence[Any]) -> list[Sequence[Any]]:
     return [items[at : at + CHANNELS_PER_REQUEST] for at in range(0, len(items), CHANNELS_PER_REQUEST)]
+
+
+def _missed(event: Json) -> Missed:
+    """What `event` tells. Raises ValueError, LookupError or TypeError if it is not as `dataplane.protocol` says."""
+    singles = tuple({name: _count(each, name) for name in SINGLE_MISS} for each in event["misses"])
+    counts = tuple(MissCount(**{name: _count(each, name) for name in MISS_COUNT}) for each in event["channels"])
+    return Missed(singles, counts)
+
+
+def _count(told: Json, name: str) -> int:
+    count = told[name]
+    if type(count) is not int or count not in COUNTS:
+        raise ValueError(f"{name} is not an integer of 0 to {COUNTS.stop - 1}")
+    return count
 
 
 def _done(answer: Json) -> None:

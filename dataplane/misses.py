@@ -67,6 +67,13 @@ class MissBook:
             window.add(miss)
             self._singles.append(miss)
 
+    def forget(self, labels: Iterable[int]) -> None:
+        """Tell no more of the channels of `labels`: they are removed, and what comes by these labels counts anew."""
+        for label in labels:
+            self._told.pop(label, None)
+            self._heard.discard(label)
+            self._windows.pop(label, None)
+
     def due(self, now_ns: int) -> list[int]:
         """The labels of the channels that are to be told of now."""
         return [label for label in self._windows if self._due_ns(label) <= now_ns]
@@ -76,13 +83,7 @@ class MissBook:
         return min(map(self._due_ns, self._windows), default=None)
 
     def tell(self, counted: Mapping[int, Counted], now_ns: int) -> Json:
-        """The event that tells of the channels that are due, of which the core has counted so much.
-
-        Of those that the core no longer has nothing is told.
-        """
-        for label in self.due(now_ns):
-            if label not in counted:
-                del self._windows[label]
+        """The event that tells of the channels that are due, of which the core has counted so much."""
         channels = [self._channel(label, each, now_ns) for label, each in counted.items()]
         singles = [miss._asdict() for miss in self._singles]
         self._singles.clear()
@@ -94,8 +95,6 @@ class MissBook:
     def _channel(self, label: int, counted: Counted, now_ns: int) -> Json:
         window = self._windows.pop(label)
         before, since_ns = self._told.get(label, (Counted(0, 0), self._begun_ns))
-        if counted.misses < before.misses:  # the channel was removed and is back: it counts anew
-            before = Counted(0, 0)
         self._told[label] = counted, now_ns
         self._heard.add(label)
         return {

@@ -10,7 +10,7 @@ started again has the channels that `labels` tells, and is ready if it was so be
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from dataplane.errors import RequestError, ShimError
@@ -56,11 +56,15 @@ class Target(Protocol):
 
 
 class Session:
-    """One client's side of the conversation. `wants_misses` is true from its subscription on."""
+    """One client's side of the conversation. `wants_misses` is true from its subscription on.
 
-    def __init__(self, target: Target) -> None:
+    `on_removal` is called with the labels of channels that it has removed, before others can have them.
+    """
+
+    def __init__(self, target: Target, on_removal: Callable[[Iterable[int]], None] = lambda _: None) -> None:
         self.wants_misses = False
         self._target = target
+        self._on_removal = on_removal
         self._operations = {
             "configure": self._configure,
             "channels": self._channels,
@@ -98,6 +102,7 @@ class Session:
         wanted = dict(_channel(channel, f"set[{at}]") for at, channel in enumerate(_list(request, "set")))
         unwanted = _labels(request, "remove")
         self._target.remove_channels(unwanted)
+        self._on_removal(unwanted)
         self._target.set_channels(wanted)
         return {"count": len(self._target.labels)}
 

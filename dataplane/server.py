@@ -11,7 +11,7 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ CLIENTS_MAX = 16
 UNREAD_BYTES_MAX = 4 * LINE_BYTES_MAX
 RECEIVE_BYTES = 1 << 16
 BATCH_MISSES_MAX = 4096
+"""As many as the core's ring holds."""
+
 DRAIN_PERIOD_NS = 5_000_000
 """The core's ring is emptied so often at most: it holds what comes in that time, and one wake-up serves many misses."""
 
@@ -38,11 +40,16 @@ class Client:
         self._partial = bytearray()
 
     def receive(self) -> bool:
-        """Read, and answer what is complete. Returns False if there is nothing more to expect from the other side."""
+        """Read, and answer what is complete, as long as the answers are read.
+
+        Returns False if there is nothing more to expect from the other side.
+        """
         data = self.connection.recv(RECEIVE_BYTES)
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             self.unsent += self.session.answer(bytes(line))
+            if not self.send():
+                return False
         return bool(data) and len(self._partial) <= LINE_BYTES_MAX
 
     def send(self) -> bool:
@@ -108,14 +115,22 @@ class Server:
         self._selector.close()
 
     def _on_event(self) -> None:
-        self._shim.acknowledge()
+        """From now on the ring is looked at in time, without an event for each miss, until nothing is in it."""
+        self._selector.unregister(self._shim)
         self._has_misses = True
 
     def _take_misses(self, now_ns: int) -> None:
+        self._shim.acknowledge()
         misses = self._shim.take_misses(BATCH_MISSES_MAX)
         self._next_drain_ns = now_ns + DRAIN_PERIOD_NS
-        self._has_misses = len(misses) == BATCH_MISSES_MAX
+        self._has_misses = bool(misses)
         self._book.add(misses)
+        if not self._has_misses:
+            self.watch(self._shim, self._on_event)
+
+    def _on_removal(self, labels: Iterable[int]) -> None:
+        self._book.add(self._shim.take_misses(BATCH_MISSES_MAX))  # or theirs would be their successors'
+        self._book.forget(labels)
 
     def _send_misses(self, labels: list[int], now_ns: int) -> None:
         event = encode(self._book.tell(self._shim.counted(labels), now_ns))
@@ -130,7 +145,7 @@ class Server:
             connection.close()
             return
         connection.setblocking(False)
-        client = Client(connection, Session(self._shim))
+        client = Client(connection, Session(self._shim, self._on_removal))
         self._clients.append(client)
         self.watch(connection, lambda: self._on_ready(client))
 

@@ -5,6 +5,7 @@ A Shim belongs to one thread, usually the main one; the core's own threads carry
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -136,12 +137,13 @@ class Shim:
         self._state = None
 
     def fileno(self) -> int:
-        """Readable when there are misses to take or a failure to see; `acknowledge` makes it unreadable."""
+        """Readable when there are misses to take or a failure to see, until `acknowledge`."""
         return int(lib.shim_event_fd(self._core))
 
     def acknowledge(self) -> None:
-        """Take note of the event. Raises ShimError if the shim has failed."""
-        os.eventfd_read(self.fileno())
+        """Take note of what has happened, if anything. Raises ShimError if the shim has failed."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self.fileno())
         failure = lib.shim_failure(self._core)
         if failure:
             gone = [name for name in (self.config.inner, self.config.uplink) if not _exists(name)]

@@ -67,12 +67,14 @@ close_others(int one, int other)
     close_range(high + 1, ~0U, 0);
 }
 
-/* The life of the guard: it ends with its parent, or by guard_stop(). */
+/* The life of the guard: it ends with its parent, or by guard_stop().  What a terminal does to the shim's process group
+ * does not reach it. */
 static void
 live(const struct loop *loop, const bool *is_ready, int tap_fd, int priority, pid_t parent)
 {
     const struct sched_param parameters = { .sched_priority = priority };
 
+    setsid();
     prctl(PR_SET_PDEATHSIG, (unsigned long) SIGKILL);
     prctl(PR_SET_NAME, "edf-guard");
     prctl(PR_SET_TIMERSLACK, 1UL);

@@ -8,7 +8,8 @@
 
 #include <stdint.h>
 
-/* Packets and their bytes, labels included, Ethernet's preamble, FCS and gap not. */
+/* Packets and their bytes, as they are sent or received: labels included, save of what is sent to a host, which has none;
+ * Ethernet's padding, preamble, FCS and gap not. */
 struct traffic {
     uint64_t packets;
     uint64_t bytes;

@@ -72,6 +72,15 @@ def test_the_tap_is_down_while_the_shim_is_stopped(lab: ShimLab) -> None:
         assert channel_of(far.recv(2048)) == 4711
 
 
+def test_what_stops_the_shim_s_process_group_does_not_stop_the_guard(lab: ShimLab) -> None:
+    """Ctrl-Z in its terminal does so."""
+    process = lab.start_live(under=("setsid",))
+    os.killpg(process.pid, signal.SIGSTOP)
+    wait_until(lambda: not lab.is_live())
+    os.killpg(process.pid, signal.SIGCONT)
+    wait_until(lab.is_live)
+
+
 def test_a_shim_that_hangs_for_long_is_killed(lab: ShimLab) -> None:
     process = lab.start_live()
     os.kill(process.pid, signal.SIGSTOP)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import queue
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +141,32 @@ def test_channels_that_a_shim_has_from_an_earlier_controller_go(link: ShimLink, 
         assert table.labels == {17, 18}
 
 
+def test_while_it_has_not_answered_it_is_not_asked_again(link: ShimLink, path: Path, mailbox: Mailbox) -> None:
+    session, may_answer, questions = Session(Table()), threading.Event(), queue.SimpleQueue[str]()
+
+    def answer(line: bytes) -> bytes:
+        if operation(line) == "statistics":
+            questions.put("statistics")
+            may_answer.wait(10)
+        return session.answer(line)
+
+    with FakeShim(path, answer=answer) as shim:
+        link.start()
+        mailbox.next_of(ShimReady)
+        link.ask()
+        assert questions.get(timeout=10)
+        for _ in range(5):
+            link.ask()
+            shim.miss()
+            assert mailbox.next() == Missed(()), "so it has heard `ask`, too"
+        may_answer.set()
+        assert isinstance(mailbox.next(), ShimReported)
+        assert isinstance(mailbox.next(), ShimReported), "the one question that was put off"
+        shim.miss()
+        assert mailbox.next() == Missed(())
+        assert questions.qsize() == 1
+
+
 def test_many_channels_are_told_and_asked_in_lines_that_a_shim_takes(path: Path, mailbox: Mailbox) -> None:
     many = Settings(SETTINGS.link, {label: {**SETTINGS.channels[17], "label": label} for label in range(16, 2516)})
     link = ShimLink(path, mailbox.post)
@@ -241,7 +269,7 @@ def test_a_shim_that_hangs_up_in_the_middle_of_its_settings(link: ShimLink, path
     assert why == "has closed the connection"
 
 
-@pytest.mark.parametrize("answer", [b"what?\n", b"\xff\n", b"[]\n", b"17\n", b"null\n"])
+@pytest.mark.parametrize("answer", [b"what?\n", b"\xff\n", b"[]\n", b"17\n", b"null\n", b"[" * 100_000 + b"\n"])
 def test_a_shim_that_answers_no_object(link: ShimLink, path: Path, mailbox: Mailbox, answer: bytes) -> None:
     assert gone(link, path, mailbox, lambda _: answer).startswith("speaks badly: ")
 
@@ -252,6 +280,29 @@ def test_a_shim_that_leaves_something_out(link: ShimLink, path: Path, mailbox: M
         link.start()
         mailbox.next_of(ShimReady)
         shim.tell(encode(event))
+        assert mailbox.next().why.startswith("speaks badly: ")
+        assert mailbox.next() == ShimReady(1)
+
+
+@pytest.mark.parametrize("value", [-1, 1 << 63, True, None, 1.5, "1"])
+@pytest.mark.parametrize("name", COUNT_NAMES)
+def test_a_count_that_cannot_be(link: ShimLink, path: Path, mailbox: Mailbox, name: str, value: object) -> None:
+    with FakeShim(path) as shim:
+        link.start()
+        mailbox.next_of(ShimReady)
+        shim.miss(counts=[{"label": 17} | dict.fromkeys(COUNT_NAMES, 2) | {name: value}])
+        assert mailbox.next() == ShimGone(f"speaks badly: {name} is not an integer of 0 to {2**63 - 1}")
+        assert mailbox.next() == ShimReady(1)
+
+
+@pytest.mark.parametrize(
+    "miss", [{}, {"label": 17, "lateness_ns": 5}, {"label": 17, "lateness_ns": 5, "at_ns": -1}, 17]
+)
+def test_a_miss_that_cannot_be(link: ShimLink, path: Path, mailbox: Mailbox, miss: Any) -> None:
+    with FakeShim(path) as shim:
+        link.start()
+        mailbox.next_of(ShimReady)
+        shim.miss(miss)
         assert mailbox.next().why.startswith("speaks badly: ")
         assert mailbox.next() == ShimReady(1)
 

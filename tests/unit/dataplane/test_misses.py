@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from dataplane.misses import PERIOD_NS, SINGLES_MAX, Counted, Miss, MissBook
 
 MS = 1_000_000
@@ -73,12 +75,22 @@ def test_what_was_counted_already_is_not_told_again() -> None:
     assert found.tell({17: Counted(2, 2)}, PERIOD_NS)["channels"] == []
 
 
-def test_a_channel_that_is_gone_is_forgotten_and_counts_anew_when_it_is_back() -> None:
+@pytest.mark.parametrize("misses", [1, 2, 40, 41])
+def test_a_channel_that_was_removed_and_is_back_counts_anew_and_is_told_of_at_once(misses: int) -> None:
+    found = book(c17=Counted(1000, 1))
+    found.add([Miss(17, 1, 1)])
+    found.tell({17: Counted(1050, 40)}, 0)
+    found.forget([17, 18])
+    found.add([Miss(17, 1, 2)])
+    assert found.due(MS) == [17]
+    assert told(found.tell({17: Counted(60, misses)}, MS)) == [(17, misses, 60, misses)]
+
+
+def test_of_a_channel_that_is_removed_nothing_more_is_told() -> None:
     found = book(c17=Counted(50, 40))
     found.add([Miss(17, 1, 1)])
-    assert told(found.tell({}, 0)) == [] and found.next_due_ns() is None
-    found.add([Miss(17, 1, 2)])
-    assert told(found.tell({17: Counted(3, 2)}, MS)) == [(17, 2, 3, 2)]
+    found.forget([17])
+    assert (found.due(PERIOD_NS), found.next_due_ns()) == ([], None)
 
 
 def test_single_misses_are_the_last_few() -> None:

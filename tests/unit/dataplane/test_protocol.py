@@ -60,6 +60,14 @@ def session(table: Table) -> Session:
     return Session(table)
 
 
+def test_the_channels_that_it_removes_are_told_before_their_labels_are_given_again(table: Table) -> None:
+    removed: list[tuple[list[int], set[int]]] = []
+    session = Session(table, lambda labels: removed.append((list(labels), table.labels)))
+    ask(session, op="channels", set=[CHANNEL])
+    ask(session, op="channels", remove=[4711, 17], set=[CHANNEL])
+    assert removed[-1] == ([4711, 17], set()) and table.labels == {4711}
+
+
 def ask(session: Session, **request: Any) -> dict[str, Any]:
     line = session.answer(json.dumps({"id": 7} | request).encode())
     assert line.endswith(b"\n")
