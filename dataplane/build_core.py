@@ -31,11 +31,16 @@ int edf_queue_init(struct edf_queue *, uint32_t capacity);
 void edf_queue_destroy(struct edf_queue *);
 bool edf_queue_push(struct edf_queue *, int64_t deadline_ns, uint32_t item);
 uint32_t edf_queue_pop(struct edf_queue *);
+bool edf_queue_is_empty(const struct edf_queue *);
+bool edf_queue_is_due(const struct edf_queue *, int64_t now_ns);
+int64_t edf_queue_first_deadline(const struct edf_queue *);
 
 enum scheduler_choice {
     SCHEDULER_NOTHING, SCHEDULER_WAIT, SCHEDULER_REAL_TIME, SCHEDULER_BEST_EFFORT, ...
 };
-struct scheduler { uint64_t rate_bps; int64_t be_slack_ns; int64_t ahead_ns; int64_t wire_free_ns; };
+struct scheduler {
+    uint64_t rate_bps; int64_t be_slack_ns; int64_t allowance_ns; int64_t ahead_ns; int64_t wire_free_ns;
+};
 int64_t scheduler_wake_ns(const struct scheduler *);
 enum scheduler_choice scheduler_choose(const struct scheduler *, const struct edf_queue *, bool best_effort_waits,
                                        int64_t now_ns);
@@ -48,8 +53,9 @@ void bucket_start(struct bucket *, uint64_t start, int64_t now_ns);
 int64_t contract_conforming_ns(const struct terms *, const struct bucket *, uint32_t wire_bytes, int64_t arrival_ns);
 void contract_charge(const struct terms *, struct bucket *, uint32_t wire_bytes, int64_t conforming_ns);
 
-struct order { uint64_t start; int64_t last_ns; uint32_t waiting; };
+struct order { uint64_t start; int64_t last_ns; int64_t release_ns; uint32_t waiting; };
 int64_t order_enter(struct order *, uint64_t start, int64_t due_ns);
+int64_t order_release(struct order *, int64_t release_ns);
 void order_leave(struct order *);
 
 struct moment { int64_t earliest_ns; int64_t wall_ns; int64_t mono_ns; };

@@ -21,14 +21,21 @@ Json = dict[str, Any]
 LINE_BYTES_MAX = 1 << 20
 LABELS = range(16, 1 << 20)
 RATES_BPS = range(10**12)
-SLACKS_NS = range(5_000_000_001)
+DURATIONS_NS = range(5_000_000_001)
 CLOCK_ERRORS_NS = range(10_000_000_001)
 """Beyond half a wrap of the stamp no packet is late for certain."""
+
+SETTINGS = {
+    "rate_bps": RATES_BPS,
+    "be_slack_ns": DURATIONS_NS,
+    "allowance_ns": DURATIONS_NS,
+}
+"""Of the link, with what is allowed. The allowance is what of each deadline the host may take."""
 
 TERMS_NUMBERS = {
     "rate_bps": RATES_BPS,
     "burst_bytes": range(1 << 31),
-    "downstream_ns": range(5_000_000_001),
+    "downstream_ns": DURATIONS_NS,
 }
 """Of a channel, with what is allowed; rate and burst are counted on the wire."""
 
@@ -38,9 +45,10 @@ class Target(Protocol):
 
     rate_bps: int
     be_slack_ns: int
+    allowance_ns: int
     labels: set[int]
 
-    def configure(self, rate_bps: int, be_slack_ns: int) -> None: ...
+    def configure(self, rate_bps: int, be_slack_ns: int, allowance_ns: int) -> None: ...
     def set_channels(self, channels: Mapping[int, Terms]) -> None: ...
     def remove_channels(self, labels: Iterable[int]) -> None: ...
     def ready(self) -> None: ...
@@ -85,10 +93,10 @@ class Session:
         return self._operations[operation](request)
 
     def _configure(self, request: Json) -> Json:
-        rate_bps = _require(request.get("rate_bps", self._target.rate_bps), RATES_BPS, "rate_bps")
-        be_slack_ns = _require(request.get("be_slack_ns", self._target.be_slack_ns), SLACKS_NS, "be_slack_ns")
-        self._target.configure(rate_bps, be_slack_ns)
-        return {"rate_bps": self._target.rate_bps, "be_slack_ns": self._target.be_slack_ns}
+        before = {name: getattr(self._target, name) for name in SETTINGS}
+        wanted = {name: _require(request.get(name, before[name]), allowed, name) for name, allowed in SETTINGS.items()}
+        self._target.configure(**wanted)
+        return wanted
 
     def _channels(self, request: Json) -> Json:
         wanted = dict(_channel(channel, f"set[{at}]") for at, channel in enumerate(_list(request, "set")))
@@ -149,13 +157,25 @@ def _channel(channel: object, path: str) -> tuple[int, Terms]:
         raise RequestError(f"{path}: {channel!r} is not an object")
     numbers = {name: _require(channel.get(name), allowed, f"{path}.{name}") for name, allowed in TERMS_NUMBERS.items()}
     clock_error_ns = _require(channel.get("clock_error_ns", 0), CLOCK_ERRORS_NS, f"{path}.clock_error_ns")
-    late, strips_labels = channel.get("late", Late.DEMOTE), channel.get("strips_labels", False)
+    late = channel.get("late", Late.DEMOTE)
     if late not in list(Late):
         raise RequestError(f"{path}.late: {late!r} is unknown; allowed: {', '.join(Late)}")
-    if not isinstance(strips_labels, bool):
-        raise RequestError(f"{path}.strips_labels: {strips_labels!r} is not true or false")
     label = _require(channel.get("label"), LABELS, f"{path}.label")
-    return label, Terms(**numbers, late=Late(late), strips_labels=strips_labels, clock_error_ns=clock_error_ns)
+    return label, Terms(
+        **numbers,
+        late=Late(late),
+        strips_labels=_flag(channel, "strips_labels", path),
+        is_shaped=_flag(channel, "is_shaped", path),
+        clock_error_ns=clock_error_ns,
+    )
+
+
+def _flag(channel: Json, name: str, path: str) -> bool:
+    """False where nothing is said."""
+    value = channel.get(name, False)
+    if not isinstance(value, bool):
+        raise RequestError(f"{path}.{name}: {value!r} is not true or false")
+    return value
 
 
 def _require(value: object, allowed: range, path: str) -> int:

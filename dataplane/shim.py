@@ -94,9 +94,10 @@ class Shim:
 
     def _adopt(self) -> None:
         """Know what the core goes on with."""
-        rate_bps, be_slack_ns = ffi.new("uint64_t *"), ffi.new("int64_t *")
-        lib.shim_configuration(self._core, rate_bps, be_slack_ns)
+        rate_bps, be_slack_ns, allowance_ns = ffi.new("uint64_t *"), ffi.new("int64_t *"), ffi.new("int64_t *")
+        lib.shim_configuration(self._core, rate_bps, be_slack_ns, allowance_ns)
         self.rate_bps, self.be_slack_ns = int(rate_bps[0]), int(be_slack_ns[0])
+        self.allowance_ns = int(allowance_ns[0])
         labels = ffi.new("uint32_t[]", lib.CHANNELS_MAX)
         self.labels = set(ffi.unpack(labels, lib.shim_labels(self._core, labels)))
         why = DISCARDED.get(lib.shim_adoption(self._core))
@@ -149,10 +150,10 @@ class Shim:
             what = f"interface {gone[0]} is gone" if gone else f"the shim has stopped: {os.strerror(failure)}"
             raise ShimError(what, "start it again when both interfaces are there")
 
-    def configure(self, rate_bps: int, be_slack_ns: int) -> None:
-        """Set the link's rate (0: unpaced) and the slack above which best effort goes first."""
-        lib.shim_configure(self._core, rate_bps, be_slack_ns)
-        self.rate_bps, self.be_slack_ns = rate_bps, be_slack_ns
+    def configure(self, rate_bps: int, be_slack_ns: int, allowance_ns: int) -> None:
+        """Set the link's rate (0: unpaced), the slack above which best effort goes first, and the host's allowance."""
+        lib.shim_configure(self._core, rate_bps, be_slack_ns, allowance_ns)
+        self.rate_bps, self.be_slack_ns, self.allowance_ns = rate_bps, be_slack_ns, allowance_ns
 
     def set_channels(self, channels: Mapping[int, Terms]) -> None:
         """Hold the channels to their terms, by label, and keep books on them. Raises ShimError if they do not fit."""

@@ -19,7 +19,7 @@ class Terms:
     """A channel's terms at this link. `rate_bps` and `burst_bytes` count on the wire; a rate of 0 is no contract.
 
     `downstream_ns` is what the path after this link needs of the deadline. Of a lateness, up to `clock_error_ns` may be
-    the clocks'.
+    the clocks'. Excess of a channel that is shaped waits until the contract allows it.
     """
 
     rate_bps: int = 0
@@ -27,4 +27,5 @@ class Terms:
     downstream_ns: int = 0
     late: Late = Late.DEMOTE
     strips_labels: bool = False
+    is_shaped: bool = False
     clock_error_ns: int = 0

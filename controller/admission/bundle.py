@@ -57,20 +57,20 @@ class Bundle:
         """Those with a deadline of `deadline_ns` or less."""
         return self.demands[: bisect_right(self.demands, deadline_ns, key=_by_deadline)]
 
-    def left(self, downstream_ns: int) -> list[Demand]:
-        """What is asked of a shim that has the deadlines less `downstream_ns`, save by those that have no time left."""
-        first = bisect_right(self.demands, downstream_ns, key=_by_deadline)
+    def left(self, taken_ns: int) -> list[Demand]:
+        """What is asked of a shim that has the deadlines less `taken_ns`, save by those that have no time left."""
+        first = bisect_right(self.demands, taken_ns, key=_by_deadline)
         return [
-            Demand(each.name, each.deadline_ns - downstream_ns, each.rate_bps, each.burst_bytes, each.frame_bytes)
+            Demand(each.name, each.deadline_ns - taken_ns, each.rate_bps, each.burst_bytes, each.frame_bytes)
             for each in self.demands[first:]
         ]
 
-    def due(self, downstream_ns: int, slack_ns: int) -> Iterator[Due]:
+    def due(self, taken_ns: int, slack_ns: int) -> Iterator[Due]:
         """What is `left`, added up where it has more time than `slack_ns`, for it counts as due then."""
-        first = bisect_right(self.demands, downstream_ns, key=_by_deadline)
-        cut = bisect_left(self.demands, downstream_ns + slack_ns, lo=first, key=_by_deadline)
+        first = bisect_right(self.demands, taken_ns, key=_by_deadline)
+        cut = bisect_left(self.demands, taken_ns + slack_ns, lo=first, key=_by_deadline)
         for each in self.demands[first:cut]:
-            yield each.deadline_ns - downstream_ns, each.rate_bps, each.burst_bytes, each.frame_bytes
+            yield each.deadline_ns - taken_ns, each.rate_bps, each.burst_bytes, each.frame_bytes
         if rest := self.demands[cut:]:
             frame_bytes = max(each.frame_bytes for each in rest)
             yield slack_ns, sum(each.rate_bps for each in rest), sum(each.burst_bytes for each in rest), frame_bytes

@@ -3,9 +3,9 @@
 Pure. A way is a row of ports: the uplink of the talker's hypervisor, then a port of each switch. A shim orders an
 uplink by deadline; elsewhere a class queue, or a plain switch's one queue, takes what time it takes. The rule by which
 a deadline is split: every hop without a shim takes its bound, the talker's host its allowance, and the stamp a tick,
-first; what remains is the deadline at the uplink's shim, which is told by how much it is shorter (`downstream_ns`). So
-a deadline that is kept at the uplink is kept at the end, and the shim, which alone can choose, has all the time to
-choose in.
+first; what remains is the deadline at the uplink's shim, which is told of them (`downstream_ns`, the stamp's tick
+included, and `allowance_ns`). So a deadline that is kept at the uplink is kept at the end, and the shim, which alone
+can choose, has all the time to choose in.
 
 At the uplink a channel is as its contract says. Further on it may come in a larger burst, for its packets may have
 waited up to its deadline: by its rate times that.
@@ -139,11 +139,11 @@ class Guarantees:
 
     def demands(self, port: Port) -> list[Demand]:
         """What the channels that leave by `port` ask of its shim, save those that have no time left there; by name."""
-        left = chain.from_iterable(bundle.left(downstream_ns) for bundle, downstream_ns in self._begun(port))
+        left = chain.from_iterable(bundle.left(taken_ns) for bundle, taken_ns in self._begun(port))
         return sorted(left, key=attrgetter("name"))
 
     def downstream_ns(self, channel: Channel) -> int:
-        """What of the channel's deadline is not for a shim to use: the same for all of a class between two ends."""
+        """What of the channel's deadline hops without a shim take: the same for all of a class between two ends."""
         return self._downstream_ns(self.paths.way(channel), channel.deadline_class.name)
 
     def _told_otherwise(self, known: Guarantees | None) -> set[Port]:
@@ -171,7 +171,7 @@ class Guarantees:
 
     def _begun(self, uplink: Port) -> list[tuple[Bundle, int]]:
         """What begins its way at `uplink`, with what of its deadlines is not for a shim to use."""
-        return [(each, self._downstream_ns(each.way, each.class_name)) for each in self.traffic.at(uplink)]
+        return [(each, self._taken_ns(each.way, each.class_name)) for each in self.traffic.at(uplink)]
 
     def _guarantee(self, channel: Channel, at_shims: Mapping[Port, Mapping[str, int]]) -> Guarantee:
         way = self.ways[channel.name]
@@ -180,9 +180,13 @@ class Guarantees:
         hops = tuple(Hop(port, self.paths.server(port), bounds[port]) for port in way)
         return Guarantee(channel, self.paths.allowance_ns(way), hops)
 
+    def _taken_ns(self, way: Way, class_name: str) -> int:
+        """What of a deadline is not for a shim to use."""
+        return self.paths.allowance_ns(way) + self._downstream_ns(way, class_name)
+
     def _downstream_ns(self, way: Way, class_name: str) -> int:
         bounds_ns = (bound_ns or 0 for _, bound_ns in self._without_shims(way, class_name))
-        return self.paths.allowance_ns(way) + self.paths.stamp_ns(way) + sum(bounds_ns)
+        return self.paths.stamp_ns(way) + sum(bounds_ns)
 
     def _without_shims(self, way: Way, class_name: str) -> Iterator[tuple[Port, int | None]]:
         """Along `way`, the ports that no shim schedules, with their bounds."""
@@ -254,8 +258,8 @@ class Guarantees:
         is_at_shim = self.paths.server(port) is Server.EDF
         when = " before its shim has any" if is_at_shim else ""
         lost: dict[str, str] = {}
-        for bundle, downstream_ns in begun:
-            if least := bundle.until(downstream_ns + is_at_shim - 1):
+        for bundle, taken_ns in begun:
+            if least := bundle.until(taken_ns + is_at_shim - 1):
                 lost |= dict.fromkeys((each.name for each in least), self._spent(bundle))
         for name, spent in sorted(lost.items()):
             yield Refusal(name, f"its deadline is used up{when}: {spent}", (name,))
@@ -273,7 +277,7 @@ class Guarantees:
         if self.paths.server(port) is not Server.EDF:
             return
         link = self.paths.edf_link(port)
-        due = (bundle.due(downstream_ns, link.be_slack_ns) for bundle, downstream_ns in begun)
+        due = (bundle.due(taken_ns, link.be_slack_ns) for bundle, taken_ns in begun)
         if not are_kept(link, chain.from_iterable(due)) and (found := shortage(link, self.demands(port))):
             yield Refusal(port, _lack(found), found.heaviest)
 

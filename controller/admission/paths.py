@@ -13,7 +13,7 @@ from typing import NamedTuple
 from controller.admission.condition import EdfLink
 from controller.model import Channel, Network, Scheduler, SwitchKind
 from controller.network.labels import TICK_NS
-from controller.network.routing import link_rate_bps, ways
+from controller.network.routing import link_rate_bps, shared_cables, ways
 
 Ends = tuple[str, str]
 """The talker's hypervisor, and the listener's or the host that listens."""
@@ -53,6 +53,7 @@ class Paths:
         }
         self.ports = tuple(dict.fromkeys(chain.from_iterable(self._ways.values())))
         self._rates_bps = {port: link_rate_bps(network, port.node, port.peer) for port in self.ports}
+        self._shared = shared_cables(network)
         self._servers = {port: _server(network, port) for port in self.ports}
 
     def are_of(self, network: Network) -> bool:
@@ -74,6 +75,14 @@ class Paths:
 
     def rate_bps(self, port: Port) -> int:
         return self._rates_bps[port]
+
+    def is_shaped(self, way: Way) -> bool:
+        """Whether excess has to wait at the uplink, for packets may queue further on `way`.
+
+        They may at a port that is slower than the uplink, or that others send by too.
+        """
+        uplink_bps = self.rate_bps(way[0])
+        return any((port.node, port.peer) in self._shared or self.rate_bps(port) < uplink_bps for port in way[1:])
 
     def edf_link(self, port: Port) -> EdfLink:
         """The uplink `port`, which a shim schedules."""

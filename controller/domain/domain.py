@@ -67,7 +67,7 @@ from controller.domain.notices import Notices
 from controller.domain.parts import Bridge, End, Miss, Peer, Told
 from controller.domain.reports import EndReport, Role
 from controller.domain.shim_terms import Settings, Terms, settings
-from controller.model import Channel, Network
+from controller.model import Channel, Excess, Network
 from controller.network.wiring import LIVENESS_PORT
 from controller.openflow.counts import Counts
 from controller.openflow.flows import listener_entries, talker_entries
@@ -415,17 +415,21 @@ class Domain(Known):
     def _end(self, channel: Channel) -> End | None:
         """The domain's end of `channel`: the one that there was, if it is to have the same entries."""
         former = self.ends.get(channel.name)
-        if former is not None and former.channel == channel:
+        if former is not None and former.channel == channel and self.has_shim:
             return former
         if not self.network.is_scheduled(channel):
             return None
         is_talker = self.network.talker_domain(channel) == self.name
-        entries = (talker_entries if is_talker else listener_entries)(self.network, channel)
+        entries = (talker_entries if is_talker else listener_entries)(self.network, self._metered(channel))
         if former is not None and former.channel.label == channel.label and former.entries == entries:
             former.channel = channel
             return former
         role = Role.TALKER if is_talker else Role.LISTENER
         return End(self.name, entries, channel, role, shim_revision=self.revision)
+
+    def _metered(self, channel: Channel) -> Channel:
+        """With the contract to which a meter holds it: in the place of a shim it is as lenient."""
+        return channel if channel.excess is Excess.DROP else self.guarantees.network.channels[channel.name]
 
     def _set_shim(self) -> None:
         """Have the shim hold what is wanted now, and what packets may still come for."""

@@ -17,7 +17,7 @@ Terms = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Settings:
-    """`link` has `rate_bps` and `be_slack_ns`; `channels` are the terms by channel label."""
+    """`link` has `rate_bps`, `be_slack_ns` and `allowance_ns`; `channels` are the terms by channel label."""
 
     link: Terms
     channels: Mapping[int, Terms] = field(default_factory=dict)
@@ -32,9 +32,13 @@ def settings(
     channels of `adapted_ns` are due so much earlier than planned.
     """
     network = guarantees.network
-    uplink = network.hypervisors[name].uplink
+    hypervisor = network.hypervisors[name]
     return Settings(
-        link={"rate_bps": uplink.rate_bps, "be_slack_ns": uplink.be_slack_ns},
+        link={
+            "rate_bps": hypervisor.uplink.rate_bps,
+            "be_slack_ns": hypervisor.uplink.be_slack_ns,
+            "allowance_ns": hypervisor.allowance_ns,
+        },
         channels={
             channel.label: {
                 "label": channel.label,
@@ -44,6 +48,7 @@ def settings(
                 "clock_error_ns": as_number_ns(differences_ns.get(network.talker_domain(channel), 0)),
                 "late": channel.late,
                 "strips_labels": channel.listener in network.hosts,
+                "is_shaped": guarantees.paths.is_shaped(guarantees.ways[channel.name]),
             }
             for channel in network.channels.values()
             if name in network.domains(channel) and channel.name in guarantees.ways

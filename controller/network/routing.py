@@ -6,6 +6,9 @@ when the file is read (`loops_of_plain_switches`).
 
 from __future__ import annotations
 
+from collections import defaultdict
+from itertools import pairwise, permutations
+
 import networkx as nx
 
 from controller.model import Network, SwitchKind
@@ -25,6 +28,16 @@ def ways(network: Network) -> dict[tuple[str, str], tuple[str, ...]]:
     tree = spanning_tree(network)
     found = {first: nx.single_source_shortest_path(tree, first) for first in network.hypervisors}
     return {(first, last): tuple(to[last]) for first, to in found.items() for last in ends if first != last}
+
+
+def shared_cables(network: Network) -> set[tuple[str, str]]:
+    """The cables that more than one hypervisor or host sends by, from node to node: there packets may meet."""
+    found = dict(nx.all_pairs_shortest_path(spanning_tree(network)))
+    senders: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for first, last in permutations([*network.hypervisors, *network.hosts], 2):
+        for cable in pairwise(found[first][last]):
+            senders[cable].add(first)
+    return {cable for cable, who in senders.items() if len(who) > 1}
 
 
 def link_rate_bps(network: Network, node: str, peer: str) -> int:

@@ -84,7 +84,7 @@ def talker_entries(network: Network, channel: Channel) -> tuple[Entry, ...]:
         labels = _label(channel) if _is_labelled(network, channel) else ()
         queue = SetQueue(channel.deadline_class.queue_id)
         actions = (*_mark(channel), *labels, queue, _to_uplink(network, hypervisor, channel))
-    meters = _meters(channel)
+    meters = _meters(network, channel)
     flows = (
         FlowEntry(
             CLASSIFY,
@@ -115,9 +115,13 @@ def listener_entries(network: Network, channel: Channel) -> tuple[FlowEntry, ...
     return (FlowEntry(LISTENER, _CHANNEL_PRIORITY, match, Purpose.LISTENER, channel.label, actions),)
 
 
-def _meters(channel: Channel) -> tuple[Meter, ...]:
-    """None, or the one that holds the channel to its rate and burst. Its number is the channel's label."""
-    if channel.excess is not Excess.DROP:
+def _meters(network: Network, channel: Channel) -> tuple[Meter, ...]:
+    """None, or the one that holds the channel to its rate and burst. Its number is the channel's label.
+
+    Class queues cannot postpone: behind them every channel has one.
+    """
+    is_queued = network.hypervisors[network.talker_domain(channel)].uplink.scheduler is Scheduler.QUEUES
+    if channel.excess is not Excess.DROP and (not is_queued or network.is_local(channel)):
         return ()
     rate_bps = -(-channel.rate_bps * channel.frame_bytes // channel.packet_bytes)
     settings = (min(-(-bits // 1000), METER_MAX) for bits in (rate_bps, 8 * channel.wire_burst_bytes))

@@ -242,7 +242,7 @@ class ChannelForm(Form):
     excess: Annotated[Excess, choice(list(Excess))] = Field(
         "postpone",
         validate_default=True,
-        description="Packets beyond min_rate and burst. postpone: due later. drop: dropped by a meter.",
+        description="Packets beyond min_rate and burst. postpone: due later. drop: dropped, as behind class queues.",
     )
     late: Annotated[Late, choice(list(Late))] = Field(
         "demote",

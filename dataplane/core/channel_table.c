@@ -48,6 +48,7 @@ set_terms(struct channel *channel, const struct terms *terms)
     __atomic_store_n(&channel->terms.clock_error_ns, terms->clock_error_ns, __ATOMIC_RELAXED);
     __atomic_store_n(&channel->terms.late, terms->late, __ATOMIC_RELAXED);
     __atomic_store_n(&channel->terms.strips_labels, terms->strips_labels, __ATOMIC_RELAXED);
+    __atomic_store_n(&channel->terms.is_shaped, terms->is_shaped, __ATOMIC_RELAXED);
 }
 
 /* Ensures that 'table' has the channel of 'label', on 'terms'; one that it has already keeps its books.  Returns 0,

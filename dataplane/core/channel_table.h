@@ -60,6 +60,7 @@ channel_terms(const struct channel *channel)
         .clock_error_ns = __atomic_load_n(&channel->terms.clock_error_ns, __ATOMIC_RELAXED),
         .late = __atomic_load_n(&channel->terms.late, __ATOMIC_RELAXED),
         .strips_labels = __atomic_load_n(&channel->terms.strips_labels, __ATOMIC_RELAXED),
+        .is_shaped = __atomic_load_n(&channel->terms.is_shaped, __ATOMIC_RELAXED),
     };
 }
 

@@ -5,6 +5,7 @@
  * contract, whatever is sent, and nobody else's deadline depends on it.
  *
  * All contracts start afresh whenever no real-time packet waits: what has left by then cannot delay what comes later.
+ * Not so those of shaped channels, whose excess waits in earnest: what has left may delay others further on.
  *
  * Pure; bytes are counted on the wire. */
 

@@ -1,4 +1,5 @@
-/* What waits for the wire, earliest absolute deadline first, first in first out among equals.
+/* What waits, earliest absolute deadline first, first in first out among equals: for the wire, or, with instants before
+ * which it may not go in the place of deadlines, for these.
  *
  * A min-heap of fixed capacity: no operation allocates after edf_queue_init().  Items are numbers that the caller
  * gives a meaning, such as the index of a packet.
@@ -46,6 +47,13 @@ static inline int64_t
 edf_queue_first_deadline(const struct edf_queue *queue)
 {
     return queue->nodes[0].deadline_ns;
+}
+
+/* Returns true if 'queue' has a deadline that is 'now_ns' or has passed. */
+static inline bool
+edf_queue_is_due(const struct edf_queue *queue, int64_t now_ns)
+{
+    return !edf_queue_is_empty(queue) && edf_queue_first_deadline(queue) <= now_ns;
 }
 
 #endif /* edf_queue.h */

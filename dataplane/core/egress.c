@@ -11,7 +11,7 @@ enum {
     LABELLED_SLOTS = 4096,
     CONTROL_SLOTS = 256,
     BULK_SLOTS = 1024,
-    NAP_NS = 25000,             /* A shorter wait for the wire costs more than it gains. */
+    NAP_NS = 25000,             /* A shorter wait costs more than it gains. */
     POSTPONED_MOST_NS = 100000000,      /* Excess that would wait longer is of no use to anybody. */
     LATE_MOST_NS = 100000000,           /* So is a packet that is late by more. */
     LATE_PART = 4,              /* Late packets have one in so many places. */
@@ -41,6 +41,7 @@ egress_open(struct egress *egress, int inner_ifindex, int uplink_ifindex, uint32
         packet_pool_init(&egress->pool, queue_capacity),
         packet_fifo_init(&egress->late, queue_capacity / LATE_PART + 1),
         edf_queue_init(&egress->queue, queue_capacity),
+        edf_queue_init(&egress->held, queue_capacity),
     };
 
     egress->inner_ifindex = inner_ifindex;
@@ -64,14 +65,16 @@ egress_close(struct egress *egress)
     packet_pool_destroy(&egress->pool);
     packet_fifo_destroy(&egress->late);
     edf_queue_destroy(&egress->queue);
+    edf_queue_destroy(&egress->held);
 }
 
-/* Asks for a link rate (0: unpaced) and a best-effort slack, in force from the next turn on. */
+/* Asks for a link rate (0: unpaced), a best-effort slack and an allowance, in force from the next turn on. */
 void
-egress_configure(struct egress *egress, uint64_t rate_bps, int64_t be_slack_ns)
+egress_configure(struct egress *egress, uint64_t rate_bps, int64_t be_slack_ns, int64_t allowance_ns)
 {
     __atomic_store_n(&egress->kept->rate_bps, rate_bps, __ATOMIC_RELAXED);
     __atomic_store_n(&egress->kept->be_slack_ns, be_slack_ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&egress->kept->allowance_ns, allowance_ns, __ATOMIC_RELAXED);
     loop_wake(&egress->loop);
 }
 
@@ -84,6 +87,7 @@ adopt_configuration(struct egress *egress)
         scheduler_set_rate(&egress->scheduler, rate_bps);
     }
     egress->scheduler.be_slack_ns = __atomic_load_n(&egress->kept->be_slack_ns, __ATOMIC_RELAXED);
+    egress->scheduler.allowance_ns = __atomic_load_n(&egress->kept->allowance_ns, __ATOMIC_RELAXED);
 }
 
 /* Counts a packet of CHANNEL (may be NULL) and class TC under CAUSE, a member of struct excess. */
@@ -96,27 +100,28 @@ adopt_configuration(struct egress *egress)
         }                                                                           \
     } while (0)
 
-/* Holds a frame with 'labels', of 'length' bytes and come at 'arrival_ns', to the contract of 'channel'.  Returns by
- * how much it is postponed, or -1 if it is dropped. */
+/* Judges a frame with 'labels', of 'length' bytes and come at 'arrival_ns', by the contract of 'channel', in
+ * 'terms'.  Returns by how much it is postponed, or -1 if it is dropped. */
 static int64_t
-police(struct egress *egress, struct channel *channel, const struct labels *labels, uint32_t length,
-       int64_t arrival_ns)
+police(struct egress *egress, struct channel *channel, const struct terms *terms, const struct labels *labels,
+       uint32_t length, int64_t arrival_ns)
 {
     const uint32_t wire_bytes = scheduler_wire_bytes(length);
-    struct terms terms = channel_terms(channel);
     int64_t conforming_ns, postponed_ns;
 
     if (!channel || !labels_is_relative(labels)) {
         return 0;
     }
-    bucket_start(&channel->bucket, egress->kept->starts, arrival_ns);
-    conforming_ns = contract_conforming_ns(&terms, &channel->bucket, wire_bytes, arrival_ns);
+    if (!terms->is_shaped) {
+        bucket_start(&channel->bucket, egress->kept->starts, arrival_ns);
+    }
+    conforming_ns = contract_conforming_ns(terms, &channel->bucket, wire_bytes, arrival_ns);
     postponed_ns = conforming_ns - arrival_ns;
     if (postponed_ns > POSTPONED_MOST_NS || (postponed_ns > 0 && packet_pool_is_scarce(&egress->pool))) {
         COUNT_EXCESS(egress, channel, labels->tc, excess_dropped);
         return -1;
     }
-    contract_charge(&terms, &channel->bucket, wire_bytes, conforming_ns);
+    contract_charge(terms, &channel->bucket, wire_bytes, conforming_ns);
     if (postponed_ns > 0) {
         COUNT_EXCESS(egress, channel, labels->tc, postponed);
     }
@@ -153,6 +158,23 @@ stamp(const struct egress *egress, struct packet *packet, const struct labels *l
     return due_ns;
 }
 
+/* Has the packet of 'index' and 'channel' (may be NULL) wait for the wire; until 'release_ns' it is held. */
+static void
+await_turn(struct egress *egress, uint32_t index, struct channel *channel, int64_t release_ns, int64_t now_ns)
+{
+    struct packet *packet = &egress->pool.packets[index];
+
+    if (channel) {
+        packet->deadline_ns = order_enter(&channel->order, egress->kept->starts, packet->deadline_ns);
+        release_ns = order_release(&channel->order, release_ns);
+    }
+    if (release_ns > now_ns) {
+        edf_queue_push(&egress->held, release_ns, index);
+    } else {
+        edf_queue_push(&egress->queue, packet->deadline_ns, index);
+    }
+}
+
 /* Queues a copy of 'frame', with 'labels' and come at 'arrival_ns', or drops and counts it.  Only what has room counts
  * towards its contract. */
 static void
@@ -160,6 +182,7 @@ enqueue(struct egress *egress, const struct ring_frame *frame, const struct labe
         int64_t now_ns)
 {
     struct channel *channel = channel_table_find(egress->channels, labels->channel);
+    struct terms terms = channel_terms(channel);
     uint32_t index = packet_pool_take(&egress->pool);
     struct packet *packet;
     int64_t postponed_ns;
@@ -168,7 +191,7 @@ enqueue(struct egress *egress, const struct ring_frame *frame, const struct labe
         counter_add(&egress->kept->counters.queue_full, 1);
         return;
     }
-    postponed_ns = police(egress, channel, labels, frame->length, arrival_ns);
+    postponed_ns = police(egress, channel, &terms, labels, frame->length, arrival_ns);
     if (postponed_ns < 0) {
         packet_pool_give(&egress->pool, index);
         return;
@@ -179,11 +202,9 @@ enqueue(struct egress *egress, const struct ring_frame *frame, const struct labe
     packet->tc = labels->tc;
     packet->length = frame->length;
     memcpy(packet->bytes, frame->bytes, frame->length);
-    packet->deadline_ns = stamp(egress, packet, labels, postponed_ns, now_ns) - channel_terms(channel).downstream_ns;
-    if (channel) {
-        packet->deadline_ns = order_enter(&channel->order, egress->kept->starts, packet->deadline_ns);
-    }
-    edf_queue_push(&egress->queue, packet->deadline_ns, index);
+    packet->deadline_ns = stamp(egress, packet, labels, postponed_ns, now_ns) - terms.downstream_ns
+                          - egress->scheduler.allowance_ns;
+    await_turn(egress, index, channel, arrival_ns + (terms.is_shaped ? postponed_ns : 0), now_ns);
 }
 
 /* Takes in 'frame', which came at 'arrival_ns', or drops and counts it. */
@@ -211,6 +232,17 @@ arrived_ns(const struct egress *egress, int64_t stamp_ns, int64_t now_ns)
     return arrival_ns < now_ns ? arrival_ns : now_ns;
 }
 
+/* Has what was held until 'now_ns' wait for the wire. */
+static void
+release_held(struct egress *egress, int64_t now_ns)
+{
+    while (edf_queue_is_due(&egress->held, now_ns)) {
+        uint32_t index = edf_queue_pop(&egress->held);
+
+        edf_queue_push(&egress->queue, egress->pool.packets[index].deadline_ns, index);
+    }
+}
+
 /* Takes in the first 'count' of 'arrivals', which have all come by 'now'.  Those that came before the wall clock was set
  * count as just come, until the ring has been found empty. */
 static void
@@ -220,7 +252,7 @@ accept_arrivals(struct egress *egress, uint32_t count, const struct moment *now)
 
     counter_add(&egress->kept->counters.clock_steps, has_stepped);
     egress->are_ages_known = egress->are_ages_known && !has_stepped;
-    egress->kept->starts += edf_queue_is_empty(&egress->queue);
+    egress->kept->starts += edf_queue_is_empty(&egress->queue) && edf_queue_is_empty(&egress->held);
     for (uint32_t i = 0; i < count; i++) {
         const struct ring_frame *frame = &egress->arrivals[i];
         accept_frame(egress, frame, arrived_ns(egress, frame->stamp_ns, now->mono_ns), now->mono_ns);
@@ -330,8 +362,9 @@ static void
 depart_late(struct egress *egress, int64_t now_ns)
 {
     uint32_t index = packet_fifo_take(&egress->late);
+    int64_t latest_ns = scheduler_latest_ns(&egress->scheduler, egress->pool.packets[index].deadline_ns);
 
-    if (now_ns - egress->pool.packets[index].deadline_ns > LATE_MOST_NS) {
+    if (now_ns - latest_ns > LATE_MOST_NS) {
         drop_late(egress, index);
     } else {
         depart_packet(egress, index, now_ns);
@@ -386,7 +419,7 @@ account_real_time(struct egress *egress, const struct departure *departure)
 
     counter_add_frame(&egress->kept->counters.real_time, departure->length);
     books_enter_sent(&egress->kept->classes[packet->tc], departure->length, delay_ns);
-    if (departure->end_ns > packet->deadline_ns) {
+    if (departure->end_ns > scheduler_latest_ns(&egress->scheduler, packet->deadline_ns)) {
         counter_add(&egress->kept->counters.late_departures, 1);
     }
     if (channel) {
@@ -429,7 +462,20 @@ send_batch(struct egress *egress)
     }
 }
 
-/* Sleeps until a frame comes. */
+/* Returns how long there may be nothing to do until a frame comes. */
+static int64_t
+patience_ns(const struct egress *egress)
+{
+    int64_t held_ns;
+
+    if (edf_queue_is_empty(&egress->held)) {
+        return LOOK_NS;
+    }
+    held_ns = edf_queue_first_deadline(&egress->held) - moment_mono_ns();
+    return held_ns > NAP_NS ? held_ns : NAP_NS;
+}
+
+/* Sleeps until a frame comes, or what is held may go. */
 static void
 wait_for_frames(struct egress *egress)
 {
@@ -442,7 +488,7 @@ wait_for_frames(struct egress *egress)
     if (!ring_is_empty(&egress->labelled) || next_source(egress) != SOURCES) {
         return;
     }
-    loop_wait(&egress->loop, fds, 3, LOOK_NS);
+    loop_wait(&egress->loop, fds, 3, patience_ns(egress));
     for (uint32_t i = 0; i < 3; i++) {
         if (fds[i].revents & POLLERR && ring_is_gone(fds[i].fd, egress->inner_ifindex)) {
             loop_fail(&egress->loop, ENODEV);
@@ -473,6 +519,7 @@ egress_turn(struct egress *egress)
     enum scheduler_choice choice;
 
     adopt_configuration(egress);
+    release_held(egress, now.mono_ns);
     accept_arrivals(egress, count, &now);
     choice = fill_batch(egress, now.mono_ns);
     send_batch(egress);

@@ -1,7 +1,7 @@
 /* The egress: frames from the inner interface go out of the uplink, earliest deadline first, at the uplink's rate.
  *
- * Labelled frames are taken at once, held to their channel's contract, stamped, and queued.  Best effort stays in its
- * rings until its turn.  A labelled frame that can no longer be on time gives way to all that can.  Each frame either
+ * Labelled frames are taken at once, judged by their channel's contract, stamped, and queued; excess of a shaped channel
+ * is held until it conforms, and queued then.  Best effort stays in its rings until its turn.  A labelled frame that can no longer be on time gives way to all that can.  Each frame either
  * leaves, or is dropped under the counter that names the cause.
  *
  * The loop owns all of it, save what is said to be for another thread. */
@@ -34,8 +34,9 @@ struct departure {
 struct egress_kept {
     uint64_t rate_bps;              /* Atomic: what the other thread asks for. */
     int64_t be_slack_ns;
+    int64_t allowance_ns;           /* What the host may take of a deadline. */
     uint64_t starts;                /* How often no labelled frame was waiting: contracts start afresh then. */
-    uint64_t queued;                /* Labelled frames that wait for the wire. */
+    uint64_t queued;                /* Labelled frames that wait, those that are held too. */
     struct egress_counters counters;
     struct sent_books classes[LABELS_TC_COUNT];
     struct wall_clock clock;
@@ -55,6 +56,7 @@ struct egress {
     bool are_ages_known;            /* The kernel's stamps in 'labelled' are of the wall clock as it is now. */
     struct packet_pool pool;
     struct edf_queue queue;
+    struct edf_queue held;          /* What may not go yet, by when it may. */
     struct scheduler scheduler;
     struct sender sender;
     struct departure departures[SENDER_BATCH];
@@ -67,7 +69,7 @@ void *egress_body(void *egress);
 void egress_turn(struct egress *);
 
 /* For another thread. */
-void egress_configure(struct egress *, uint64_t rate_bps, int64_t be_slack_ns);
+void egress_configure(struct egress *, uint64_t rate_bps, int64_t be_slack_ns, int64_t allowance_ns);
 void egress_report(struct egress *, struct egress_counters *);
 
 #endif /* egress.h */

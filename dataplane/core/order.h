@@ -1,5 +1,5 @@
-/* The order of a channel's packets, which stays that of their arrival while its terms change: a packet is never due
- * before those of its channel that still wait.
+/* The order of a channel's packets, which stays that of their arrival while its terms change: a packet is never due, nor
+ * may go, before those of its channel that still wait.
  *
  * It begins afresh whenever no real-time packet waits, as contracts do (contract.h).  Pure. */
 
@@ -12,6 +12,7 @@
 struct order {
     uint64_t start;             /* The number of the fresh start that it belongs to. */
     int64_t last_ns;            /* When the last of them is due. */
+    int64_t release_ns;         /* When the last of them may go. */
     uint32_t waiting;
 };
 
@@ -25,6 +26,14 @@ order_enter(struct order *order, uint64_t start, int64_t due_ns)
     order->last_ns = order->waiting && order->last_ns > due_ns ? order->last_ns : due_ns;
     order->waiting++;
     return order->last_ns;
+}
+
+/* Says of the packet that was counted in last that it may go at 'release_ns'.  Returns when it may go. */
+static inline int64_t
+order_release(struct order *order, int64_t release_ns)
+{
+    order->release_ns = order->release_ns > release_ns ? order->release_ns : release_ns;
+    return order->release_ns;
 }
 
 /* Counts out the packet that leaves.  It may have come before its channel was removed, and came again. */

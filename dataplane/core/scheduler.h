@@ -31,6 +31,7 @@ enum scheduler_choice {
 struct scheduler {
     uint64_t rate_bps;          /* Of the wire; 0 if it takes no time. */
     int64_t be_slack_ns;
+    int64_t allowance_ns;       /* What the host may take: deadlines are without it, lateness is beyond it. */
     int64_t ahead_ns;
     int64_t wire_free_ns;       /* When the last bit of all that was sent is out. */
 };
@@ -94,11 +95,19 @@ scheduler_wire_time_ns(const struct scheduler *scheduler, uint32_t frame_bytes)
     return scheduler->rate_bps ? (bits * 1000000000 + scheduler->rate_bps - 1) / scheduler->rate_bps : 0;
 }
 
-/* Returns true if a frame of 'frame_bytes' chosen at 'now_ns' is not out by 'deadline_ns' any more. */
+/* Returns from when on a packet with 'deadline_ns' is late: the allowance is there to be used up. */
+static inline int64_t
+scheduler_latest_ns(const struct scheduler *scheduler, int64_t deadline_ns)
+{
+    return deadline_ns + scheduler->allowance_ns;
+}
+
+/* Returns true if a frame of 'frame_bytes' and 'deadline_ns', chosen at 'now_ns', is not out before it is late. */
 static inline bool
 scheduler_is_late(const struct scheduler *scheduler, uint32_t frame_bytes, int64_t deadline_ns, int64_t now_ns)
 {
-    return scheduler_start_ns(scheduler, now_ns) + scheduler_wire_time_ns(scheduler, frame_bytes) > deadline_ns;
+    return scheduler_start_ns(scheduler, now_ns) + scheduler_wire_time_ns(scheduler, frame_bytes)
+           > scheduler_latest_ns(scheduler, deadline_ns);
 }
 
 /* Notes that a frame of 'frame_bytes' is sent at 'now_ns'.  Returns when its first bit goes; 'wire_free_ns' is when

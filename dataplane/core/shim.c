@@ -63,7 +63,7 @@ adopt_configuration(struct shim *shim, const struct shim_config *config)
         state_begin_change(state);
         state->given_rate_bps = config->rate_bps;
         state->given_be_slack_ns = config->be_slack_ns;
-        egress_configure(&shim->egress, config->rate_bps, config->be_slack_ns);
+        egress_configure(&shim->egress, config->rate_bps, config->be_slack_ns, state->egress.allowance_ns);
         state_end_change(state);
     }
 }
@@ -185,12 +185,12 @@ shim_die_with_parent(int parent_pid)
     return getppid() == parent_pid;
 }
 
-/* Sets the uplink's rate (0: unpaced) and the best-effort slack. */
+/* Sets the uplink's rate (0: unpaced), the best-effort slack, and what of each deadline the host may take. */
 void
-shim_configure(struct shim *shim, uint64_t rate_bps, int64_t be_slack_ns)
+shim_configure(struct shim *shim, uint64_t rate_bps, int64_t be_slack_ns, int64_t allowance_ns)
 {
     state_begin_change(shim->state);
-    egress_configure(&shim->egress, rate_bps, be_slack_ns);
+    egress_configure(&shim->egress, rate_bps, be_slack_ns, allowance_ns);
     state_end_change(shim->state);
 }
 
@@ -233,12 +233,13 @@ shim_adoption(const struct shim *shim)
     return shim->adoption;
 }
 
-/* Writes the uplink's rate and the best-effort slack that were asked for last. */
+/* Writes the uplink's rate, the best-effort slack and the allowance that were asked for last. */
 void
-shim_configuration(const struct shim *shim, uint64_t *rate_bps, int64_t *be_slack_ns)
+shim_configuration(const struct shim *shim, uint64_t *rate_bps, int64_t *be_slack_ns, int64_t *allowance_ns)
 {
     *rate_bps = shim->state->egress.rate_bps;
     *be_slack_ns = shim->state->egress.be_slack_ns;
+    *allowance_ns = shim->state->egress.allowance_ns;
 }
 
 /* Writes the labels of all channels to 'labels', of CHANNELS_MAX elements.  Returns how many. */

@@ -44,14 +44,15 @@ void shim_close(struct shim *);
 bool shim_die_with_parent(int parent_pid);
 
 /* While it runs. */
-void shim_configure(struct shim *, uint64_t rate_bps, int64_t be_slack_ns);
+void shim_configure(struct shim *, uint64_t rate_bps, int64_t be_slack_ns, int64_t allowance_ns);
 int shim_set_channel(struct shim *, uint32_t label, const struct terms *);
 void shim_remove_channels(struct shim *, const uint32_t *labels, uint32_t count);
 void shim_ready(struct shim *);
 
 /* What it says. */
 enum adoption shim_adoption(const struct shim *);
-void shim_configuration(const struct shim *, uint64_t *rate_bps, int64_t *be_slack_ns);
+void shim_configuration(const struct shim *, uint64_t *rate_bps, int64_t *be_slack_ns,
+                        int64_t *allowance_ns);
 uint32_t shim_labels(const struct shim *, uint32_t *labels);
 int shim_event_fd(const struct shim *);
 int shim_failure(const struct shim *);

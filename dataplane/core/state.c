@@ -34,7 +34,7 @@ static bool
 are_terms_sound(const struct terms *terms)
 {
     return terms->burst_bytes < UINT64_C(1) << 31 && terms->clock_error_ns >= 0 && terms->late <= TERMS_LATE_KEEP
-           && is_bool(&terms->strips_labels);
+           && is_bool(&terms->strips_labels) && is_bool(&terms->is_shaped);
 }
 
 /* Returns true if 'channels' can be used, and has them in memory. */

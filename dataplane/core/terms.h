@@ -25,6 +25,7 @@ struct terms {
     int64_t clock_error_ns;     /* So much of a lateness may be the clocks': the stamping one's and this one's. */
     uint32_t late;              /* An enum terms_late. */
     bool strips_labels;         /* The other end knows nothing of labels. */
+    bool is_shaped;             /* Excess waits until it conforms: further on it could delay others. */
 };
 
 #endif /* terms.h */

@@ -26,7 +26,8 @@ vms:
   screen: {hypervisor: right, ip: 10.0.0.2}
 channels:
   video: {from: camera, to: screen, deadline: 8ms, min_rate: 2Mbps, protocol: udp, dst_port: 5004}
-  control: {from: camera, to: screen, deadline: 4ms, min_rate: 1Mbps, protocol: udp, dst_port: 5005}
+  control: {from: camera, to: screen, deadline: 4ms, min_rate: 2Mbps, protocol: udp, dst_port: 5005}
+  modest: {from: camera, to: screen, deadline: 50ms, min_rate: 200kbps, protocol: udp, dst_port: 5006}
 """
 
 
@@ -73,6 +74,11 @@ def test_each_channel_has_its_queue_and_loses_nothing(testbed: Testbed) -> None:
         return {queue_id: count for queue_id, count in (now - before).items() if queue_id}
 
     wait_until(lambda: counted() == expected, f"wanted {expected}, found {counted()}")
+
+
+def test_excess_is_dropped(testbed: Testbed) -> None:
+    """At ten times the rate, in 1.2 seconds: about a tenth conforms, beside what leniency allows."""
+    assert 0 < transfer(testbed, testbed.network.channels["modest"], 200) < 100
 
 
 def test_the_bound_is_that_of_the_queues(testbed: Testbed) -> None:

@@ -117,13 +117,14 @@ def test_contracts_are_still_policed(lab: ShimLab) -> None:
 def test_what_was_configured_goes_on_unless_it_is_started_otherwise(lab: ShimLab) -> None:
     process = set_up(lab, "--rate", "100Mbps")
     with ShimClient(lab.socket_path) as client:
-        client.ask("configure", rate_bps=5_000_000, be_slack_ns=7 * MS)
+        client.ask("configure", rate_bps=5_000_000, be_slack_ns=7 * MS, allowance_ns=MS)
     kill(process)
     process = lab.start("--rate", "100Mbps")
-    assert ask(lab, "configure") == {"id": "configure", "ok": True, "rate_bps": 5_000_000, "be_slack_ns": 7 * MS}
+    in_force = {"id": "configure", "ok": True, "rate_bps": 5_000_000, "be_slack_ns": 7 * MS, "allowance_ns": MS}
+    assert ask(lab, "configure") == in_force
     kill(process)
     lab.start("--rate", "200Mbps")
-    assert ask(lab, "configure") == {"id": "configure", "ok": True, "rate_bps": 200_000_000, "be_slack_ns": 2 * MS}
+    assert ask(lab, "configure") == in_force | {"rate_bps": 200_000_000, "be_slack_ns": 2 * MS}
     assert ask(lab, "labels")["labels"] == [100, 200]
 
 

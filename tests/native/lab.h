@@ -58,7 +58,7 @@ lab_open_egress(struct egress *egress, struct state *state, const struct channel
     lab_open_ring(&egress->best_effort[0], RING_SLOT_WHOLE);
     lab_open_ring(&egress->best_effort[1], RING_SLOT_WHOLE);
     CHECK(!packet_pool_init(&egress->pool, capacity) && !packet_fifo_init(&egress->late, capacity));
-    CHECK(!edf_queue_init(&egress->queue, capacity));
+    CHECK(!edf_queue_init(&egress->queue, capacity) && !edf_queue_init(&egress->held, capacity));
     egress->sender.fd = wire_fd;
     for (uint32_t i = 0; i < SENDER_BATCH; i++) {
         egress->sender.messages[i].msg_hdr = (struct msghdr) { .msg_iov = &egress->sender.frames[i], .msg_iovlen = 1 };
@@ -76,6 +76,7 @@ lab_close_egress(struct egress *egress)
     packet_pool_destroy(&egress->pool);
     packet_fifo_destroy(&egress->late);
     edf_queue_destroy(&egress->queue);
+    edf_queue_destroy(&egress->held);
 }
 
 #endif /* lab.h */

@@ -13,6 +13,7 @@ struct frame {
     char name[16];
     int64_t arrival_us;
     int64_t deadline_us;
+    int64_t release_us;
     uint32_t bytes;
     bool is_real_time;
 };
@@ -54,8 +55,9 @@ read_line(struct trace *trace, const char *line)
     if (sscanf(line, "depart %" SCNd64 " %15s", &departure->start_us, departure->name) == 2) {
         return ++trace->departure_count < MAX;
     }
-    frame->is_real_time = sscanf(line, "arrive %" SCNd64 " real-time %15s bytes %" SCNu32 " deadline %" SCNd64,
-                                 &frame->arrival_us, frame->name, &frame->bytes, &frame->deadline_us) == 4;
+    frame->is_real_time = sscanf(line, "arrive %" SCNd64 " real-time %15s bytes %" SCNu32 " deadline %" SCNd64
+                                 " release %" SCNd64, &frame->arrival_us, frame->name, &frame->bytes,
+                                 &frame->deadline_us, &frame->release_us) >= 4;
     if (frame->is_real_time
         || sscanf(line, "arrive %" SCNd64 " best-effort %15s bytes %" SCNu32, &frame->arrival_us, frame->name,
                   &frame->bytes) == 3) {
@@ -88,16 +90,44 @@ struct fifo {
     uint32_t first, count;
 };
 
+/* What waits. */
+struct waiting {
+    struct edf_queue queue, held;
+    struct fifo best_effort;
+};
+
 static void
-arrive(struct trace *trace, uint32_t index, struct edf_queue *queue, struct fifo *fifo)
+arrive(const struct trace *trace, uint32_t index, struct waiting *waiting, int64_t now_ns)
 {
     const struct frame *frame = &trace->frames[index];
+    struct fifo *fifo = &waiting->best_effort;
 
-    if (frame->is_real_time) {
-        CHECK(edf_queue_push(queue, frame->deadline_us * NS_PER_US, index));
-    } else {
+    if (!frame->is_real_time) {
         fifo->items[fifo->first + fifo->count++] = index;
+    } else if (frame->release_us * NS_PER_US > now_ns) {
+        CHECK(edf_queue_push(&waiting->held, frame->release_us * NS_PER_US, index));
+    } else {
+        CHECK(edf_queue_push(&waiting->queue, frame->deadline_us * NS_PER_US, index));
     }
+}
+
+static void
+release(const struct trace *trace, struct waiting *waiting, int64_t now_ns)
+{
+    while (edf_queue_is_due(&waiting->held, now_ns)) {
+        uint32_t index = edf_queue_pop(&waiting->held);
+        CHECK(edf_queue_push(&waiting->queue, trace->frames[index].deadline_us * NS_PER_US, index));
+    }
+}
+
+/* Returns the first instant, not after 'until_ns', at which something arrives or is released. */
+static int64_t
+next_ns(const struct trace *trace, uint32_t arrived, const struct waiting *waiting, int64_t until_ns)
+{
+    if (arrived < trace->frame_count && trace->frames[arrived].arrival_us * NS_PER_US < until_ns) {
+        until_ns = trace->frames[arrived].arrival_us * NS_PER_US;
+    }
+    return edf_queue_is_due(&waiting->held, until_ns) ? edf_queue_first_deadline(&waiting->held) : until_ns;
 }
 
 static void
@@ -114,34 +144,35 @@ depart(struct trace *trace, const struct departure *expected, uint32_t index, in
 }
 
 static void
-run_trace(struct trace *trace, struct edf_queue *queue)
+run_trace(struct trace *trace, struct waiting *waiting)
 {
-    struct fifo fifo = { .count = 0 };
+    struct fifo *fifo = &waiting->best_effort;
     uint32_t arrived = 0, departed = 0;
     int64_t now_ns = 0;
 
     while (departed < trace->departure_count) {
+        release(trace, waiting, now_ns);
         while (arrived < trace->frame_count && trace->frames[arrived].arrival_us * NS_PER_US <= now_ns) {
-            arrive(trace, arrived++, queue, &fifo);
+            arrive(trace, arrived++, waiting, now_ns);
         }
-        switch (scheduler_choose(&trace->scheduler, queue, fifo.count, now_ns)) {
+        switch (scheduler_choose(&trace->scheduler, &waiting->queue, fifo->count, now_ns)) {
         case SCHEDULER_REAL_TIME:
-            depart(trace, &trace->departures[departed++], edf_queue_pop(queue), now_ns);
+            depart(trace, &trace->departures[departed++], edf_queue_pop(&waiting->queue), now_ns);
             break;
         case SCHEDULER_BEST_EFFORT:
-            fifo.count--;
-            depart(trace, &trace->departures[departed++], fifo.items[fifo.first++], now_ns);
+            fifo->count--;
+            depart(trace, &trace->departures[departed++], fifo->items[fifo->first++], now_ns);
             break;
         case SCHEDULER_WAIT:
-            now_ns = scheduler_wake_ns(&trace->scheduler);
+            now_ns = next_ns(trace, arrived, waiting, scheduler_wake_ns(&trace->scheduler));
             break;
         case SCHEDULER_NOTHING:
-            CHECK(arrived < trace->frame_count);
-            now_ns = trace->frames[arrived].arrival_us * NS_PER_US;
+            CHECK(arrived < trace->frame_count || !edf_queue_is_empty(&waiting->held));
+            now_ns = next_ns(trace, arrived, waiting, INT64_MAX);
             break;
         }
     }
-    CHECK(edf_queue_is_empty(queue) && !fifo.count);
+    CHECK(edf_queue_is_empty(&waiting->queue) && edf_queue_is_empty(&waiting->held) && !fifo->count);
 }
 
 int
@@ -149,13 +180,14 @@ main(int argc, char *argv[])
 {
     CHECK(argc > 1);
     for (int i = 1; i < argc; i++) {
-        struct edf_queue queue;
+        struct waiting waiting = { .best_effort.count = 0 };
         struct trace trace;
 
         read_trace(&trace, argv[i]);
-        CHECK(!edf_queue_init(&queue, MAX));
-        run_trace(&trace, &queue);
-        edf_queue_destroy(&queue);
+        CHECK(!edf_queue_init(&waiting.queue, MAX) && !edf_queue_init(&waiting.held, MAX));
+        run_trace(&trace, &waiting);
+        edf_queue_destroy(&waiting.queue);
+        edf_queue_destroy(&waiting.held);
     }
     printf("%d traces passed\n", argc - 1);
     return 0;

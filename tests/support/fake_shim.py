@@ -20,7 +20,7 @@ class Table:
     """What the requests are for. `room` is for how many channels; `labels_when_ready` is None until `ready`."""
 
     def __init__(self, room: int = 1000) -> None:
-        self.rate_bps, self.be_slack_ns = 0, 0
+        self.rate_bps, self.be_slack_ns, self.allowance_ns = 0, 0, 0
         self.labels: set[int] = set()
         self.labels_when_ready: set[int] | None = None
         self.room = room
@@ -31,8 +31,8 @@ class Table:
             "classes": {"5": {"packets": 3}},
         }
 
-    def configure(self, rate_bps: int, be_slack_ns: int) -> None:
-        self.rate_bps, self.be_slack_ns = rate_bps, be_slack_ns
+    def configure(self, rate_bps: int, be_slack_ns: int, allowance_ns: int) -> None:
+        self.rate_bps, self.be_slack_ns, self.allowance_ns = rate_bps, be_slack_ns, allowance_ns
 
     def set_channels(self, channels: Mapping[int, Terms]) -> None:
         for label in channels:

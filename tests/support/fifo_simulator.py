@@ -10,8 +10,17 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Protocol
 
 BE_BITS = 8 * 1538
+
+
+class Sender(Protocol):
+    """What sends to the port."""
+
+    def arrivals(self) -> Iterator[tuple[Fraction, int]]:
+        """When each frame is there, and its bits."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,6 @@ class Bucket:
     start: Fraction = Fraction(0)
 
     def arrivals(self) -> Iterator[tuple[Fraction, int]]:
-        """When each frame is there, and its bits."""
         tokens, now = Fraction(8 * self.burst_bytes), self.start
         for number, size_bytes in enumerate(self.sizes_bytes):
             bits = 8 * size_bytes
@@ -37,9 +45,9 @@ class Bucket:
             yield at, bits
 
 
-def longest_delay(rate_bps: int, buckets: Sequence[Bucket]) -> Fraction:
+def longest_delay(rate_bps: int, senders: Sequence[Sender]) -> Fraction:
     """The longest that a packet takes through the port, where best effort begins a frame whenever it may."""
-    waiting = list(heapq.merge(*(bucket.arrivals() for bucket in buckets)))
+    waiting = list(heapq.merge(*(sender.arrivals() for sender in senders)))
     now, longest = Fraction(0), Fraction(0)
     for at, bits in waiting:
         if at >= now:

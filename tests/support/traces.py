@@ -18,7 +18,7 @@ NS_PER_US = 1000
 class Scheduler(Protocol):
     """What runs a trace."""
 
-    def arrive(self, packet: Packet) -> None: ...
+    def arrive(self, packet: Packet, now_ns: int) -> None: ...
     def next(self, now_ns: int) -> Departure | Wait | None: ...
 
 
@@ -46,8 +46,8 @@ def read(file: Path) -> Trace:
                 trace.be_slack_ns = int(us) * NS_PER_US
             case ["ahead", us]:
                 trace.ahead_ns = int(us) * NS_PER_US
-            case ["arrive", us, "real-time", name, "bytes", size, "deadline", deadline_us]:
-                packet = Packet(name, int(size), int(deadline_us) * NS_PER_US)
+            case ["arrive", us, "real-time", name, "bytes", size, "deadline", deadline_us, *rest]:
+                packet = Packet(name, int(size), int(deadline_us) * NS_PER_US, _release_ns(rest))
                 trace.arrivals.append((int(us) * NS_PER_US, packet))
             case ["arrive", us, "best-effort", name, "bytes", size]:
                 trace.arrivals.append((int(us) * NS_PER_US, Packet(name, int(size))))
@@ -58,18 +58,27 @@ def read(file: Path) -> Trace:
     return trace
 
 
+def _release_ns(words: Sequence[str]) -> int:
+    match words:
+        case []:
+            return 0
+        case ["release", us]:
+            return int(us) * NS_PER_US
+    raise ValueError(f"{' '.join(words)!r} is not `release US`")
+
+
 def run(scheduler: Scheduler, arrivals: Sequence[tuple[int, Packet]]) -> list[tuple[int, str]]:
     """Feed `arrivals`, in the order of their times, to `scheduler` as the egress loop does; when what departs."""
     departures, now_ns, arrived = [], 0, 0
     while True:
         while arrived < len(arrivals) and arrivals[arrived][0] <= now_ns:
-            scheduler.arrive(arrivals[arrived][1])
+            scheduler.arrive(arrivals[arrived][1], now_ns)
             arrived += 1
         match scheduler.next(now_ns):
             case Departure(packet, start_ns):
                 departures.append((start_ns, packet.name))
             case Wait(until_ns):
-                now_ns = until_ns
+                now_ns = min([until_ns, *(at_ns for at_ns, _ in arrivals[arrived : arrived + 1])])
             case None if arrived < len(arrivals):
                 now_ns = arrivals[arrived][0]
             case None:

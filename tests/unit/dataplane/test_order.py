@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 from hypothesis import given
@@ -28,8 +29,17 @@ def test_no_packet_is_due_before_one_that_still_waits(steps: list[int | None]) -
     assert order.waiting == len(waiting)
 
 
+@given(st.lists(st.integers(-(10**12), 10**12), min_size=1))
+def test_no_packet_may_go_before_one_of_its_channel(releases_ns: list[int]) -> None:
+    order: Any = ffi.new("struct order *", {"release_ns": -(10**12)})
+    found_ns = [lib.order_release(order, release_ns) for release_ns in releases_ns]
+    assert found_ns == list(accumulate(releases_ns, max))
+
+
 def test_a_fresh_start_forgets_what_waited() -> None:
     order: Any = ffi.new("struct order *")
     assert lib.order_enter(order, 1, 500) == 500
     assert lib.order_enter(order, 1, 200) == 500
+    assert lib.order_release(order, 700) == 700
     assert lib.order_enter(order, 2, 200) == 200
+    assert lib.order_release(order, 300) == 300

@@ -22,7 +22,7 @@ class Table:
     """Stands in for a shim: remembers what it is told and has room for two channels."""
 
     def __init__(self) -> None:
-        self.rate_bps, self.be_slack_ns = 10**8, 2_000_000
+        self.rate_bps, self.be_slack_ns, self.allowance_ns = 10**8, 2_000_000, 0
         self.terms: dict[int, Terms] = {}
         self.is_ready = False
         self.padding = ""
@@ -31,8 +31,8 @@ class Table:
     def labels(self) -> set[int]:
         return set(self.terms)
 
-    def configure(self, rate_bps: int, be_slack_ns: int) -> None:
-        self.rate_bps, self.be_slack_ns = rate_bps, be_slack_ns
+    def configure(self, rate_bps: int, be_slack_ns: int, allowance_ns: int) -> None:
+        self.rate_bps, self.be_slack_ns, self.allowance_ns = rate_bps, be_slack_ns, allowance_ns
 
     def set_channels(self, channels: Mapping[int, Terms]) -> None:
         self.terms |= channels
@@ -78,9 +78,11 @@ def ask(session: Session, **request: Any) -> dict[str, Any]:
 
 
 def test_configure_changes_what_it_names_and_says_what_is_in_force(session: Session) -> None:
-    assert ask(session, op="configure") == {"ok": True, "rate_bps": 10**8, "be_slack_ns": 2_000_000}
-    assert ask(session, op="configure", be_slack_ns=0) == {"ok": True, "rate_bps": 10**8, "be_slack_ns": 0}
-    assert ask(session, op="configure", rate_bps=0) == {"ok": True, "rate_bps": 0, "be_slack_ns": 0}
+    in_force = {"ok": True, "rate_bps": 10**8, "be_slack_ns": 2_000_000, "allowance_ns": 0}
+    assert ask(session, op="configure") == in_force
+    for change in ({"be_slack_ns": 0}, {"rate_bps": 0}, {"allowance_ns": 200_000}):
+        in_force |= change
+        assert ask(session, op="configure", **change) == in_force
 
 
 def test_channels_are_set_and_removed(session: Session, table: Table) -> None:
@@ -154,9 +156,9 @@ def test_a_channel_needs_all_numbers_of_its_terms(session: Session, table: Table
 def test_terms_are_set_as_they_are_told_and_changed_by_being_told_again(session: Session, table: Table) -> None:
     assert ask(session, op="channels", set=[CHANNEL])["ok"]
     assert table.terms[4711] == Terms(2_000_000, 3000, 400_000)
-    others = {"late": "drop", "strips_labels": True, "clock_error_ns": 7}
+    others = {"late": "drop", "strips_labels": True, "is_shaped": True, "clock_error_ns": 7}
     assert ask(session, op="channels", set=[CHANNEL | others])["ok"]
-    assert table.terms[4711] == Terms(2_000_000, 3000, 400_000, Late.DROP, strips_labels=True, clock_error_ns=7)
+    assert table.terms[4711] == Terms(2_000_000, 3000, 400_000, Late.DROP, True, True, clock_error_ns=7)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +167,7 @@ def test_terms_are_set_as_they_are_told_and_changed_by_being_told_again(session:
         ({"late": "sometimes"}, "set[0].late: 'sometimes' is unknown; allowed: demote, drop, keep"),
         ({"late": []}, "set[0].late: [] is unknown; allowed: demote, drop, keep"),
         ({"strips_labels": 1}, "set[0].strips_labels: 1 is not true or false"),
+        ({"is_shaped": None}, "set[0].is_shaped: None is not true or false"),
         ({"clock_error_ns": -1}, "set[0].clock_error_ns: -1 is not an integer of 0 to 10000000000"),
         ({"burst_bytes": 2**31}, "set[0].burst_bytes: 2147483648 is not an integer of 0 to 2147483647"),
     ],

@@ -40,6 +40,7 @@ packets = st.builds(
     name=st.uuids().map(str),
     frame_bytes=st.integers(14, 1518),
     deadline_ns=st.none() | st.integers(0, 100).map(lambda tick: tick * 50_000),
+    release_ns=st.just(0) | st.integers(0, 80).map(lambda tick: tick * 50_000),
 )
 workloads = st.lists(st.tuples(times, packets), max_size=60).map(lambda arrivals: sorted(arrivals, key=lambda a: a[0]))
 

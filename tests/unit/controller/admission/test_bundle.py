@@ -61,7 +61,7 @@ def test_a_changed_bundle_is_as_one_made_anew(before: list[Channel], after: list
 
 @given(CHANNELS, MILLISECONDS, MILLISECONDS, st.integers(10**7, 10**9))
 def test_what_is_due_is_kept_if_what_is_left_is(
-    channels: list[Channel], downstream_ns: int, slack_ns: int, rate_bps: int
+    channels: list[Channel], taken_ns: int, slack_ns: int, rate_bps: int
 ) -> None:
     bundle, link = EMPTY.changed([], channels), EdfLink("the uplink", rate_bps, slack_ns)
-    assert are_kept(link, bundle.due(downstream_ns, slack_ns)) == is_admitted(link, bundle.left(downstream_ns))
+    assert are_kept(link, bundle.due(taken_ns, slack_ns)) == is_admitted(link, bundle.left(taken_ns))

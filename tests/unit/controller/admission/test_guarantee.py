@@ -211,9 +211,9 @@ def test_the_shim_gets_what_the_host_and_later_hops_leave() -> None:
     trunk_ns = plain_bound_ns(50 * MBPS, [Source(100 * MBPS, wire_bps, arriving_bytes)])
     assert trunk_ns is not None
     assert channel.wire_rate_bps == wire_bps
-    assert found.downstream_ns(channel) == allowance_ns + TICK_NS + trunk_ns + ONE_OF_EACH_NS
+    assert found.downstream_ns(channel) == TICK_NS + trunk_ns + ONE_OF_EACH_NS
     (asked,) = found.demands(UPLINK)
-    assert asked == Demand("c", 5 * NS_PER_MS - found.downstream_ns(channel), wire_bps, 1546)
+    assert asked == Demand("c", 5 * NS_PER_MS - allowance_ns - found.downstream_ns(channel), wire_bps, 1546)
     guarantee = found.by_channel["c"]
     assert [hop.bound_ns for hop in guarantee.hops][1:] == [trunk_ns, ONE_OF_EACH_NS]
 
@@ -238,7 +238,7 @@ def test_class_queues_on_the_way_take_what_their_share_takes() -> None:
     later = [class_bounds_ns(rate * MBPS, base.classes, asked)["8ms"] for rate in (50, 100)]
     guarantee = Guarantees(base).by_channel["c"]
     assert [hop.bound_ns for hop in guarantee.hops][1:] == later
-    assert Guarantees(base).downstream_ns(channel) == 200_000 + TICK_NS + sum(bound or 0 for bound in later)
+    assert Guarantees(base).downstream_ns(channel) == TICK_NS + sum(bound or 0 for bound in later)
 
 
 def test_at_an_uplink_of_class_queues_the_burst_is_the_contract_s_own() -> None:
@@ -255,7 +255,7 @@ def test_the_bound_is_the_sum_and_the_margin_what_is_left() -> None:
     at_shim = delay_bounds_ns(found.paths.edf_link(UPLINK), found.demands(UPLINK))["c"]
     assert guarantee.allowance_ns == 200_000
     assert guarantee.hops[0].bound_ns == at_shim
-    assert guarantee.bound_ns == found.downstream_ns(guarantee.channel) - TICK_NS + at_shim
+    assert guarantee.bound_ns + TICK_NS == guarantee.allowance_ns + found.downstream_ns(guarantee.channel) + at_shim
     assert guarantee.margin_ns == 5 * NS_PER_MS - guarantee.bound_ns > 0
 
 
@@ -346,7 +346,7 @@ def test_class_queues_may_use_up_all_of_a_deadline_but_a_shim_needs_some(
 ) -> None:
     base = with_uplink(network(), "left", scheduler=scheduler)
     left, channel = base.hypervisors["left"], base.channels["c"]
-    all_ns = left.allowance_ns + channel.deadline_ns - Guarantees(base).downstream_ns(channel)
+    all_ns = channel.deadline_ns - Guarantees(base).downstream_ns(channel)
     full = replace(base, hypervisors={**base.hypervisors, "left": replace(left, allowance_ns=all_ns)})
     over = replace(base, hypervisors={**base.hypervisors, "left": replace(left, allowance_ns=all_ns + 1)})
     assert [each.at for each in refusals(full)] == refused

@@ -33,7 +33,7 @@ from controller.domain.events import (
 from controller.domain.lifecycle import State
 from controller.domain.parts import GRACE_NS
 from controller.domain.reports import Role
-from controller.model import Channel, Excess
+from controller.model import Channel, Excess, Scheduler
 from controller.network.labels import TICK_NS
 from controller.openflow.counts import Counts, Traffic
 from controller.openflow.flows import base_entries, listener_entries, talker_entries
@@ -143,7 +143,7 @@ def test_slacks_jitter_and_bounds_are_those_that_admission_has_found(left: Scrip
     assert shim.settings.channels[17]["rate_bps"] > video.wire_rate_bps
     (queues,) = [command for command in commands if isinstance(command, SetQueues)]
     assert queues.channels["video"].wire_rate_bps == shim.settings.channels[17]["rate_bps"]
-    assert shim.settings.channels[17]["downstream_ns"] == network.hypervisors["left"].allowance_ns + TICK_NS + 7000
+    assert shim.settings.channels[17]["downstream_ns"] == TICK_NS + 7000
 
 
 def test_bounds_alone_are_news_to_the_shim(left: Script) -> None:
@@ -155,6 +155,24 @@ def test_bounds_alone_are_news_to_the_shim(left: Script) -> None:
         told.append([each.settings.channels[17]["downstream_ns"] for each in commands if isinstance(each, SetShim)])
     ((first_ns,), (second_ns,), third) = told
     assert (second_ns - first_ns, third) == (2000, [])
+
+
+def test_behind_class_queues_meters_are_as_lenient_as_admission_has_found() -> None:
+    network = plain().with_scheduler(Scheduler.QUEUES)
+    dropping = replace(network.channels["audio"], excess=Excess.DROP)
+    channels = {**network.channels, "audio": dropping}
+    script = Script(replace(network, channels=channels), "left")
+    contracts = []
+    for jitter_ns in (None, 0, S // 1000):
+        script.hear(ChannelsTold(channels, jitter_ns=jitter_ns))
+        ends = script.domain.ends
+        meters = [entry for end in ends.values() for entry in end.entries if isinstance(entry, Meter)]
+        assert all(end.channel == channels[name] for name, end in ends.items())
+        contracts.append({meter.meter_id: (meter.rate_kbps, meter.burst_kbits) for meter in meters})
+    to_the_letter, headroom, jitter = (each[17] for each in contracts)
+    assert to_the_letter[0] < headroom[0] == jitter[0]
+    assert to_the_letter[1] == headroom[1] < jitter[1]
+    assert len({each[18] for each in contracts}) == 1, "what is to be dropped is dropped"
 
 
 def test_a_new_channel_waits_until_the_shim_has_its_terms(left: Script) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from controller.errors import InvalidFile
-from controller.model import Network
-from controller.network.routing import blocked_ports, port_by_mac, ways
+from controller.model import Host, Network
+from controller.network.routing import blocked_ports, port_by_mac, shared_cables, ways
 from controller.topology_file.load import parse
 
 
@@ -61,6 +62,13 @@ def test_a_way_avoids_the_blocked_cable(ovs: str) -> None:
     nodes = ways(network)["left", "right"]
     assert set(blocked(network)).isdisjoint(pairwise(nodes))
     assert (nodes[0], nodes[-1]) == ("left", "right")
+
+
+def test_packets_meet_where_more_than_one_sends() -> None:
+    base = ring(s3="ovs")
+    assert shared_cables(base) == set()
+    third = replace(base, hosts={"h": Host("h", "s2", "02:00:00:00:00:09", (), 10**9)})
+    assert shared_cables(third) == {("s2", "right"), ("s2", "h"), ("s2", "s1"), ("s1", "left")}
 
 
 def test_a_hypervisor_reaches_its_own_vms_by_their_ports_and_others_by_the_uplink() -> None:

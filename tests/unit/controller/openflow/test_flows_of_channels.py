@@ -126,6 +126,14 @@ def test_a_channel_whose_excess_is_dropped_has_a_meter_of_its_own() -> None:
     switch_of(network, "left")
 
 
+@each_channel
+def test_behind_class_queues_every_channel_has_a_meter(network: Network, channel: Channel) -> None:
+    """One that crosses no uplink is nobody's excess."""
+    queued = network.with_scheduler(Scheduler.QUEUES)
+    has_meter = any(isinstance(entry, Meter) for entry in talker_entries(queued, channel))
+    assert has_meter != (network.is_local(channel) and channel.excess is not Excess.DROP)
+
+
 @pytest.mark.parametrize("network", SCHEDULED.values(), ids=SCHEDULED)
 def test_best_effort_survives_dead_shims_too(network: Network) -> None:
     fabric = FakeNetwork(network)
