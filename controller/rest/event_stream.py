@@ -22,7 +22,7 @@ from typing import Annotated
 from fastapi import FastAPI, Header, HTTPException, Query, Response
 from starlette.types import Receive, Scope, Send
 
-from controller.domain.notices import ChannelNotice, MissNotice, Notice, StateNotice, TroubleNotice
+from controller.domain.notices import Notice
 from controller.rest.problems import Responses, describing
 
 LOG = logging.getLogger(__name__)
@@ -251,7 +251,6 @@ _DESCRIPTION: Responses = {
 
 
 def _event(event_id: str, notice: Notice) -> bytes:
-    assert isinstance(notice, ChannelNotice | StateNotice | MissNotice | TroubleNotice)
     return f"id: {event_id}\nevent: {notice.kind}\ndata: {notice.model_dump_json()}\n\n".encode()
 
 

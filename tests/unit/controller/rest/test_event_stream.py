@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from controller.domain.notices import MissNotice, Notice
+from controller.domain.lifecycle import State
+from controller.domain.notices import Change, MissNotice, Notice
+from controller.domain.reports import Role
 from controller.rest import event_stream
 from controller.rest.event_stream import CHUNK, EventStream, TooManyReadersError, add_events
 from controller.rest.problems import add_problems
@@ -19,6 +22,24 @@ from controller.rest.problems import add_problems
 
 def miss(count: int) -> MissNotice:
     return MissNotice(domain="left", at_ns=1, channel="video", count=count, worst_lateness_ns=5)
+
+
+FIELDS = {
+    "domain": "left",
+    "at_ns": 1,
+    "channel": "video",
+    "change": Change.ADDED,
+    "role": Role.TALKER,
+    "state": State.INSTALLED,
+    "why": "",
+    "count": 1,
+    "worst_lateness_ns": 5,
+    "adapted_ns": 5,
+    "of": "shim",
+    "name": "left",
+    "is_over": False,
+}
+"""Of all kinds of notices."""
 
 
 def misses(*counts: int) -> list[Notice]:
@@ -64,6 +85,16 @@ def test_who_resumes_reads_what_came_after(app: FastAPI, stream: EventStream) ->
     assert counts(answer.text) == [2, 3]
     assert f"id: start-1\nevent: misses\ndata: {miss(2).model_dump_json()}\n\n" in answer.text
     assert "event: gap" not in answer.text
+
+
+@pytest.mark.parametrize("kind", Notice.__subclasses__())
+def test_every_notice_is_an_event_of_its_kind(app: FastAPI, stream: EventStream, kind: type[Notice]) -> None:
+    notice = kind.model_validate(FIELDS)
+    stream.publish([*misses(1), notice])
+    told = get(app, "limit=1", **{"Last-Event-ID": "start-0"}).text
+    assert f"\nevent: {notice.kind}\ndata: {notice.model_dump_json()}\n\n" in told
+    documented = Path(__file__).parents[4].joinpath("docs/rest.md").read_text()
+    assert f"| `{notice.kind}` |" in documented
 
 
 def test_who_comes_new_reads_nothing_old(app: FastAPI, stream: EventStream) -> None:
