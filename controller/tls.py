@@ -35,18 +35,21 @@ def peer_context(files: TlsFiles) -> ssl.SSLContext:
 
 
 def rest_context(files: TlsFiles | None) -> ssl.SSLContext | bool:
-    """What httpx calls `verify`: trust in our CA alone, and our own certificate to show."""
+    """What httpx calls `verify`: trust in our CA alone, and our own certificate to show. Raises CannotRun."""
     if files is None:
         return True
-    context = ssl.create_default_context(cafile=files.authority)
-    context.load_cert_chain(files.certificate, files.key)
-    return context
+    return _loaded(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), files)
 
 
 def _context(protocol: int, files: TlsFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False  # a controller is known by its domain, a switch by its datapath id
+    return _loaded(context, files)
+
+
+def _loaded(context: ssl.SSLContext, files: TlsFiles) -> ssl.SSLContext:
+    """`context`, which asks for a certificate and trusts our authority alone. Raises CannotRun."""
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
     for file, use in (
         (files.certificate, lambda: context.load_cert_chain(files.certificate, files.key)),

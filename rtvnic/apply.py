@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def store_arguments(parser: argparse.ArgumentParser) -> None:
     """How a verb finds the channel store."""
     parser.add_argument("--store", metavar="REMOTES", default=f"unix:{STORE_SOCKET}",
-        help="unix:PATH, or ssl:HOST:PORT,... with FILE's certificates (default: %(default)s)")  # fmt: skip
+        help="unix:PATH, or ssl:IP:PORT,... with FILE's certificates (default: %(default)s)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

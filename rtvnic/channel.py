@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from controller import runtime
@@ -27,6 +28,7 @@ Exit code: 0, 1 if the change is refused or the channel does not get installed, 
 TIMEOUT_S = 15.0
 WAIT_S = 30.0
 POLL_S = 0.2
+LISTS = ("on_miss",)
 NUMBERS = ("src_port", "dst_port", "ip_version")
 DONE = ("installed", "degraded", "off")
 
@@ -65,7 +67,8 @@ def _contract_arguments(parser: argparse.ArgumentParser, is_new: bool) -> None:
     for key, value in schema["properties"].items():
         is_required = is_new and key in schema["required"]
         parser.add_argument(_option(key), dest=key, required=is_required, metavar="VALUE",
-            help=value["description"].replace("%", "%%"))  # fmt: skip
+            action="append" if key in LISTS else "store",
+            help=value["description"].replace("%", "%%") + (" Again: one more." if key in LISTS else ""))  # fmt: skip
     if not is_new:
         optional = [key for key in schema["properties"] if key not in schema["required"]]
         parser.add_argument("--default", dest="defaults", action="append", default=[], choices=optional, metavar="KEY",
@@ -80,11 +83,20 @@ def _option(key: str) -> str:
 def run(args: argparse.Namespace) -> int:
     with reach(args, _answering(args.at), TIMEOUT_S) as client:
         answer = _ask(client, *_request(args))
-        told = answer.json() if answer.content else {"name": args.name}
+        told = _outcome(args, answer)
         if args.action != "remove" and not args.no_wait:
-            told |= {"state": _await(args, answer.headers["location"], told["version"])}
+            told |= {"state": _await(args, told["url"], told["version"])}
     print(json.dumps(told, indent=2) if args.json else _text(args.action, told))
     return 0
+
+
+def _outcome(args: argparse.Namespace, answer: httpx.Response) -> Json:
+    """What became of the channel, as `answer` has it. Raises CannotRun."""
+    if args.action != "remove":
+        return _said(answer, "name", "version", "url")
+    if answer.content:
+        raise _stranger(answer)
+    return {"name": args.name}
 
 
 def _request(args: argparse.Namespace) -> tuple[str, str, Json]:
@@ -135,10 +147,23 @@ def _ask(client: httpx.Client, method: str, path: str, options: Json) -> httpx.R
         problem = answer.json()
         lines = [*problem.get("reasons", ()), *_lines(problem.get("errors", ()))] or [problem["detail"]]
     except (ValueError, LookupError, TypeError, AttributeError):
-        raise CannotRun(f"what answers is no controller, or a busy one ({answer.status_code})", CURE) from None
+        raise _stranger(answer) from None
     if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
         raise CannotRun(f"the controller cannot do it: {problem['detail']}", "nothing is known to have changed")
     raise AnswerIsNo("\n".join(lines))
+
+
+def _said(answer: httpx.Response, *keys: str) -> Json:
+    """The object with these `keys` that a controller answers. Raises CannotRun."""
+    with suppress(ValueError):
+        said = answer.json()
+        if isinstance(said, dict) and said.keys() >= set(keys):
+            return said
+    raise _stranger(answer)
+
+
+def _stranger(answer: httpx.Response) -> CannotRun:
+    return CannotRun(f"what answers is no controller, or a busy one ({answer.status_code})", CURE)
 
 
 def _lines(errors: list[Json]) -> list[str]:
@@ -166,7 +191,7 @@ def _await(args: argparse.Namespace, url: str, version: int) -> str:
 def _standing(client: httpx.Client, url: str, version: int) -> tuple[str, str]:
     """How the channel stands, and why. What a controller says of an earlier version does not count."""
     try:
-        told = _ask(client, "GET", url, {}).json()
+        told = _said(_ask(client, "GET", url, {}), "version", "state", "why")
     except (AnswerIsNo, CannotRun) as error:
         return "waiting", str(error)
     if told["version"] < version:

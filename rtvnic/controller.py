@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scheduler", type=Scheduler, choices=list(Scheduler), help="in place of each uplink's own")
     parser.add_argument("--override-admission", action="store_true", help="run also what the links cannot keep")
     parser.add_argument("--store", metavar="REMOTES", default="",
-        help="the channel store: unix:PATH, or ssl:HOST:PORT,... (default: one that the controllers of this machine "
+        help="the channel store: unix:PATH, or ssl:IP:PORT,... (default: one that the controllers of this machine "
         "share and keep running)")  # fmt: skip
     parser.add_argument("--tokens", type=Path, metavar="FILE", help="who may write over REST: see rtvnic token")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning"], help="default: info")

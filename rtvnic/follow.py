@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Event:
-    """One that a controller published: its id, name and data."""
+    """One that a controller published: its id, name and data. Without a name it has an id only: so far one has read."""
 
     id: str
     name: str
@@ -76,6 +76,8 @@ def parsed(lines: Iterable[str]) -> Iterator[Event]:
             continue
         if "data" in fields:
             yield Event(fields.get("id", ""), fields.get("event", ""), json.loads(fields["data"]))
+        elif "id" in fields:
+            yield Event(fields["id"], "", {})
         fields = {}
 
 

@@ -42,7 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--file", type=Path, default=STATE_DIR / "store.db", metavar="DB", help="(default: %(default)s)")
     add("--listen", default=f"unix:{STORE_SOCKET}", metavar="ADDRESS",
-        help="unix:PATH, ssl:HOST:PORT, or tcp:HOST:PORT on this machine (default: %(default)s)")  # fmt: skip
+        help="unix:PATH, ssl:IP:PORT, or tcp:IP:PORT on this machine (default: %(default)s)")  # fmt: skip
     add("--tls", type=Path, metavar="DIR", help="the directory of the certificates, for ssl")
     add("--cluster", metavar="LOCAL", help="be a member of a cluster, reached by the others at this address")
     add("--join", metavar="REMOTE,...", help="members of the cluster to join; without it the cluster begins here")

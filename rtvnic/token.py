@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from controller.errors import AnswerIsNo
+from controller.errors import AnswerIsNo, CannotRun
 from rtvnic.table import aligned
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _add(args: argparse.Namespace) -> None:
     from controller.rest.access import NAME_FORM, Token, TokenRole
     from controller.rest.token_file import write_tokens
 
-    tokens = _tokens(args.file) if args.file.exists() else {}
+    tokens = _tokens(args.file) if _is_there(args.file) else {}
     if not NAME_FORM.fullmatch(args.name):
         raise AnswerIsNo(f"'{args.name}' is not a name; write letters, digits, '-', '_' and '.', at most 63")
     if args.name in tokens:
@@ -72,6 +72,13 @@ def _remove(args: argparse.Namespace) -> None:
     if tokens.pop(args.name, None) is None:
         raise AnswerIsNo(f"{args.file} has no token '{args.name}'; rtvnic token list says which there are")
     write_tokens(args.file, tokens.values())
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError as error:
+        raise CannotRun(f"cannot look at {file}: {error.strerror}", "be a user who may, or root") from None
 
 
 def _tokens(file: Path) -> dict[str, Token]:

@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", type=Path, help="the topology file (YAML)")
     parser.add_argument("--cli", action="store_true", help="open Mininet's command line; its end ends the network")
     parser.add_argument("--store", metavar="REMOTES", default="",
-        help="the channel store: unix:PATH, or ssl:HOST:PORT,... (default: one that ends with it)")  # fmt: skip
+        help="the channel store: unix:PATH, or ssl:IP:PORT,... (default: one that ends with it)")  # fmt: skip
     parser.add_argument("--scheduler", type=Scheduler, choices=list(Scheduler), help="in place of each uplink's own")
 
 

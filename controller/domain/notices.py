@@ -27,10 +27,11 @@ class Change(StrEnum):
 
 
 class Notice(Model):
-    """Something that happened in `domain`, at `at_ns` of its wall clock."""
+    """Something that happened in `domain`, at `at_ns` of its wall clock. `kind` is the event's name."""
 
     domain: str
     at_ns: int
+    kind: str
 
 
 class ChannelNotice(Notice):

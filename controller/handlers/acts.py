@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from controller.handlers import programs
@@ -47,5 +48,12 @@ def run(program: Program, timeout_ns: int, told: Facts) -> End:
     if ended.code is None:
         return End(How.TIMED_OUT, f"had not ended after {DURATION.format(timeout_ns)} and was killed")
     if ended.code < 0:
-        return End(How.FAILED, f"was killed by {signal.Signals(-ended.code).name}")
+        return End(How.FAILED, f"was killed by {_signal_name(-ended.code)}")
     return End(How.FAILED, f"ended with exit code {ended.code}") if ended.code else End(How.DONE)
+
+
+def _signal_name(number: int) -> str:
+    """Real-time signals have no names."""
+    with suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from controller.clocks.clock import Clock
 from controller.domain.reports import EndReport
+from controller.network.labels import CHANNEL_LABEL_COUNT
 from controller.peering.messages import (
     REPORTS_PER_FRAME,
     Beat,
@@ -36,6 +37,9 @@ QUIET_MAX_NS = 3 * NS_PER_S
 OUTBOX_MESSAGES_MAX = 1024
 REPLIES_MAX = 8
 """Who asks for signs of life and reads none does not fill our memory."""
+
+ENDS_MAX = CHANNEL_LABEL_COUNT
+"""There are no more channels."""
 
 FIRST_PAUSE_NS = 100 * NS_PER_MS
 PAUSE_MAX_NS = 2 * NS_PER_S
@@ -161,8 +165,8 @@ class Session:
         self._begun_ns = self._heard_ns = now_ns
         self._beat_ns = now_ns
         self._replies: deque[Message] = deque((hello,))
-        self._ends: dict[str, EndReport] = {}
-        self._round: dict[str, EndReport] = {}
+        self._ends: Mapping[str, EndReport] = {}
+        self._round: Mapping[str, EndReport] = {}
         self._parts_heard = 0
 
     def receive(self, data: bytes, now_ns: int) -> Iterator[Heard]:
@@ -251,17 +255,25 @@ class Session:
 
     def _hear_ends(self, message: Ends) -> list[Heard]:
         if message.parts == 0:
-            self._ends |= message.ends
-            return [HeardEnds(dict(self._ends))]
+            self._ends = _together(self._ends, message.ends)
+            return [HeardEnds(self._ends)]
         if message.part == 0:
             self._round, self._parts_heard = {}, 0
-        self._round |= message.ends
+        self._round = _together(self._round, message.ends)
         self._parts_heard += 1
         if message.part + 1 < message.parts:
             return []
         is_complete = self._parts_heard == message.parts  # or parts were dropped: then nothing is known to be gone
-        self._ends = dict(self._round) if is_complete else {**self._ends, **self._round}
-        return [HeardEnds(dict(self._ends))]
+        self._ends = self._round if is_complete else _together(self._ends, self._round)
+        return [HeardEnds(self._ends)]
+
+
+def _together(known: Mapping[str, EndReport], told: Mapping[str, EndReport]) -> Mapping[str, EndReport]:
+    """`known` with what was `told`. Raises FrameError."""
+    ends = {**known, **told}
+    if len(ends) > ENDS_MAX:
+        raise FrameError("tells of more ends than there can be channels")
+    return ends
 
 
 class BackOff:

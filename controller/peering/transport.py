@@ -72,6 +72,7 @@ class _Connection:
         self._socket: socket.socket | None = None
         self._is_greeted = context is None
         self._unsent = b""
+        self._error: OSError | None = None
 
     def fileno(self) -> int:
         return (self._socket or self._plain).fileno()
@@ -85,22 +86,35 @@ class _Connection:
         return tls.domains(self._socket.getpeercert() or {}) if isinstance(self._socket, ssl.SSLSocket) else None
 
     def receive(self, now_ns: int) -> list[Heard]:
-        """What has come. Raises OSError, also when the other side has ended it."""
+        """What has come. Raises OSError, also when the other side has ended it: where something came, the next time."""
         heard: list[Heard] = []
         if not self._is_ready():
             return heard
-        assert self._socket is not None
         for _ in range(READS_PER_TURN):
             try:
-                data = self._socket.recv(RECEIVE_BYTES)
-            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                self.has_more = False
+                data = self._read()
+            except OSError as error:
+                if not heard:
+                    raise
+                self._error = error
                 return heard
             if not data:
-                raise ConnectionResetError
+                self.has_more = False
+                return heard
             heard += self.session.receive(data, now_ns)
         self.has_more = True
         return heard
+
+    def _read(self) -> bytes:
+        """What comes next; empty when there is nothing now. Raises OSError."""
+        assert self._socket is not None
+        try:
+            data = self._socket.recv(RECEIVE_BYTES)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return b""
+        if not data:
+            raise ConnectionResetError
+        return data
 
     def send(self) -> None:
         """What there is to say, as much as the other side takes. Raises OSError."""
@@ -119,6 +133,8 @@ class _Connection:
 
     def _is_ready(self) -> bool:
         """Whether it is connected and, with TLS, each knows the other. Raises OSError."""
+        if self._error is not None:
+            raise self._error
         if self._socket is None:
             self._open()
         if self._socket is not None and isinstance(self._socket, ssl.SSLSocket) and not self._is_greeted:

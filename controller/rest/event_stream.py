@@ -22,7 +22,7 @@ from typing import Annotated
 from fastapi import FastAPI, Header, HTTPException, Query, Response
 from starlette.types import Receive, Scope, Send
 
-from controller.domain.notices import ChannelNotice, MissNotice, Notice, StateNotice, TroubleNotice
+from controller.domain.notices import Notice
 from controller.rest.problems import Responses, describing
 
 LOG = logging.getLogger(__name__)
@@ -47,9 +47,10 @@ class StreamEndedError(Exception):
 
 
 class EventStream:
-    """The last KEPT notices, numbered from 0, and those who read them. Counts are since the start.
+    """The last KEPT notices, numbered from 1, and those who read them. Counts are since the start.
 
-    An id is `START-NUMBER`: after a restart of the controller its numbers mean nothing any more.
+    An id is `START-NUMBER`: after a restart of the controller its numbers mean nothing any more. Who has read nothing
+    yet has the id of what came before.
     """
 
     def __init__(self, start: str = "") -> None:
@@ -68,7 +69,7 @@ class EventStream:
         """Have all readers told."""
         with self._lock:
             for notice in notices:
-                self._ring.append(_event(f"{self._start}-{self.published}", notice))
+                self._ring.append(_event(self.id_at(self.published + 1), notice))
                 self.published += 1
             for reader in self._readers:
                 reader.wake()
@@ -94,8 +95,12 @@ class EventStream:
                 self._readers.discard(made)
                 self.cut_off += made.is_too_slow
 
+    def id_at(self, place: int) -> str:
+        """Of the event with the number `place`: what who has read up to it shows."""
+        return f"{self._start}-{place}"
+
     def after(self, place: int) -> list[bytes]:
-        """Up to CHUNK events from the number `place` on. Raises StreamEndedError where they are gone."""
+        """Up to CHUNK events after the number `place`. Raises StreamEndedError where they are gone."""
         with self._lock:
             skipped = place - self._oldest
             if skipped < 0:
@@ -107,21 +112,22 @@ class EventStream:
 
     @property
     def _oldest(self) -> int:
+        """Who has read up to this number has missed nothing that is gone."""
         return self.published - len(self._ring)
 
     def _place(self, last_id: str) -> tuple[int, bool]:
-        """The number that comes next for who has read `last_id`, and whether some between are gone."""
+        """The number up to which one has read who has read `last_id`, and whether some after it are gone."""
         if not last_id:
             return self.published, False
         start, _, number = last_id.rpartition("-")
         if start != self._start or not NUMBER.fullmatch(number):
             return self._oldest, True
-        place = min(int(number) + 1, self.published)
+        place = min(int(number), self.published)
         return max(place, self._oldest), place < self._oldest
 
 
 class Reader:
-    """A place in `stream`, in the event loop that made it. `has_gap`: some events before it are gone."""
+    """Who has read `stream` up to `place`, in the event loop that made it. `has_gap`: some before that are gone."""
 
     def __init__(self, stream: EventStream, place: int, has_gap: bool) -> None:
         self.has_gap = has_gap
@@ -131,6 +137,11 @@ class Reader:
         self._news = asyncio.Event()
         self._cut = asyncio.Event()
         self._is_over = False
+
+    @property
+    def last_id(self) -> str:
+        """How far it has read."""
+        return self._stream.id_at(self._place)
 
     @property
     def is_too_slow(self) -> bool:
@@ -204,7 +215,7 @@ class EventResponse(Response):
 
     async def _send(self, reader: Reader, send: Send) -> None:
         await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": self.raw_headers})
-        await _write(send, b"retry: %d\n\n" % RESUME_MS + (b"event: gap\ndata: {}\n\n" if reader.has_gap else b""))
+        await _write(send, _head(reader))
         with contextlib.suppress(TimeoutError, StreamEndedError):
             async with asyncio.timeout(self._life_s):
                 await self._send_events(reader, send)
@@ -251,8 +262,13 @@ _DESCRIPTION: Responses = {
 
 
 def _event(event_id: str, notice: Notice) -> bytes:
-    assert isinstance(notice, ChannelNotice | StateNotice | MissNotice | TroubleNotice)
     return f"id: {event_id}\nevent: {notice.kind}\ndata: {notice.model_dump_json()}\n\n".encode()
+
+
+def _head(reader: Reader) -> bytes:
+    """What a stream begins with: from where to resume, also if nothing follows."""
+    gap = "event: gap\ndata: {}\n" if reader.has_gap else ""
+    return f"retry: {RESUME_MS}\nid: {reader.last_id}\n{gap}\n".encode()
 
 
 async def _write(send: Send, body: bytes) -> None:

@@ -115,7 +115,10 @@ class Store:
 
     def read(self) -> Snapshot:
         """All channels and bounds."""
-        with self._view():
+        return self._read(self._end_s())
+
+    def _read(self, end_s: float) -> Snapshot:
+        with self._view(end_s):
             try:
                 return self._idl.snapshot()
             except UnreadableRowError as error:
@@ -125,7 +128,7 @@ class Store:
 
     def domains(self) -> dict[str, tuple[str, tuple[str, ...]]]:
         """By domain: where its controller answers, and the domains that it shares channels with."""
-        with self._view():
+        with self._view(self._end_s()):
             return {row["name"]: (row["rest_url"], tuple(sorted(row["peers"]))) for row in self._idl.rows("Domain")}
 
     def change(self, decide: Decide) -> Snapshot:
@@ -133,11 +136,13 @@ class Store:
 
         It is asked again whenever somebody else was faster, and refuses by raising. Where it returns None, or what is
         so already, nothing is written. New and changed channels get the new revision for their version, and their
-        standings become empty.
+        standings become empty. Its turn and the state before it have to come within `timeout_s` together: a change
+        that other ones hold up longer is not made.
         """
-        with self._turn:
+        end_s = self._end_s()
+        with self._own_turn():
+            before = self._read(end_s)
             for attempt in range(TRIES):
-                before = self.read()
                 wanted = decide(before)
                 change = effective(wanted, before) if wanted is not None else None
                 if change is None:
@@ -147,7 +152,19 @@ class Store:
                 if is_acknowledged or is_done(change, before, after):
                     return after
                 time.sleep(random.uniform(0, min(PAUSE_MOST_S, PAUSE_S * 2 ** min(attempt, 16))))
+                before = self.read()
         raise CannotRun(f"the store at {self._remotes} was changed by others {TRIES} times meanwhile", "try again")
+
+    @contextmanager
+    def _own_turn(self) -> Iterator[None]:
+        """No other change is made inside the block. Raises CannotRun."""
+        if not self._turn.acquire(timeout=self._timeout_s):
+            what = f"the store at {self._remotes} was busy with other changes for {self._timeout_s:g} s"
+            raise CannotRun(what, "try again in a moment")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def _commit(self, before: Snapshot, change: Change) -> bool:
         """Whether the store has acknowledged `change`; False: perhaps it was made, perhaps somebody was faster."""
@@ -166,10 +183,9 @@ class Store:
         return True
 
     @contextmanager
-    def _view(self) -> Iterator[None]:
-        """Nothing changes inside the block, and what is there follows the server. Raises CannotRun."""
+    def _view(self, end_s: float) -> Iterator[None]:
+        """Nothing changes inside the block, and what is there follows the server. Raises CannotRun after `end_s`."""
         self._start()
-        end_s = time.monotonic() + self._timeout_s
         while not self._lock_current(max(0.0, end_s - time.monotonic())):
             if time.monotonic() >= end_s:
                 raise self._silent()
@@ -186,6 +202,10 @@ class Store:
             self._connection.lock.release()
             return False
         return True
+
+    def _end_s(self) -> float:
+        """When patience ends that begins now."""
+        return time.monotonic() + self._timeout_s
 
     def _start(self) -> None:
         if self._connection.thread is not None:

@@ -16,7 +16,7 @@ from controller.admission.advice import refusal_texts, with_slacks
 from controller.admission.guarantee import Guarantees
 from controller.admission.paths import Way
 from controller.admission.tolerance import leniency_ns, lenient
-from controller.errors import Conflict, NotAdmitted, Outdated
+from controller.errors import CannotRun, Conflict, NotAdmitted, Outdated
 from controller.model import AUTO_SLACK_NS, Channel, Network
 from controller.network.labels import free_label
 from controller.network.selectors import clashes, selector
@@ -62,9 +62,13 @@ class Clerk:
     def put(
         self, channel: Channel, owner: Owner, version: int | None = ANY_VERSION, refuse: Refuse = _advised
     ) -> Decision:
-        """There is to be this channel, in place of one of its name, which is to have `version` (0: there is none)."""
+        """There is to be this channel, in place of one of its name, which is to have `version` (0: there is none).
+
+        Not in an empty store, which gets the channels of a file first.
+        """
 
         def decide(before: Snapshot) -> Change:
+            _require_channels_of_a_file(before)
             _require_version(before, channel.name, version)
             _require_owner(before, channel.name, owner)
             return self._change(before, {**before.records, channel.name: _record(channel, owner)}, refuse)
@@ -83,13 +87,13 @@ class Clerk:
         return decide
 
     def _change(self, before: Snapshot, wanted: Mapping[str, Record], refuse: Refuse = _advised) -> Change:
-        """From `before` to `wanted`, if that is admitted."""
+        """From `before` to `wanted`, if that is admitted. What only takes channels away is."""
         self._require_topology(before)
         labelled = _labelled(before, wanted)
         _refuse_double_meanings(record.channel for record in labelled.values())
         network = self._whole(labelled)
         guarantees = self._guarantees(None, network)
-        if self._is_admission_asked and guarantees.refusals:
+        if self._is_admission_asked and guarantees.refusals and not _only_removes(before, wanted):
             raise refuse(guarantees)
         jitter_ns = leniency_ns(network, self._guarantees)
         held = self._guarantees(jitter_ns, lenient(network, jitter_ns))
@@ -184,6 +188,13 @@ def domains_of(network: Network, ways: Mapping[str, Way], channel: Channel) -> t
     return tuple(sorted({*network.domains(channel), *crossed}))
 
 
+def _only_removes(before: Snapshot, wanted: Mapping[str, Record]) -> bool:
+    return all(
+        name in before.records and not _fields(before.records[name].channel, record.channel)
+        for name, record in wanted.items()
+    )
+
+
 def _record(channel: Channel, owner: Owner) -> Record:
     return Record(channel, owner, version=0, domains=())
 
@@ -211,6 +222,11 @@ def _label_of(channel: Channel, former: Record | None) -> int | None:
 def _refuse_double_meanings(channels: Iterable[Channel]) -> None:
     for clash in clashes((channel.name, selector(channel)) for channel in channels):
         raise Conflict(f"channel '{clash.name}': {clash}")
+
+
+def _require_channels_of_a_file(before: Snapshot) -> None:
+    if not before.topology:
+        raise CannotRun("the store has no file's channels yet", "try again in a moment, or `rtvnic apply` the file")
 
 
 def _require_version(before: Snapshot, name: str, version: int | None) -> None:

@@ -49,6 +49,7 @@ class StoreLink:
         self._network = network
         self._domain = domain
         self._topology = digest(network)
+        self._is_anothers = False
         self._post = post
         self._store = Store(remotes, network.classes, tls)
         self._watch = Watch(remotes, domain, network.classes, self._hear, tls)
@@ -101,16 +102,16 @@ class StoreLink:
         match event:
             case ChannelsRead(snapshot):
                 self._hear_channels(snapshot)
+            case StoreBack() if self._is_anothers:
+                self._post(StoreGone(ANOTHER_TOPOLOGY))
             case StoreGone() | StoreBack():
                 self._post(event)
 
     def _hear_channels(self, snapshot: Snapshot) -> None:
         if not snapshot.topology:
             return  # nobody has filled it yet
-        if snapshot.topology != self._topology:
-            self._post(StoreGone(ANOTHER_TOPOLOGY))
-            return
-        self._post(told(snapshot))
+        self._is_anothers = snapshot.topology != self._topology
+        self._post(StoreGone(ANOTHER_TOPOLOGY) if self._is_anothers else told(snapshot))
 
 
 def told(snapshot: Snapshot) -> ChannelsTold:

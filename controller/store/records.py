@@ -49,7 +49,7 @@ UNKNOWN = EndStanding()
 
 @dataclass(frozen=True)
 class Record:
-    """A channel in the store. `domains` are the talker's and the listener's, sorted and each once.
+    """A channel in the store. `domains`: those of its ends and of Open vSwitch switches on its way, sorted, each once.
 
     Records with the same content are equal, whatever their standing. A writer need not set `version`: the store does.
     """

@@ -1,4 +1,4 @@
-"""Where a store is reached, as text: `unix:/path`, `tcp:127.0.0.1:6640`, or `ssl:host:port,ssl:host:port,...`.
+"""Where a store is reached, as text: `unix:/path`, `tcp:127.0.0.1:6640`, or `ssl:IP:port,ssl:IP:port,...`.
 
 Pure. Beyond this machine only with TLS: `tcp` is refused for all but loopback addresses.
 """
@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from controller.errors import CannotRun
 from controller.model import TlsFiles
 
-FORMS = "write unix:/path, tcp:127.0.0.1:6640 or ssl:host:port, several with commas"
+FORMS = "write unix:/path, tcp:127.0.0.1:6640 or ssl:10.0.0.1:6641, several with commas"
 _REMOTE = re.compile(r"unix:(?P<path>/[^,]+)|(?P<kind>tcp|ssl):(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]+):(?P<port>\d{1,5})")
 
 
@@ -24,11 +25,18 @@ def tls_files(directory: Path, name: str) -> TlsFiles:
 
 
 def require(files: TlsFiles) -> TlsFiles:
-    """`files`. Raises CannotRun if one is missing."""
+    """`files`. Raises CannotRun if one is missing, or not to be seen by this user."""
     for file in (files.key, files.certificate, files.authority):
-        if not file.is_file():
+        if not _is_there(file):
             raise CannotRun(f"{file} does not exist", f"make it: rtvnic pki FILE --into {file.parent}")
     return files
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError as error:
+        raise CannotRun(f"cannot look at {file}: {error.strerror}", "be a user who may, or root") from None
 
 
 @dataclass(frozen=True)
@@ -63,13 +71,14 @@ def _remote(text: str) -> Remote:
         raise CannotRun(f"'{text}' is no address of a store", FORMS)
     if found["path"]:
         return Remote("unix", found["path"])
-    if found["kind"] == "tcp" and not _is_loopback(found["host"]):
+    if (address := _address(found["host"])) is None:
+        raise CannotRun(f"'{text}' names a host, and no name is ever looked up", "write its IP address")
+    if found["kind"] == "tcp" and not address.is_loopback:
         raise CannotRun(f"'{text}' would send the store's content in the clear", f"write ssl:{text[4:]} with --tls DIR")
     return Remote(found["kind"], f"{found['host']}:{found['port']}", found["host"], int(found["port"]))
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    with suppress(ValueError):
+        return ip_address(host.strip("[]"))
+    return None

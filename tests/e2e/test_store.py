@@ -146,6 +146,26 @@ def test_a_server_that_hangs_is_one_message(store_server: StoreServer) -> None:
         wait_until(lambda: "video" in store.read().records)
 
 
+def test_a_change_that_others_hold_up_too_long_is_not_made(store_server: StoreServer) -> None:
+    is_under_way, may_go_on = threading.Event(), threading.Event()
+
+    def slow(_: Snapshot) -> Change:
+        is_under_way.set()
+        may_go_on.wait(PATIENCE_S)
+        return Change(put=(record("slow"),))
+
+    with Store(store_server.remote, CLASSES, timeout_s=0.5) as store, ThreadPoolExecutor() as threads:
+        first = threads.submit(store.change, slow)
+        is_under_way.wait(PATIENCE_S)
+        try:
+            with pytest.raises(CannotRun, match=r"was busy with other changes for 0.5 s; try again in a moment"):
+                store.change(creating("late"))
+        finally:
+            may_go_on.set()
+        first.result()
+        assert set(store.read().records) == {"slow"}
+
+
 def test_a_row_made_by_hand_is_named(store: Store, store_server: StoreServer) -> None:
     store.change(creating("video"))
     _transact(store_server, {"op": "update", "table": "Channel", "where": [], "row": {"source": "nonsense"}})

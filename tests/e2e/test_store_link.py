@@ -128,6 +128,10 @@ def test_a_store_of_another_topology_is_trouble_and_tells_no_channels(server: St
     linked(server, mailbox)
     assert mailbox.next() == StoreGone(ANOTHER_TOPOLOGY)
     assert mailbox.is_empty
+    server.kill()
+    assert mailbox.next() != StoreGone(ANOTHER_TOPOLOGY)
+    server.start()
+    assert mailbox.next() == StoreGone(ANOTHER_TOPOLOGY), "it is that of another still"
 
 
 def test_a_store_that_dies_is_gone_and_comes_back_without_a_change(server: StoreServer, mailbox: Mailbox) -> None:

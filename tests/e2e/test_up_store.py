@@ -19,7 +19,9 @@ def test_it_goes_on_with_the_channels_that_the_store_has(tmp_path: Path) -> None
     network = example("one_channel")
     (video,) = network.channels.values()
     with running(tmp_path) as server, Store(server.remote, network.classes) as store:
-        store.change(Clerk(network).put(replace(video, name="kept"), Owner.REST))
+        clerk = Clerk(network)
+        store.change(clerk.apply({}))
+        store.change(clerk.put(replace(video, name="kept"), Owner.REST))
         with Testbed(network, store=server.remote) as testbed:
             testbed.await_channels()
             assert {name: channel["state"] for name, channel in testbed.channels().items()} == {"kept": "installed"}

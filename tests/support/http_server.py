@@ -37,6 +37,7 @@ class FakeRest:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 is_known = (
                     not fake.tokens or self.headers.get("Authorization", "").removeprefix("Bearer ") in fake.tokens
                 )
@@ -46,6 +47,8 @@ class FakeRest:
                 self.end_headers()
                 with suppress(ConnectionError):  # it was too long for the client
                     self.wfile.write(content)
+
+            do_POST = do_PATCH = do_DELETE = do_GET
 
             def log_message(self, *_: Any) -> None: ...
 

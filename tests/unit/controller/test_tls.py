@@ -20,7 +20,7 @@ from support.openflow_switch import PATIENCE_S, OpenFlowSwitch, Type
 from bench.openflow_frames import GENUINE, message
 from controller.errors import CannotRun
 from controller.model import TlsFiles
-from controller.tls import SharedTls, datapath_name, server_context
+from controller.tls import SharedTls, datapath_name, rest_context, server_context
 from rtvnic import authority
 from rtvnic.authority import Authority, Holder, Use
 
@@ -162,6 +162,17 @@ def test_a_switch_is_no_controller(pki: Path) -> None:
 def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(CannotRun, match=r"no use of .*controller-left-cert\.pem.*rtvnic pki"):
         server_context(TlsFiles.of(tmp_path, "controller-left"))
+
+
+@pytest.mark.parametrize("part", ["cert", "key", "authority"])
+def test_a_damaged_file_is_one_message_for_rest_too(pki: Path, tmp_path: Path, part: str) -> None:
+    files = TlsFiles.of(pki, "controller")
+    whole = {"cert": files.certificate, "key": files.key, "authority": files.authority}
+    damaged = tmp_path / "damaged.pem"
+    damaged.write_bytes(whole[part].read_bytes()[:100])
+    used = {**whole, part: damaged}
+    with pytest.raises(CannotRun, match=r"no use of .* or its key: .*; make the files with: rtvnic pki"):
+        rest_context(TlsFiles(used["authority"], used["cert"], used["key"]))
 
 
 def test_both_directions_at_once_lose_nothing(pki: Path) -> None:

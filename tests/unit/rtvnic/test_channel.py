@@ -13,7 +13,7 @@ import pytest
 from support.domains import Driver
 from support.examples import example
 from support.fake_store import FakeStore
-from support.http_server import unused_port
+from support.http_server import FakeRest, unused_port
 
 from controller import runtime
 from controller.model import Endpoint, Network
@@ -164,3 +164,24 @@ def test_a_socket_that_nobody_serves_is_passed_over(served: Served, tmp_path: Pa
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(tmp_path / "a.rest.sock"))
     assert main(["channel", "add", *NEW, "--no-wait"]) == 0
+
+
+def test_a_miss_may_start_several_handlers(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--on-miss", "log", "--on-miss", "adapt"]
+    assert main(["channel", "add", *NEW, "--dst-port", "7000", "--no-wait", *words]) == 0
+    assert served.store.now.records["new"].channel.on_miss == ("adapt", "log")
+    assert main(["channel", "change", "new", "--on-miss", "adapt", "--no-wait"]) == 0
+    assert served.store.now.records["new"].channel.on_miss == ("adapt",)
+
+
+@pytest.mark.parametrize(("status", "body"), [(200, b"<html>"), (200, b"[]"), (201, b"{}"), (204, b""), (200, b"\xff")])
+@pytest.mark.parametrize("words", [["add", *NEW], ["change", "new", "--deadline", "5ms"], ["remove", "new"]])
+def test_another_server_is_told_from_a_controller(
+    status: int, body: bytes, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if words[0] == "remove" and not body:
+        return  # as a controller answers
+    paths = ("/v1/channels", "/v1/channels/new")
+    with FakeRest(dict.fromkeys(paths, (status, body))) as server:
+        assert main(["channel", *words, "--at", server.url]) == 2
+    assert capsys.readouterr().err.startswith(f"what answers is no controller, or a busy one ({status}); ")

@@ -91,6 +91,17 @@ def test_misses_are_an_object_a_line_and_none_is_lost_when_the_connection_is() -
             assert json.loads(next_line(program))["count"] == 3
 
 
+def test_what_comes_between_two_streams_is_not_lost_though_none_came_in_the_first() -> None:
+    stream, port = EventStream(), unused_port()
+    with ExitStack() as stack:
+        with serving(stream, port):
+            program = stack.enter_context(following(port, "--json"))
+            wait_until(lambda: stream.readers)
+        stream.publish([miss(2)])
+        with serving(stream, port):
+            assert json.loads(next_line(program))["count"] == 2
+
+
 def test_a_line_for_people_and_an_end_at_an_interrupt() -> None:
     stream, port = EventStream(), unused_port()
     with serving(stream, port), following(port) as program:
@@ -112,8 +123,9 @@ def test_only_misses_are_followed(what: str, capsys: pytest.CaptureFixture[str])
 
 
 def test_lines_of_a_stream() -> None:
-    lines = ["retry: 1000", "", ": nothing new", "", "id: a-1", "event: misses", 'data: {"count":1}', "", "event: gap"]
-    assert list(parsed(lines)) == [Event("a-1", "misses", {"count": 1})]
+    head = ["retry: 1000", "id: a-0", ""]
+    lines = [*head, ": nothing new", "", "id: a-1", "event: misses", 'data: {"count":1}', "", "event: gap"]
+    assert list(parsed(lines)) == [Event("a-0", "", {}), Event("a-1", "misses", {"count": 1})]
 
 
 def test_data_that_are_not_json() -> None:

@@ -75,3 +75,8 @@ def test_a_file_that_is_not_private_is_not_touched(file: Path, capsys: pytest.Ca
 def test_a_file_that_is_not_there(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["token", "list", str(file)]) == 2
     assert "rtvnic token add" in capsys.readouterr().err
+
+
+def test_a_directory_that_cannot_be_looked_into(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["token", "add", str(tmp_path / ("d" * 300) / "tokens"), "wall"]) == 2
+    assert capsys.readouterr().err.endswith(": File name too long; be a user who may, or root\n")

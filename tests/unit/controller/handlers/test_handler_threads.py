@@ -95,6 +95,7 @@ def test_what_comes_while_it_waits_is_counted(tmp_path: Path) -> None:
     [
         ("exit 3", ENOUGH_NS, "ended with exit code 3", (1, 0)),
         ("kill -KILL $$", ENOUGH_NS, "was killed by SIGKILL", (1, 0)),
+        ("kill -40 $$", ENOUGH_NS, "was killed by signal 40", (1, 0)),
         ("sleep 1000", 10_000_000, "had not ended after 10ms and was killed", (0, 1)),
     ],
 )

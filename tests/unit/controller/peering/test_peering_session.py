@@ -123,6 +123,26 @@ def test_of_a_round_with_a_part_missing_nothing_is_taken_for_gone() -> None:
     assert right.heard[-1] == HeardEnds({"old": END, "a": END, "c": END})
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        [Ends({"a": END, "b": END}), Ends({"c": END})],
+        [Ends({"a": END, "b": END}, 0, 4), Ends({"c": END}, 1, 4)],
+        [Ends({"a": END}), Ends({"b": END, "c": END}, 1, 2)],
+    ],
+)
+def test_more_ends_than_there_can_be_end_it(told: list[Message], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.peering.session.ENDS_MAX", 2)
+    left, right = joined()
+    left.outbox.put(told[0])
+    talk(left, right)
+    assert right.session.phase is Phase.OPEN
+    left.outbox.put(told[1])
+    talk(left, right)
+    assert (right.session.phase, right.session.is_refused) == (Phase.CLOSED, True)
+    assert right.session.why == "tells of more ends than there can be channels"
+
+
 def test_a_domain_that_is_not_allowed_ends_it() -> None:
     left, right = Side(LEFT, "right"), Side(replace(RIGHT, domain="middle"), "left")
     talk(left, right)

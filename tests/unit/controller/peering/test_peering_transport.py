@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -26,7 +27,7 @@ from controller.domain.events import (
 from controller.domain.lifecycle import State
 from controller.domain.reports import EndReport, Role
 from controller.model import Endpoint, Network
-from controller.peering.messages import Frame, Hello, MissReport, encode
+from controller.peering.messages import Frame, FrameReader, Hello, Misses, MissReport, encode
 from controller.peering.session import Phase
 from controller.peering.transport import Peering
 from rtvnic.authority import Authority, Holder, Use
@@ -128,6 +129,37 @@ def test_a_peer_that_ends_and_comes_back_hears_what_it_missed(network: Network, 
     while not links[-1].reconnects:
         links.append(left.mailbox.next_of(PeeringReported).link)
     assert links[-1].dropped == 2000 - 1024, "the oldest ones"
+
+
+def test_what_a_peer_has_said_before_it_hung_up_is_heard(start: Start) -> None:
+    port = unused_port()
+    right = start(network_at(port), "right", port)
+    right.mailbox.next_of(PeeringReported)
+    both_are_there = threading.Event()
+    with socket.create_connection(("127.0.0.1", port)) as left:
+        left.sendall(encode(Frame(7, 0, Hello("left", 7))))
+        hello = first_frame(left)
+        right.peering._order(lambda: held_until(both_are_there))
+        left.sendall(encode(Frame(hello.session_id, 1, Misses((REPORT,)))))
+    both_are_there.set()
+    told = [right.mailbox.next()]
+    while not isinstance(told[-1], PeerGone):
+        told.append(right.mailbox.next())
+    assert MissesReported("left", (REPORT,)) in told
+    assert told[-1] == PeerGone("left", "has ended the conversation")
+
+
+def held_until(event: threading.Event) -> None:
+    event.wait(20)
+
+
+def first_frame(connection: socket.socket) -> Frame:
+    connection.settimeout(20)
+    reader = FrameReader()
+    while data := connection.recv(1 << 16):
+        for frame in reader.feed(data):
+            return frame
+    raise ConnectionResetError
 
 
 def test_a_certificate_of_another_authority(tmp_path: Path, start: Start) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from controller.domain.notices import MissNotice, Notice
+from controller.domain.lifecycle import State
+from controller.domain.notices import Change, MissNotice, Notice
+from controller.domain.reports import Role
 from controller.rest import event_stream
 from controller.rest.event_stream import CHUNK, EventStream, TooManyReadersError, add_events
 from controller.rest.problems import add_problems
@@ -19,6 +22,24 @@ from controller.rest.problems import add_problems
 
 def miss(count: int) -> MissNotice:
     return MissNotice(domain="left", at_ns=1, channel="video", count=count, worst_lateness_ns=5)
+
+
+FIELDS = {
+    "domain": "left",
+    "at_ns": 1,
+    "channel": "video",
+    "change": Change.ADDED,
+    "role": Role.TALKER,
+    "state": State.INSTALLED,
+    "why": "",
+    "count": 1,
+    "worst_lateness_ns": 5,
+    "adapted_ns": 5,
+    "of": "shim",
+    "name": "left",
+    "is_over": False,
+}
+"""Of all kinds of notices."""
 
 
 def misses(*counts: int) -> list[Notice]:
@@ -59,11 +80,30 @@ def get(app: FastAPI, query: str, **headers: str) -> httpx.Response:
 
 def test_who_resumes_reads_what_came_after(app: FastAPI, stream: EventStream) -> None:
     stream.publish(misses(1, 2, 3))
-    answer = get(app, "limit=2", **{"Last-Event-ID": "start-0"})
+    answer = get(app, "limit=2", **{"Last-Event-ID": "start-1"})
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert counts(answer.text) == [2, 3]
-    assert f"id: start-1\nevent: misses\ndata: {miss(2).model_dump_json()}\n\n" in answer.text
+    assert f"id: start-2\nevent: misses\ndata: {miss(2).model_dump_json()}\n\n" in answer.text
     assert "event: gap" not in answer.text
+
+
+@pytest.mark.parametrize("published", [0, 2])
+def test_who_was_told_nothing_resumes_where_it_came_in(app: FastAPI, stream: EventStream, published: int) -> None:
+    stream.publish(misses(*range(published)))
+    (last_id,) = re.findall("^id: (.*)$", get(app, "timeout=0").text, re.MULTILINE)
+    stream.publish(misses(7))
+    answer = get(app, "limit=1", **{"Last-Event-ID": last_id})
+    assert (counts(answer.text), answer.text.count("event: gap")) == ([7], 0)
+
+
+@pytest.mark.parametrize("kind", Notice.__subclasses__())
+def test_every_notice_is_an_event_of_its_kind(app: FastAPI, stream: EventStream, kind: type[Notice]) -> None:
+    notice = kind.model_validate(FIELDS)
+    stream.publish([*misses(1), notice])
+    told = get(app, "limit=1", **{"Last-Event-ID": "start-1"}).text
+    assert f"\nevent: {notice.kind}\ndata: {notice.model_dump_json()}\n\n" in told
+    documented = Path(__file__).parents[4].joinpath("docs/rest.md").read_text()
+    assert f"| `{notice.kind}` |" in documented
 
 
 def test_who_comes_new_reads_nothing_old(app: FastAPI, stream: EventStream) -> None:
@@ -83,14 +123,14 @@ def test_what_the_ring_has_lost_is_a_gap(app: FastAPI, monkeypatch: pytest.Monke
     small = EventStream("start")
     add_events(made := FastAPI(), small)
     small.publish(misses(*range(10)))
-    answer = get(made, "limit=3", **{"Last-Event-ID": "start-2"})
+    answer = get(made, "limit=3", **{"Last-Event-ID": "start-3"})
     assert (counts(answer.text), answer.text.count("event: gap")) == ([7, 8, 9], 1)
-    assert "event: gap" not in get(made, "limit=3", **{"Last-Event-ID": "start-6"}).text
+    assert "event: gap" not in get(made, "limit=3", **{"Last-Event-ID": "start-7"}).text
 
 
 def test_an_idle_stream_shows_that_it_is_alive_and_ends_in_time(app: FastAPI) -> None:
     text = get(app, "timeout=0.2").text
-    assert text.startswith("retry: 1000\n\n")
+    assert text.startswith("retry: 1000\nid: start-0\n\n")
     assert ": nothing new\n\n" in text
 
 
@@ -141,7 +181,7 @@ def test_a_reader_that_takes_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch)
         await asyncio.Event().wait()
 
     async def serve() -> None:
-        response = event_stream.EventResponse(stream, "start-0", None, 600)
+        response = event_stream.EventResponse(stream, "start-1", None, 600)
         serving = asyncio.ensure_future(response({}, stuck, stuck))  # type: ignore[arg-type]
         while not stream.readers:
             await asyncio.sleep(0)

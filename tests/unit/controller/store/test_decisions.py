@@ -12,7 +12,7 @@ from support.networks import FAST, channel, two_hypervisors
 
 from controller.admission.guarantee import Guarantees
 from controller.admission.tolerance import JITTERS_NS
-from controller.errors import Conflict, NotAdmitted, Outdated
+from controller.errors import CannotRun, Conflict, NotAdmitted, Outdated
 from controller.handlers.declared import Handler, Program
 from controller.model import AUTO_SLACK_NS, Channel, Network, Protocol, SwitchKind
 from controller.network.labels import TICK_NS
@@ -82,6 +82,15 @@ def test_a_controller_that_knows_only_its_own_channels_finds_the_same_budgets() 
     assert told_ns is not None
     assert Guarantees(own, told=filled.bounds).downstream_ns(video) == told_ns + TICK_NS
     assert Guarantees(own).downstream_ns(video) != told_ns + TICK_NS
+
+
+def test_the_channels_of_a_file_are_the_first_in_an_empty_store() -> None:
+    for owner in (Owner.REST, Owner.GUEST):
+        with pytest.raises(CannotRun, match="no file's channels yet; try again in a moment"):
+            CLERK.put(new(), owner)(EMPTY)
+    assert CLERK.remove("new", Owner.REST)(EMPTY) is None
+    no_channels = after(EMPTY, CLERK.apply({}))
+    assert set(after(no_channels, CLERK.put(new(), Owner.REST)).records) == {"new"}
 
 
 def test_the_same_file_again_changes_nothing() -> None:
@@ -155,6 +164,19 @@ def test_what_the_links_cannot_keep_is_refused_with_a_remedy() -> None:
     assert refusal.value.reasons[0].startswith("the uplink of left: ")
     assert "min_rate: " in str(refusal.value)
     assert after(FILLED, Clerk(NETWORK, is_admission_asked=False).put(greedy, Owner.REST)).records["new"]
+
+
+def test_what_only_takes_channels_away_is_always_admitted() -> None:
+    """Whatever the links cannot keep of the rest."""
+    lax = Clerk(NETWORK, is_admission_asked=False)
+    crowded = after(FILLED, lax.put(new(rate_bps=97_000_000), Owner.REST))
+    crowded = after(crowded, lax.put(new("small", port=7001), Owner.REST))
+    assert set(after(crowded, CLERK.remove("small", Owner.REST)).records) == {"video", "audio", "new"}
+    assert set(after(crowded, CLERK.apply({"video": distinct()["video"]})).records) == {"video", "new", "small"}
+    slower = replace(distinct()["video"], rate_bps=1_000_000)
+    for decision in (CLERK.apply({"video": slower}), CLERK.put(new("small", port=7001, rate_bps=1), Owner.REST)):
+        with pytest.raises(NotAdmitted):
+            decision(crowded)
 
 
 def test_a_clerk_decides_by_what_it_is_given_and_not_by_what_it_has_seen() -> None:
