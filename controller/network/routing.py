@@ -6,9 +6,6 @@ when the file is read (`loops_of_plain_switches`).
 
 from __future__ import annotations
 
-from collections import defaultdict
-from itertools import pairwise, permutations
-
 import networkx as nx
 
 from controller.model import Network, SwitchKind
@@ -32,12 +29,13 @@ def ways(network: Network) -> dict[tuple[str, str], tuple[str, ...]]:
 
 def shared_cables(network: Network) -> set[tuple[str, str]]:
     """The cables that more than one hypervisor or host sends by, from node to node: there packets may meet."""
-    found = dict(nx.all_pairs_shortest_path(spanning_tree(network)))
-    senders: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for first, last in permutations([*network.hypervisors, *network.hosts], 2):
-        for cable in pairwise(found[first][last]):
-            senders[cable].add(first)
-    return {cable for cable, who in senders.items() if len(who) > 1}
+    tree, root = spanning_tree(network), next(iter(network.hypervisors))
+    downwards = list(nx.bfs_edges(tree, root))
+    below = {node: int(node in network.hypervisors or node in network.hosts) for node in tree}
+    for parent, child in reversed(downwards):
+        below[parent] += below[child]
+    shared = {(child, parent) for parent, child in downwards if below[child] > 1}
+    return shared | {(parent, child) for parent, child in downwards if below[child] and below[root] - below[child] > 1}
 
 
 def link_rate_bps(network: Network, node: str, peer: str) -> int:

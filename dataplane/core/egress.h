@@ -1,8 +1,9 @@
 /* The egress: frames from the inner interface go out of the uplink, earliest deadline first, at the uplink's rate.
  *
- * Labelled frames are taken at once, judged by their channel's contract, stamped, and queued; excess of a shaped channel
- * is held until it conforms, and queued then.  Best effort stays in its rings until its turn.  A labelled frame that can no longer be on time gives way to all that can.  Each frame either
- * leaves, or is dropped under the counter that names the cause.
+ * Labelled frames are taken at once, judged by their channel's contract, stamped, and queued; excess of a shaped
+ * channel is held until it conforms, and queued then.  Best effort stays in its rings until its turn.  A labelled frame
+ * that can no longer be on time gives way to all that can.  Each frame either leaves, or is dropped under the counter
+ * that names the cause.
  *
  * The loop owns all of it, save what is said to be for another thread. */
 
