@@ -49,7 +49,7 @@ class StoreLink:
         self._network = network
         self._domain = domain
         self._topology = digest(network)
-        self._is_anothers = False
+        self._is_of_another_topology = False
         self._post = post
         self._store = Store(remotes, network.classes, tls)
         self._watch = Watch(remotes, domain, network.classes, self._hear, tls)
@@ -102,7 +102,7 @@ class StoreLink:
         match event:
             case ChannelsRead(snapshot):
                 self._hear_channels(snapshot)
-            case StoreBack() if self._is_anothers:
+            case StoreBack() if self._is_of_another_topology:
                 self._post(StoreGone(ANOTHER_TOPOLOGY))
             case StoreGone() | StoreBack():
                 self._post(event)
@@ -110,8 +110,8 @@ class StoreLink:
     def _hear_channels(self, snapshot: Snapshot) -> None:
         if not snapshot.topology:
             return  # nobody has filled it yet
-        self._is_anothers = snapshot.topology != self._topology
-        self._post(StoreGone(ANOTHER_TOPOLOGY) if self._is_anothers else told(snapshot))
+        self._is_of_another_topology = snapshot.topology != self._topology
+        self._post(StoreGone(ANOTHER_TOPOLOGY) if self._is_of_another_topology else told(snapshot))
 
 
 def told(snapshot: Snapshot) -> ChannelsTold:

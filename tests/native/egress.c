@@ -2,7 +2,6 @@
 
 #include <signal.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "check.h"
@@ -21,41 +20,16 @@ enum {
     PACKETS = 4096,
 };
 
-struct sending {
-    struct state *state;
-    struct channel_table table;
-    struct egress egress;
-    int wire[2];
-    int event_fd;
-    uint32_t offered;
-};
-
 static void
 open_sending(struct sending *sending, uint64_t link_rate_bps, uint32_t capacity)
 {
     const struct terms contract = { .rate_bps = 8 * 1000, .burst_bytes = BURST * SHORT_WIRE_BYTES };
     const struct terms none = { .late = TERMS_LATE_KEEP };
-    enum adoption adoption;
 
-    *sending = (struct sending) { .event_fd = eventfd(0, EFD_NONBLOCK) };
-    CHECK(!state_open(&sending->state, -1, "egress", &adoption));
-    CHECK(!channel_table_init(&sending->table, sending->state->labels, sending->state->channels));
+    lab_open_sending(sending, capacity);
     CHECK(!channel_table_set(&sending->table, CONTRACTED, &contract));
     CHECK(!channel_table_set(&sending->table, FREE, &none));
-    CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sending->wire));
     sending->state->egress.rate_bps = link_rate_bps;
-    lab_open_egress(&sending->egress, sending->state, &sending->table, sending->wire[0], sending->event_fd, capacity);
-}
-
-static void
-close_sending(struct sending *sending)
-{
-    lab_close_egress(&sending->egress);
-    channel_table_destroy(&sending->table);
-    state_close(sending->state);
-    close(sending->wire[0]);
-    close(sending->wire[1]);
-    close(sending->event_fd);
 }
 
 /* Has 'count' short frames of the channel 'label' come at once. */
@@ -71,8 +45,7 @@ offer(struct sending *sending, uint32_t label, uint32_t count)
     while (count-- > 0) {
         lab_arrive(&sending->egress.labelled, sending->offered++, frame, sizeof frame, 0);
     }
-    loop_wake(&sending->egress.loop);   /* It waits for nothing. */
-    egress_turn(&sending->egress);
+    lab_turn(sending);
 }
 
 /* A frame is charged with what it takes of the wire, padding included. */
@@ -84,7 +57,7 @@ check_short_frames(void)
     open_sending(&sending, 0, PACKETS);
     offer(&sending, CONTRACTED, BURST + 1);
     CHECK(sending.state->egress.counters.excess.postponed == 1);
-    close_sending(&sending);
+    lab_close_sending(&sending);
 }
 
 /* A packet that is dropped because there is no room is not charged. */
@@ -100,7 +73,7 @@ check_no_room(void)
     offer(&sending, CONTRACTED, BURST);
     CHECK(sending.state->egress.counters.queue_full == BURST);
     CHECK(!channel_table_find(&sending.table, CONTRACTED)->bucket.full_ns);
-    close_sending(&sending);
+    lab_close_sending(&sending);
 }
 
 /* Writes to all that the egress has for packets.  Returns how many pages it had to wait for. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -77,6 +78,48 @@ lab_close_egress(struct egress *egress)
     packet_fifo_destroy(&egress->late);
     edf_queue_destroy(&egress->queue);
     edf_queue_destroy(&egress->held);
+}
+
+/* An egress with all that it needs. */
+struct sending {
+    struct state *state;
+    struct channel_table table;
+    struct egress egress;
+    int wire[2];                /* What has left is read from the second. */
+    int event_fd;
+    uint32_t offered;           /* Labelled frames so far. */
+};
+
+/* Opens 'sending', without channels, with room for 'capacity' packets. */
+static inline void
+lab_open_sending(struct sending *sending, uint32_t capacity)
+{
+    enum adoption adoption;
+
+    *sending = (struct sending) { .event_fd = eventfd(0, EFD_NONBLOCK) };
+    CHECK(!state_open(&sending->state, -1, "lab", &adoption));
+    CHECK(!channel_table_init(&sending->table, sending->state->labels, sending->state->channels));
+    CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sending->wire));
+    lab_open_egress(&sending->egress, sending->state, &sending->table, sending->wire[0], sending->event_fd, capacity);
+}
+
+static inline void
+lab_close_sending(struct sending *sending)
+{
+    lab_close_egress(&sending->egress);
+    channel_table_destroy(&sending->table);
+    state_close(sending->state);
+    close(sending->wire[0]);
+    close(sending->wire[1]);
+    close(sending->event_fd);
+}
+
+/* One turn of the loop, which waits for nothing. */
+static inline void
+lab_turn(struct sending *sending)
+{
+    loop_wake(&sending->egress.loop);
+    egress_turn(&sending->egress);
 }
 
 #endif /* lab.h */

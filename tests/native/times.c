@@ -36,53 +36,20 @@ __wrap_clock_gettime(clockid_t clock, struct timespec *time)
     return 0;
 }
 
-struct lab {
-    struct state *state;
-    struct channel_table table;
-    struct egress egress;
-    int wire[2];
-    int event_fd;
-    uint32_t offered;
-};
-
-static void
-turn(struct lab *lab)
-{
-    loop_wake(&lab->egress.loop);       /* It waits for nothing. */
-    egress_turn(&lab->egress);
-}
-
 /* At an arbitrary time, with one channel. */
 static void
-open_lab(struct lab *lab, const struct terms *terms, int64_t be_slack_ns, int64_t allowance_ns)
+open_sending(struct sending *sending, const struct terms *terms, int64_t be_slack_ns, int64_t allowance_ns)
 {
-    enum adoption adoption;
-
     now_ns = 1000 * S;
-    *lab = (struct lab) { .event_fd = eventfd(0, EFD_NONBLOCK) };
-    CHECK(!state_open(&lab->state, -1, "times", &adoption));
-    CHECK(!channel_table_init(&lab->table, lab->state->labels, lab->state->channels));
-    CHECK(!channel_table_set(&lab->table, LABEL, terms));
-    CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, lab->wire));
-    lab_open_egress(&lab->egress, lab->state, &lab->table, lab->wire[0], lab->event_fd, LAB_SLOTS);
-    egress_configure(&lab->egress, LINK_RATE_BPS, be_slack_ns, allowance_ns);
-    turn(lab);
-}
-
-static void
-close_lab(struct lab *lab)
-{
-    lab_close_egress(&lab->egress);
-    channel_table_destroy(&lab->table);
-    state_close(lab->state);
-    close(lab->wire[0]);
-    close(lab->wire[1]);
-    close(lab->event_fd);
+    lab_open_sending(sending, LAB_SLOTS);
+    CHECK(!channel_table_set(&sending->table, LABEL, terms));
+    egress_configure(&sending->egress, LINK_RATE_BPS, be_slack_ns, allowance_ns);
+    lab_turn(sending);
 }
 
 /* Has the next frame of the channel come, due in 'deadline_ns'. */
 static void
-offer(struct lab *lab, int64_t deadline_ns)
+offer(struct sending *sending, int64_t deadline_ns)
 {
     const uint32_t deadline = deadline_ns / LABELS_TICK_NS << 12 | 5 << 9 | LABELS_TTL_RELATIVE;
     const uint32_t channel = LABEL << 12 | 5 << 9 | 1 << 8 | 64;
@@ -90,28 +57,28 @@ offer(struct lab *lab, int64_t deadline_ns)
     uint8_t frame[FRAME_BYTES] = { [12] = LABELS_ETHERTYPE >> 8, [13] = LABELS_ETHERTYPE & 0xff };
 
     memcpy(frame + LABELS_ETHERNET_BYTES, stack, sizeof stack);
-    memcpy(frame + SEQUENCE_AT, &lab->offered, sizeof lab->offered);
-    lab_arrive(&lab->egress.labelled, lab->offered++, frame, sizeof frame, now_ns);
+    memcpy(frame + SEQUENCE_AT, &sending->offered, sizeof sending->offered);
+    lab_arrive(&sending->egress.labelled, sending->offered++, frame, sizeof frame, now_ns);
 }
 
 static void
-offer_best_effort(struct lab *lab)
+offer_best_effort(struct sending *sending)
 {
     const uint32_t sequence = BEST_EFFORT;
     uint8_t frame[FRAME_BYTES] = { 0 };
 
     memcpy(frame + SEQUENCE_AT, &sequence, sizeof sequence);
-    lab_arrive(&lab->egress.best_effort[1], 0, frame, sizeof frame, now_ns);
+    lab_arrive(&sending->egress.best_effort[1], 0, frame, sizeof frame, now_ns);
 }
 
 /* Returns the sequence number of the next frame that has left, or NOTHING. */
 static int64_t
-next_sent(struct lab *lab)
+next_sent(struct sending *sending)
 {
     uint8_t frame[FRAME_BYTES];
     uint32_t sequence;
 
-    if (recv(lab->wire[1], frame, sizeof frame, MSG_DONTWAIT) != FRAME_BYTES) {
+    if (recv(sending->wire[1], frame, sizeof frame, MSG_DONTWAIT) != FRAME_BYTES) {
         return NOTHING;
     }
     memcpy(&sequence, frame + SEQUENCE_AT, sizeof sequence);
@@ -120,47 +87,47 @@ next_sent(struct lab *lab)
 
 /* A packet due in 400 us, of which the host may take 200 us, and best effort have their turn after 'waited_ns'. */
 static void
-open_after(struct lab *lab, int64_t waited_ns)
+open_after(struct sending *sending, int64_t waited_ns)
 {
     const struct terms terms = { .late = TERMS_LATE_DROP };
 
-    open_lab(lab, &terms, 100 * US, 200 * US);
-    offer(lab, 400 * US);
-    offer_best_effort(lab);
+    open_sending(sending, &terms, 100 * US, 200 * US);
+    offer(sending, 400 * US);
+    offer_best_effort(sending);
     now_ns += waited_ns;
-    turn(lab);
+    lab_turn(sending);
 }
 
 /* Late is what cannot be there by its deadline; the allowance makes that no earlier. */
 static void
 check_allowance_is_there_to_be_used(void)
 {
-    static struct lab lab;
+    static struct sending sending;
 
-    open_after(&lab, 400 * US - FRAME_NS);
-    CHECK(next_sent(&lab) == 0);
-    CHECK(!lab.state->egress.counters.late_departures && !lab.state->egress.counters.excess.late_dropped);
-    close_lab(&lab);
+    open_after(&sending, 400 * US - FRAME_NS);
+    CHECK(next_sent(&sending) == 0);
+    CHECK(!sending.state->egress.counters.late_departures && !sending.state->egress.counters.excess.late_dropped);
+    lab_close_sending(&sending);
 
-    open_after(&lab, 400 * US - FRAME_NS + 1);
-    CHECK(next_sent(&lab) == BEST_EFFORT && next_sent(&lab) == NOTHING);
-    CHECK(lab.state->egress.counters.excess.late_dropped == 1);
-    close_lab(&lab);
+    open_after(&sending, 400 * US - FRAME_NS + 1);
+    CHECK(next_sent(&sending) == BEST_EFFORT && next_sent(&sending) == NOTHING);
+    CHECK(sending.state->egress.counters.excess.late_dropped == 1);
+    lab_close_sending(&sending);
 }
 
 /* In the order the allowance counts as gone: what the host takes later is then still there. */
 static void
 check_order_spares_the_allowance(void)
 {
-    static struct lab lab;
+    static struct sending sending;
 
-    open_after(&lab, 100 * US);
-    CHECK(next_sent(&lab) == BEST_EFFORT && next_sent(&lab) == 0);
-    close_lab(&lab);
+    open_after(&sending, 100 * US);
+    CHECK(next_sent(&sending) == BEST_EFFORT && next_sent(&sending) == 0);
+    lab_close_sending(&sending);
 
-    open_after(&lab, 101 * US);
-    CHECK(next_sent(&lab) == 0 && next_sent(&lab) == BEST_EFFORT);
-    close_lab(&lab);
+    open_after(&sending, 101 * US);
+    CHECK(next_sent(&sending) == 0 && next_sent(&sending) == BEST_EFFORT);
+    lab_close_sending(&sending);
 }
 
 /* A frame of 1,000 bits at once, and one in a millisecond. */
@@ -171,21 +138,21 @@ modest(bool is_shaped)
 }
 
 static void
-pass(struct lab *lab, int64_t ns)
+pass(struct sending *sending, int64_t ns)
 {
     now_ns += ns;
-    turn(lab);
+    lab_turn(sending);
 }
 
 static void
-offer_many(struct lab *lab, const struct terms *terms, int count)
+offer_many(struct sending *sending, const struct terms *terms, int count)
 {
-    open_lab(lab, terms, 0, 0);
+    open_sending(sending, terms, 0, 0);
     for (int i = 0; i < count; i++) {
-        offer(lab, 10 * MS);
+        offer(sending, 10 * MS);
     }
-    turn(lab);
-    CHECK((int) lab->state->egress.counters.excess.postponed == count - 1);
+    lab_turn(sending);
+    CHECK((int) sending->state->egress.counters.excess.postponed == count - 1);
 }
 
 /* Excess of a shaped channel leaves as the contract allows, though the wire is free; best effort has that meanwhile. */
@@ -193,18 +160,18 @@ static void
 check_excess_is_held(void)
 {
     const struct terms terms = modest(true);
-    static struct lab lab;
+    static struct sending sending;
 
-    offer_many(&lab, &terms, 3);
-    CHECK(next_sent(&lab) == 0 && lab.state->egress.queued == 2);
-    offer_best_effort(&lab);
-    pass(&lab, MS - 1);
-    CHECK(next_sent(&lab) == BEST_EFFORT && next_sent(&lab) == NOTHING);
-    pass(&lab, 1);
-    CHECK(next_sent(&lab) == 1 && next_sent(&lab) == NOTHING);
-    pass(&lab, MS);
-    CHECK(next_sent(&lab) == 2 && !lab.state->egress.queued);
-    close_lab(&lab);
+    offer_many(&sending, &terms, 3);
+    CHECK(next_sent(&sending) == 0 && sending.state->egress.queued == 2);
+    offer_best_effort(&sending);
+    pass(&sending, MS - 1);
+    CHECK(next_sent(&sending) == BEST_EFFORT && next_sent(&sending) == NOTHING);
+    pass(&sending, 1);
+    CHECK(next_sent(&sending) == 1 && next_sent(&sending) == NOTHING);
+    pass(&sending, MS);
+    CHECK(next_sent(&sending) == 2 && !sending.state->egress.queued);
+    lab_close_sending(&sending);
 }
 
 /* That of another channel leaves at once. */
@@ -212,11 +179,12 @@ static void
 check_excess_is_not_held(void)
 {
     const struct terms terms = modest(false);
-    static struct lab lab;
+    static struct sending sending;
 
-    offer_many(&lab, &terms, 3);
-    CHECK(next_sent(&lab) == 0 && next_sent(&lab) == 1 && next_sent(&lab) == 2 && !lab.state->egress.queued);
-    close_lab(&lab);
+    offer_many(&sending, &terms, 3);
+    CHECK(next_sent(&sending) == 0 && next_sent(&sending) == 1 && next_sent(&sending) == 2);
+    CHECK(!sending.state->egress.queued);
+    lab_close_sending(&sending);
 }
 
 /* A link on which nothing waits is no fresh start for a shaped channel: what has left may delay others further on. */
@@ -224,18 +192,18 @@ static void
 check_fresh_starts(bool is_shaped)
 {
     const struct terms terms = modest(is_shaped);
-    static struct lab lab;
+    static struct sending sending;
 
-    open_lab(&lab, &terms, 0, 0);
-    offer(&lab, 10 * MS);
-    turn(&lab);
-    pass(&lab, 500 * US);
-    offer(&lab, 10 * MS);
-    turn(&lab);
-    CHECK(next_sent(&lab) == 0 && next_sent(&lab) == (is_shaped ? NOTHING : 1));
-    pass(&lab, 500 * US);
-    CHECK(next_sent(&lab) == (is_shaped ? 1 : NOTHING));
-    close_lab(&lab);
+    open_sending(&sending, &terms, 0, 0);
+    offer(&sending, 10 * MS);
+    lab_turn(&sending);
+    pass(&sending, 500 * US);
+    offer(&sending, 10 * MS);
+    lab_turn(&sending);
+    CHECK(next_sent(&sending) == 0 && next_sent(&sending) == (is_shaped ? NOTHING : 1));
+    pass(&sending, 500 * US);
+    CHECK(next_sent(&sending) == (is_shaped ? 1 : NOTHING));
+    lab_close_sending(&sending);
 }
 
 /* What would be held for too long is dropped; what is held is in time for its deadline, which counts from then. */
@@ -243,18 +211,18 @@ static void
 check_limits(void)
 {
     const struct terms terms = { .rate_bps = 10000, .burst_bytes = 125, .is_shaped = true, .late = TERMS_LATE_DROP };
-    static struct lab lab;
+    static struct sending sending;
 
-    open_lab(&lab, &terms, 0, 0);
+    open_sending(&sending, &terms, 0, 0);
     for (int i = 0; i < 3; i++) {
-        offer(&lab, MS);
+        offer(&sending, MS);
     }
-    turn(&lab);
-    CHECK(lab.state->egress.counters.excess.excess_dropped == 1);
-    CHECK(next_sent(&lab) == 0 && next_sent(&lab) == NOTHING);
-    pass(&lab, 100 * MS);
-    CHECK(next_sent(&lab) == 1 && !lab.state->egress.counters.excess.late_dropped);
-    close_lab(&lab);
+    lab_turn(&sending);
+    CHECK(sending.state->egress.counters.excess.excess_dropped == 1);
+    CHECK(next_sent(&sending) == 0 && next_sent(&sending) == NOTHING);
+    pass(&sending, 100 * MS);
+    CHECK(next_sent(&sending) == 1 && !sending.state->egress.counters.excess.late_dropped);
+    lab_close_sending(&sending);
 }
 
 /* A channel that is shaped no more while its packets are held stays in order, and so does one that is shaped again. */
@@ -262,32 +230,33 @@ static void
 check_order_when_terms_change(void)
 {
     const struct terms shaped = modest(true), free = modest(false);
-    static struct lab lab;
+    static struct sending sending;
 
-    open_lab(&lab, &shaped, 0, 0);
+    open_sending(&sending, &shaped, 0, 0);
     for (int i = 0; i < 6; i++) {
-        CHECK(!channel_table_set(&lab.table, LABEL, i < 2 || i == 4 ? &shaped : &free));
-        offer(&lab, 50 * MS);
-        turn(&lab);
+        CHECK(!channel_table_set(&sending.table, LABEL, i < 2 || i == 4 ? &shaped : &free));
+        offer(&sending, 50 * MS);
+        lab_turn(&sending);
     }
-    CHECK(next_sent(&lab) == 0 && next_sent(&lab) == NOTHING);
-    pass(&lab, MS);
-    CHECK(next_sent(&lab) == 1 && next_sent(&lab) == 2 && next_sent(&lab) == 3 && next_sent(&lab) == NOTHING);
-    pass(&lab, 3 * MS);
-    CHECK(next_sent(&lab) == 4 && next_sent(&lab) == 5 && next_sent(&lab) == NOTHING);
-    close_lab(&lab);
+    CHECK(next_sent(&sending) == 0 && next_sent(&sending) == NOTHING);
+    pass(&sending, MS);
+    CHECK(next_sent(&sending) == 1 && next_sent(&sending) == 2 && next_sent(&sending) == 3);
+    CHECK(next_sent(&sending) == NOTHING);
+    pass(&sending, 3 * MS);
+    CHECK(next_sent(&sending) == 4 && next_sent(&sending) == 5 && next_sent(&sending) == NOTHING);
+    lab_close_sending(&sending);
 }
 
 /* Whatever comes when, on whatever terms: a channel's packets leave in order, and all that are not dropped. */
 static void
 check_order_at_random(void)
 {
-    static struct lab lab;
+    static struct sending sending;
     struct terms terms = modest(true);
     int64_t last = -1, sent;
     uint64_t left = 0;
 
-    open_lab(&lab, &terms, 0, 0);
+    open_sending(&sending, &terms, 0, 0);
     srandom(4711);
     for (int round = 0; round < 20000; round++) {
         switch (random() % 4) {
@@ -296,29 +265,30 @@ check_order_at_random(void)
             terms.rate_bps <<= random() % 8;
             terms.late = TERMS_LATE_KEEP;
             terms.downstream_ns = random() % (5 * MS);
-            CHECK(!channel_table_set(&lab.table, LABEL, &terms));
+            CHECK(!channel_table_set(&sending.table, LABEL, &terms));
             break;
         case 1:
             now_ns += random() % (3 * MS);
             break;
         default:
-            offer(&lab, 10 * MS);
+            offer(&sending, 10 * MS);
         }
-        turn(&lab);
-        while ((sent = next_sent(&lab)) != NOTHING) {
+        lab_turn(&sending);
+        while ((sent = next_sent(&sending)) != NOTHING) {
             CHECK(sent > last);
             last = sent;
             left++;
         }
     }
     for (int i = 0; i < 2; i++) {
-        pass(&lab, 200 * MS);
-        while (next_sent(&lab) != NOTHING) {
+        pass(&sending, 200 * MS);
+        while (next_sent(&sending) != NOTHING) {
             left++;
         }
     }
-    CHECK(left + lab.state->egress.counters.excess.excess_dropped == lab.offered && left > lab.offered / 10);
-    close_lab(&lab);
+    CHECK(left + sending.state->egress.counters.excess.excess_dropped == sending.offered);
+    CHECK(left > sending.offered / 10);
+    lab_close_sending(&sending);
 }
 
 int
