@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
 import select
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from support.guest_service import BOUND_NS, FIRST_ID, MISSED, GuestService
-from support.waiting import Mailbox, wait_until
+from support.waiting import PATIENCE_S, Mailbox, wait_until
 
 from guest import channel as channel_module
 from guest import errors, session, signals
@@ -22,6 +24,7 @@ from guest.client import Service
 from guest.messages import Answer, Change, Close, IPv4Address, Kind, Missed, Open, Renew, State, Status, Subscribe
 from guest.route import Way
 
+ROOT = Path(__file__).parents[3]
 LATE = replace(MISSED, channel_id=FIRST_ID)
 
 
@@ -243,29 +246,41 @@ def test_the_lease_is_renewed_and_a_lost_channel_comes_back(service: GuestServic
         assert service.count(Subscribe) > 1
 
 
-class SignalInfo(ctypes.Structure):
-    """siginfo_t of a queued signal, on 64 bits."""
+WAITS_FOR_A_SIGNAL = """
+import ctypes, signal, socket, sys
+from guest.channel import realtime_channel
+from guest.route import Way
 
+
+class SignalInfo(ctypes.Structure):  # siginfo_t of a queued signal, on 64 bits
     _fields_ = (
         ("number", ctypes.c_int), ("error", ctypes.c_int), ("code", ctypes.c_int), ("pid", ctypes.c_int),
         ("uid", ctypes.c_int), ("value", ctypes.c_uint64), ("rest", ctypes.c_byte * 128),
-    )  # fmt: skip
+    )
 
 
-def test_call_ups_come_as_real_time_signals(sock: socket.socket) -> None:
-    """No thread of this process takes the signal but the one that waits for it: those begun later block it too."""
-    number = signal.SIGRTMIN + 3
-    wanted = (ctypes.c_uint64 * 16)(1 << (number - 1))
-    info = SignalInfo()
-    former = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
-    try:
-        with GuestService() as service, realtime_channel(sock, "5ms", "2Mbps", signal=number, service=service.way):
+number, info = signal.SIGRTMIN + 3, SignalInfo()
+wanted = (ctypes.c_uint64 * 16)(1 << (number - 1))
+signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.connect(("127.0.0.1", 9))
+with realtime_channel(sock, "5ms", "2Mbps", signal=number, service=Way(sys.argv[1], int(sys.argv[2]))):
+    assert ctypes.CDLL(None).sigwaitinfo(ctypes.byref(wanted), ctypes.byref(info)) == number
+print(info.value >> 44, info.value & (2**44 - 1))
+"""
+
+
+def test_call_ups_come_as_real_time_signals(service: GuestService) -> None:
+    """In a process of its own: any thread of this one that does not block the signal would be ended by it."""
+    command = [sys.executable, "-c", WAITS_FOR_A_SIGNAL, service.way.host, str(service.way.port)]
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE) as waiting:
+        try:
             wait_until(lambda: service.is_subscribed(FIRST_ID))
             service.tell(LATE)
-            assert ctypes.CDLL(None).sigwaitinfo(ctypes.byref(wanted), ctypes.byref(info)) == number
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, former)
-    assert (info.value >> 44, info.value & (2**44 - 1)) == (FIRST_ID, LATE.worst_ns)
+            said, _ = waiting.communicate(timeout=PATIENCE_S)
+        finally:
+            waiting.kill()
+    assert (said, waiting.returncode) == (f"{FIRST_ID} {LATE.worst_ns}\n", 0)
 
 
 def test_a_signal_that_does_not_queue_is_refused(service: GuestService, sock: socket.socket) -> None:
