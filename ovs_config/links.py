@@ -5,6 +5,7 @@ Guarantee: every interface made here has the alias ALIAS, and only such ones are
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 
 from pyroute2 import IPRoute, netns
 from pyroute2.ethtool.ioctl import IoctlEthtool
+from pyroute2.netlink.exceptions import NetlinkError
 
 from controller.errors import CannotRun
 from controller.runtime import RUN_DIR
@@ -49,6 +51,19 @@ def remove_links(ip: IPRoute, plan: BridgePlan | None = None) -> list[str]:
             ip.link("del", index=index)
         removed.append(f"interface {name}: removed")
     return removed
+
+
+def add_link(ip: IPRoute, name: str, **what: Any) -> None:
+    """Make the interface `name`, marked so that `remove_links` finds it, and up. Raises CannotRun if there is one."""
+    _add(ip, name, **what)
+    own(ip, name)
+
+
+def add_veth_pair(ip: IPRoute, near: str, far: str) -> None:
+    """The same for both ends of a cable on this machine. Raises CannotRun."""
+    _add(ip, near, far, kind="veth", peer=far)
+    for name in (near, far):
+        own(ip, name)
 
 
 def own(ip: IPRoute, name: str) -> None:
@@ -123,9 +138,7 @@ def network_of(pid: int | None) -> Iterator[None]:
 def _make_veth_pair(ip: IPRoute, near: str, far: str) -> bool:
     if index_of(ip, near) is not None:
         return False
-    ip.link("add", ifname=near, kind="veth", peer=far)
-    for name in (near, far):
-        own(ip, name)
+    add_veth_pair(ip, near, far)
     return True
 
 
@@ -133,6 +146,20 @@ def _make_tap(ip: IPRoute, name: str) -> bool:
     """A persistent TAP: without carrier, and so down for Open vSwitch, until a process opens it."""
     if index_of(ip, name) is not None:
         return False
-    ip.link("add", ifname=name, kind="tuntap", mode="tap")
-    own(ip, name)
+    add_link(ip, name, kind="tuntap", mode="tap")
     return True
+
+
+def _add(ip: IPRoute, *names: str, **what: Any) -> None:
+    """Make the interface `names[0]`, which brings the others with it. Raises CannotRun if one of them is there."""
+    try:
+        ip.link("add", ifname=names[0], **what)
+    except NetlinkError as error:
+        if error.code != errno.EEXIST:
+            raise
+        taken = next((name for name in names if index_of(ip, name) is not None), names[0])
+        if is_of_another_run(ip, taken):
+            cure = "end the other network that is up on this machine first"
+        else:
+            cure = f"give it another name in the file, or remove it: ip link delete {taken}"
+        raise CannotRun(f"there is an interface {taken} on this machine already", cure) from None

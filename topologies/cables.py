@@ -26,8 +26,7 @@ def add_nic(ip: IPRoute, network: Network, end: Vm | Host, pid: int) -> None:
     """The NIC of `end` in the network namespace of process `pid`, and its port outside."""
     outside = end.interface if isinstance(end, Vm) else port_to(network, end.switch, end.name).interface
     peer = {"ifname": nic_of(end), "address": end.mac, "mtu": VM_MTU, "net_ns_pid": pid}
-    ip.link("add", ifname=outside, kind="veth", mtu=VM_MTU, peer=peer)
-    links.own(ip, outside)
+    links.add_link(ip, outside, kind="veth", mtu=VM_MTU, peer=peer)
     with links.network_of(pid), IPRoute() as inside:  # pyroute2's own way forks, and a fork of threads may hang
         _configure(inside, end)
     links.disable_offloads(nic_of(end), pid)
@@ -37,16 +36,14 @@ def add_plain_switches(ip: IPRoute, network: Network) -> None:
     """A Linux bridge for each plain switch; it carries full packets with both labels, and has no address."""
     for switch in network.switches.values():
         if switch.kind is SwitchKind.PLAIN:
-            ip.link("add", ifname=switch.name, kind="bridge")
-            links.own(ip, switch.name)
+            links.add_link(ip, switch.name, kind="bridge")
 
 
 def add_cables(ip: IPRoute, network: Network) -> None:
     """A veth pair for each cable: from every uplink to its switch, and between switches."""
     for near, far in _cables(network):
-        ip.link("add", ifname=near, kind="veth", peer=far)
+        links.add_veth_pair(ip, near, far)
         for interface in (near, far):
-            links.own(ip, interface)
             links.raise_mtu(ip, interface)
 
 

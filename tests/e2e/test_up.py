@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyroute2 import IPRoute
 from support.examples import TOPOLOGIES, example
 from support.up_program import UpProgram, ended, processes
 
+from controller.network.wiring import port_to
 from ovs_config.openvswitch import ensure_running
 from ovs_config.waiting import wait_until
 
@@ -126,6 +128,22 @@ def test_a_taken_port_is_named(up: UpProgram) -> None:
     assert f"{controller.address}:{controller.rest_port}" in errors.splitlines()[-1]
     assert "Traceback" not in errors
     assert up.left_besides_files() == [], "the logs stay, for those who look for the reason"
+
+
+def test_a_taken_interface_is_named_and_stays(up: UpProgram) -> None:
+    """Also where it would have been the far end of a cable."""
+    taken = port_to(example("one_channel"), "core", "left").interface
+    with IPRoute() as ip:
+        ip.link("add", ifname=taken, kind="dummy")
+        try:
+            code, errors = ended(up.spawn())
+            assert ip.link_lookup(ifname=taken) != []
+        finally:
+            ip.link("del", ifname=taken)
+    assert code == 2
+    assert errors.splitlines()[-1].endswith(f"or remove it: ip link delete {taken}")
+    assert "Traceback" not in errors
+    assert up.left_besides_files() == []
 
 
 def test_an_invalid_file_starts_nothing(tmp_path: Path) -> None:
