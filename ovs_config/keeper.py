@@ -3,7 +3,7 @@ builds a qdisc anew.
 
 Guarantee: changes what differs from its plans, and nothing that others made; has a qdisc built anew that somebody has
 removed; tries the queues of a port (`probe`) when all its filters are there, and again after each repair. A port that
-is not there yet is waited for in silence; one that is down holds up no other.
+Open vSwitch does not have yet is waited for in silence; one that is down holds up no other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from controller.runtime import RUN_DIR
 from ovs_config.filters import add_possible_filters, classes_of, has_queues, missing_filters
 from ovs_config.links import index_of, is_of_another_run
 from ovs_config.openvswitch import local_db_socket
-from ovs_config.ovsdb import Ovsdb, apply_queues, connect, rebuild_queues
+from ovs_config.ovsdb import Ovsdb, apply_queues, connect, rebuild_queues, shaped_interfaces
 from ovs_config.plan import BridgePlan, DatapathType, PortPlan, plan_bridge
 from ovs_config.probe import probe_port
 
@@ -79,6 +79,8 @@ class QueueKeeper:
                 if str(error) != self._trouble:
                     LOG.warning("the queues cannot be kept: %s", error)
                 self._trouble = str(error)
+            except Exception:
+                LOG.exception("the queues are looked at anew")
             time.sleep(PERIOD_S)
 
     def _keep(self, ovsdb: Ovsdb) -> None:
@@ -122,14 +124,17 @@ class Keeper:
         assert self.plan is not None, "it is set before the first look"
         ports = [port for port in self.plan.ports if port.qos and not is_of_another_run(ip, port.interface)]
         plan = replace(self.plan, ports=tuple(ports))
+        if changes := apply_queues(ovsdb, plan):
+            LOG.info("%s", "; ".join(changes), extra={"bridge": self.bridge})
+        there = shaped_interfaces(ovsdb, self.bridge)
+        plan = replace(plan, ports=tuple(port for port in ports if port.interface in there))
+        self._last = {interface: standing for interface, standing in self._last.items() if interface in there}
         try:
             self._repair(ip, ovsdb, plan)
         finally:
             self._probe(ip, plan)
 
     def _repair(self, ip: IPRoute, ovsdb: Ovsdb, plan: BridgePlan) -> None:
-        if changes := apply_queues(ovsdb, plan):
-            LOG.info("%s", "; ".join(changes), extra={"bridge": self.bridge})
         for port in plan.ports:
             has_none = _standing(ip, port, is_incomplete=False) is Standing.NO_QUEUES
             if has_none and self._last.get(port.interface) is Standing.NO_QUEUES:

@@ -13,6 +13,6 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
     end = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > end:
-            return False
+            return condition()  # this process may have stood still since it last looked
         time.sleep(POLL_S)
     return True

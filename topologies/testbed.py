@@ -179,6 +179,7 @@ class Testbed:
         self._controllers = self._children(map(self._controller, self.network.hypervisors))
         self._stack.callback(_sweep)
         self.openvswitch = ensure_running(RUN_DIR)
+        self._stack.push(self._keep_logs)
         self._on_stage("VMs and switches")
         self._vms = Vms(self.network)
         self._stack.callback(self._vms.stop)
@@ -188,6 +189,12 @@ class Testbed:
         self._on_stage("shims")
         self._shims = self._children(map(self._shim, self._shimmed()))
         _await_ready(self._shims)
+
+    def _keep_logs(self, error: type[BaseException] | None, *_: object) -> None:
+        """Those of a private Open vSwitch, which go with it: for those who look why something could not run."""
+        if self.openvswitch.private and error is not None and issubclass(error, CannotRun):
+            for log in self.openvswitch.directory.glob("*.log"):
+                shutil.copy(log, self._log_dir)
 
     def _make_links(self) -> None:
         with IPRoute() as ip:

@@ -134,7 +134,7 @@ def test_a_taken_interface_is_named_and_stays(up: UpProgram) -> None:
     """Also where it would have been the far end of a cable."""
     taken = port_to(example("one_channel"), "core", "left").interface
     with IPRoute() as ip:
-        ip.link("add", ifname=taken, kind="dummy")
+        ip.link("add", ifname=taken, kind="bridge")
         try:
             code, errors = ended(up.spawn())
             assert ip.link_lookup(ifname=taken) != []
@@ -142,6 +142,7 @@ def test_a_taken_interface_is_named_and_stays(up: UpProgram) -> None:
             ip.link("del", ifname=taken)
     assert code == 2
     assert errors.splitlines()[-1].endswith(f"or remove it: ip link delete {taken}")
+    assert (up.run_dir / "log" / "ovs-vswitchd.log").exists(), "for those who look for the reason"
     assert "Traceback" not in errors
     assert up.left_besides_files() == []
 

@@ -16,7 +16,7 @@ def wait_until(is_so: Callable[[], Any], what: str = "") -> None:
     """Return as soon as `is_so()`. Raises TimeoutError."""
     end_s = time.monotonic() + PATIENCE_S
     while not is_so():
-        if time.monotonic() > end_s:
+        if time.monotonic() > end_s and not is_so():  # this process may have stood still since it last looked
             raise TimeoutError(what or "it never came so")
         time.sleep(0.002)
 

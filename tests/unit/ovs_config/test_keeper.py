@@ -29,7 +29,7 @@ class FakeKernel:
     """One uplink, with what a test says of it."""
 
     def __init__(self) -> None:
-        self.has_interface = self.has_queues = True
+        self.has_interface = self.is_port = self.has_queues = True
         self.is_of_another_run = False
         self.refusal = 0
         self.filters: set[QueueFilter] = set()
@@ -60,6 +60,10 @@ class FakeKernel:
         changes, self.changes = self.changes, []
         return changes
 
+    def shaped_interfaces(self, ovsdb: object, owner: str) -> list[str]:
+        assert ovsdb is self and owner == "left"
+        return ["left-up", "other-up"] if self.is_port else []
+
     def rebuild_queues(self, ovsdb: object, plan: BridgePlan, interface: str) -> bool:
         assert ovsdb is self
         self.rebuilt.append(interface)
@@ -81,7 +85,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     monkeypatch.setattr(keeper, "is_of_another_run", lambda *_: fake.is_of_another_run)
     for name in (
         *("index_of", "classes_of", "missing_filters", "add_possible_filters", "probe_port"),
-        *("apply_queues", "rebuild_queues"),
+        *("apply_queues", "rebuild_queues", "shaped_interfaces"),
     ):
         monkeypatch.setattr(keeper, name, getattr(fake, name))
     return fake
@@ -139,6 +143,19 @@ def test_an_interface_that_is_not_there_is_waited_for_in_silence(
     kernel.has_interface = False
     for _ in range(3):
         look()
+    assert told == [] and caplog.records == []
+
+
+def test_a_port_that_open_vswitch_does_not_have_is_waited_for_in_silence(
+    kernel: FakeKernel, look: Callable[[], None], told: list[QueuesProbed], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its interface may long be there: what a test bed makes of a link before it makes the bridge."""
+    kernel.is_port = kernel.has_queues = False
+    for _ in range(3):
+        look()
+    kernel.is_port = True
+    look()
+    assert kernel.rebuilt == [], "Open vSwitch may be about to build them"
     assert told == [] and caplog.records == []
 
 
