@@ -59,7 +59,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help=f"any controller of the network (default: {FIRST_CONTROLLER})")  # fmt: skip
     connection_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print what the REST API says")
-    parser.add_argument("--wide", action="store_true", help="of channels and classes: print all columns, delay and lateness too")
+    parser.add_argument("--wide", action="store_true", help="of channels and classes: print all columns")
     parser.add_argument("--follow", action="store_true",
         help="of misses: print them as they happen, with --json an object a line, until interrupted")  # fmt: skip
 
