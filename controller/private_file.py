@@ -8,7 +8,6 @@ from pathlib import Path
 
 from controller.errors import CannotRun
 
-
 ANOTHER = "give the path of a file that may be read"
 
 
