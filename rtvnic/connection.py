@@ -69,6 +69,11 @@ def ask(client: httpx.Client, at: str, method: str, path: str, **options: Any) -
         answer = client.request(method, path, **options)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise CannotRun(f"no controller answers at {at}: {error}", CURE) from None
+    return granted(answer, at)
+
+
+def granted(answer: httpx.Response, at: str) -> httpx.Response:
+    """`answer`, if it is no refusal. Raises AnswerIsNo, CannotRun, as `ask` does."""
     if answer.is_success:
         return answer
     detail, lines = said(answer, at, lambda problem: (problem["detail"], _reasons(problem)))
