@@ -125,14 +125,14 @@ class Outcome:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--time", type=integer(range(10, 3601)), default=TIME_S, metavar="S", help=f"of writing (default: {TIME_S})")
+    add("--seconds", type=integer(range(10, 3601)), default=TIME_S, help=f"of writing, 10 at least (default: {TIME_S})")
     add("--monitors", type=integer(range(2, 10_001)), default=MONITORS, metavar="N",
         help=f"domains that watch (default: {MONITORS})")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print, and say whether anything was lost, doubled, or sent to the wrong one."""
-    return publish(report(measure(args.time, args.monitors, Progress(2))), args)
+    return publish(report(measure(args.seconds, args.monitors, Progress(2))), args)
 
 
 def measure(time_s: int, monitors: int, progress: Progress) -> Outcome:

@@ -41,6 +41,9 @@ SHORTEST_DEADLINE_NS = 200_000
 AUTO_SLACK_NS = -1
 """`be_slack: auto`, until the whole network is known."""
 
+CHANNELS_MAX = 10_000
+"""Of a network, whoever makes them: as many as a shim has room for."""
+
 NAME_MAX = 10
 """A node's name; the kernel allows 15 characters for the interfaces derived from it (`left-shim`)."""
 

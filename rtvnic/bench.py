@@ -27,6 +27,7 @@ EXPERIMENTS = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Exit code: 0 if all verdicts of the experiment hold, 1 if one does not, 2 if it could not run."
     experiments = parser.add_subparsers(dest="experiment", metavar="NAME", required=True)
     for name, path in EXPERIMENTS.items():
         module = importlib.import_module(path)

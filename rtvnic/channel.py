@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from controller import runtime
 from controller.errors import AnswerIsNo, CannotRun
-from rtvnic.connection import CURE, UNIX, connection_arguments, reach, why_silent
+from rtvnic.connection import CURE, UNIX, Json, ask, connection_arguments, reach, said, stranger, why_silent
 from rtvnic.progress import Progress
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ POLL_S = 0.2
 LISTS = ("on_miss",)
 NUMBERS = ("src_port", "dst_port", "ip_version")
 DONE = ("installed", "degraded", "off")
-
-Json = dict[str, Any]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,29 +79,40 @@ def _option(key: str) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    with reach(args, _answering(args.at), TIMEOUT_S) as client:
-        answer = _ask(client, *_request(args))
-        told = _outcome(args, answer)
-        if args.action != "remove" and not args.no_wait:
-            told |= {"state": _await(args, told["url"], told["version"])}
+    at = _answering(args.at)
+    is_awaited = args.action != "remove" and not args.no_wait
+    with reach(args, at, TIMEOUT_S) as client:
+        own_url = _own_url(client, at) if is_awaited else ""
+        method, path, options = _request(args)
+        told = _outcome(args, at, ask(client, at, method, path, **options))
+    if is_awaited:
+        talkers_url = told["url"].removesuffix(_path(args.name))
+        told |= {"state": _await(args, at if talkers_url == own_url else talkers_url, told["version"])}
     print(json.dumps(told, indent=2) if args.json else _text(args.action, told))
     return 0
 
 
-def _outcome(args: argparse.Namespace, answer: httpx.Response) -> Json:
+def _outcome(args: argparse.Namespace, at: str, answer: httpx.Response) -> Json:
     """What became of the channel, as `answer` has it. Raises CannotRun."""
     if args.action != "remove":
-        return _said(answer, "name", "version", "url")
+        return said(answer, at, lambda told: _with(told, "name", "version", "url"))
     if answer.content:
-        raise _stranger(answer)
+        raise stranger(answer, at)
     return {"name": args.name}
+
+
+def _with(told: Json, *keys: str) -> Json:
+    """`told`, which has these `keys`. Raises LookupError."""
+    if not told.keys() >= set(keys):
+        raise LookupError
+    return told
 
 
 def _request(args: argparse.Namespace) -> tuple[str, str, Json]:
     """Method, path, and options for httpx."""
     if args.action == "add":
         return "POST", "/v1/channels", {"json": {"name": args.name} | _contract(args)}
-    path, headers = f"/v1/channels/{_quoted(args.name)}", {}
+    path, headers = _path(args.name), {}
     if args.if_version is not None:
         headers["If-Match"] = f'"{args.if_version}"'
     if args.action == "remove":
@@ -117,10 +126,8 @@ def _contract(args: argparse.Namespace) -> Json:
     return {key: int(text) if key in NUMBERS and text.isdecimal() else text for key, text in given.items()}
 
 
-def _quoted(name: str) -> str:
-    from urllib.parse import quote
-
-    return quote(name, safe="")
+def _path(name: str) -> str:
+    return f"/v1/channels/{quote(name, safe='')}"
 
 
 def _answering(at: str | None) -> str:
@@ -133,51 +140,28 @@ def _answering(at: str | None) -> str:
     raise CannotRun(f"no controller answers at {runtime.RUN_DIR}", CURE)
 
 
-def _ask(client: httpx.Client, method: str, path: str, options: Json) -> httpx.Response:
-    """The answer, if it is that of a controller, and no refusal. Raises AnswerIsNo, CannotRun."""
-    import httpx
+def _own_url(client: httpx.Client, at: str) -> str:
+    """The address that the topology file gives to the controller at `at`, which `client` is for."""
 
-    try:
-        answer = client.request(method, path, **options)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise CannotRun(f"no controller answers: {error}", CURE) from None
-    if answer.is_success:
-        return answer
-    try:
-        problem = answer.json()
-        lines = [*problem.get("reasons", ()), *_lines(problem.get("errors", ()))] or [problem["detail"]]
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise _stranger(answer) from None
-    if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
-        raise CannotRun(f"the controller cannot do it: {problem['detail']}", "nothing is known to have changed")
-    raise AnswerIsNo("\n".join(lines))
+    def found(topology: Json) -> str:
+        urls: dict[str, str] = {each["name"]: each["rest_url"] for each in topology["hypervisors"]}
+        return urls[topology["domain"]]
+
+    return said(ask(client, at, "GET", "/v1/topology"), at, found)
 
 
-def _said(answer: httpx.Response, *keys: str) -> Json:
-    """The object with these `keys` that a controller answers. Raises CannotRun."""
-    with suppress(ValueError):
-        said = answer.json()
-        if isinstance(said, dict) and said.keys() >= set(keys):
-            return said
-    raise _stranger(answer)
+def _await(args: argparse.Namespace, at: str, version: int) -> str:
+    """The state of the channel once it is installed, as its talker's controller at `at` says.
 
-
-def _stranger(answer: httpx.Response) -> CannotRun:
-    return CannotRun(f"what answers is no controller, or a busy one ({answer.status_code})", CURE)
-
-
-def _lines(errors: list[Json]) -> list[str]:
-    return [f"{each['key']}: {each['message']}" if each["key"] else each["message"] for each in errors]
-
-
-def _await(args: argparse.Namespace, url: str, version: int) -> str:
-    """The state of the channel at `url` once it is installed. Raises AnswerIsNo if it does not get so."""
+    Raises AnswerIsNo if it does not get so, and CannotRun if that controller cannot be asked.
+    """
+    _require_options(args, at)
     progress = Progress(1)
     progress.step(f"waiting until {args.name} is installed")
     end_s = time.monotonic() + WAIT_S
-    with reach(args, url, TIMEOUT_S) as client:
+    with reach(args, at, TIMEOUT_S) as client:
         while True:
-            state, why = _standing(client, url, version)
+            state, why = _standing(client, at, args.name, version)
             if state in DONE:
                 progress.end()
                 return state
@@ -188,10 +172,21 @@ def _await(args: argparse.Namespace, url: str, version: int) -> str:
             time.sleep(POLL_S)
 
 
-def _standing(client: httpx.Client, url: str, version: int) -> tuple[str, str]:
+def _require_options(args: argparse.Namespace, at: str) -> None:
+    options = {"--tls DIR": args.tls, "--token-file FILE": args.token_file}
+    missing = [option for option, value in options.items() if value is None]
+    if at.startswith("https:") and missing:
+        raise CannotRun(
+            f"channel '{args.name}' is accepted; its talker's controller at {at} says whether it is installed",
+            f"give {' and '.join(missing)} to ask it, or --no-wait",
+        )
+
+
+def _standing(client: httpx.Client, at: str, name: str, version: int) -> tuple[str, str]:
     """How the channel stands, and why. What a controller says of an earlier version does not count."""
     try:
-        told = _said(_ask(client, "GET", url, {}), "version", "state", "why")
+        answer = ask(client, at, "GET", _path(name))
+        told = said(answer, at, lambda told: _with(told, "version", "state", "why"))
     except (AnswerIsNo, CannotRun) as error:
         return "waiting", str(error)
     if told["version"] < version:

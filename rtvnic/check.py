@@ -15,6 +15,7 @@ from controller.topology_file.schema import json_schema
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Exit code: 0 if all files are valid, 1 if one is not, 2 if one cannot be read."
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("files", nargs="*", default=[], metavar="FILE", type=Path, help="topology files (YAML)")
     what.add_argument("--schema", action="store_true", help="print the JSON Schema of topology files")

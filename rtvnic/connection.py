@@ -1,14 +1,15 @@
-"""How a verb reaches a controller's REST API: by its Unix socket, or over TCP, and then what proves who asks: a token,
-and beyond this machine a certificate."""
+"""How a verb reaches a controller's REST API, and what it makes of answers: by its Unix socket, or over TCP, and then
+with what proves who asks: a token, and beyond this machine a certificate."""
 
 from __future__ import annotations
 
 import argparse
 import socket
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from controller.errors import CannotRun
+from controller.errors import AnswerIsNo, CannotRun
 
 if TYPE_CHECKING:
     import httpx
@@ -18,6 +19,9 @@ UNIX = "unix:"
 LOCAL_URL = "http://localhost"
 PROBE_TIMEOUT_S = 2.0
 CURE = "start the network (rtvnic up FILE), or give --at its address"
+
+Json = dict[str, Any]
+Found = TypeVar("Found")
 
 
 def connection_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,22 +58,78 @@ def why_silent(path: Path) -> str:
     return ""
 
 
+def ask(client: httpx.Client, at: str, method: str, path: str, **options: Any) -> httpx.Response:
+    """What the controller at `at`, which `client` is for, answers; `options` are those of httpx.
+
+    Raises AnswerIsNo with all that it says against it, and CannotRun if it is unable, or no controller.
+    """
+    import httpx
+
+    try:
+        answer = client.request(method, path, **options)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise CannotRun(f"no controller answers at {at}: {error}", CURE) from None
+    return granted(answer, at)
+
+
+def granted(answer: httpx.Response, at: str) -> httpx.Response:
+    """`answer`, if it is no refusal. Raises AnswerIsNo, CannotRun, as `ask` does."""
+    if answer.is_success:
+        return answer
+    detail, lines = said(answer, at, lambda problem: (problem["detail"], _reasons(problem)))
+    if answer.is_server_error:
+        raise CannotRun(f"the controller at {at} cannot do it: {detail}", "ask again")
+    raise AnswerIsNo("\n".join(lines or [detail]))
+
+
+def said(answer: httpx.Response, at: str, find: Callable[[Any], Found]) -> Found:
+    """What `find` finds in the JSON of `answer`. Raises CannotRun if a controller would not have said so."""
+    try:
+        return find(answer.json())
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise stranger(answer, at) from None
+
+
+def stranger(answer: httpx.Response, at: str) -> CannotRun:
+    return CannotRun(f"what answers at {at} is no controller, or a busy one ({answer.status_code})", CURE)
+
+
+def _reasons(problem: Json) -> list[str]:
+    """All that a problem (RFC 9457) of `controller.rest.problems` has beside its detail."""
+    errors = [
+        f"{each['key']}: {each['message']}" if each["key"] else each["message"] for each in problem.get("errors", ())
+    ]
+    return [*problem.get("reasons", ()), *errors]
+
+
 def _distant(args: argparse.Namespace, url: str, timeout: httpx.Timeout | float) -> httpx.Client:
     import httpx  # slow to import
 
     from controller.store.remotes import tls_files
     from controller.tls import rest_context
 
+    _require_url(url)
     headers = {"Authorization": f"Bearer {_secret(args.token_file)}"} if args.token_file else {}
     verify = rest_context(tls_files(args.tls, CERTIFICATE) if args.tls else None)
+    return httpx.Client(base_url=url, headers=headers, verify=verify, timeout=timeout, trust_env=False)
+
+
+def _require_url(url: str) -> None:
+    import httpx
+
     try:
-        return httpx.Client(base_url=url, headers=headers, verify=verify, timeout=timeout, trust_env=False)
-    except httpx.InvalidURL as error:
-        raise CannotRun(f"'{url}' is no address: {error}", "write http://127.0.0.1:8181 or unix:PATH") from None
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        parsed = httpx.URL()
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise CannotRun(f"'{url}' is no address of a controller", "write http://127.0.0.1:8181 or unix:PATH")
 
 
 def _secret(file: Path) -> str:
     try:
         return file.read_text("ascii").strip()
-    except (OSError, ValueError) as error:
-        raise CannotRun(f"cannot read {file}: {error}", "put a token of `rtvnic token add` into it") from None
+    except OSError as error:
+        why = error.strerror
+    except ValueError:
+        why = "it is not plain text"
+    raise CannotRun(f"cannot read {file}: {why}", "put a token of `rtvnic token add` into it")

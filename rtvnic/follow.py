@@ -16,6 +16,9 @@ from typing import Any
 
 import httpx
 
+from controller.errors import RtvnicError
+from rtvnic.connection import granted
+
 RETRY_S = 1.0
 TIMEOUT = httpx.Timeout(5.0, read=45.0)
 """A controller gives a sign of life every 15 s."""
@@ -51,7 +54,7 @@ def _keep_reading(client: httpx.Client, names: frozenset[str], found: queue.Simp
                     _say(f"some events of {url} are lost: it was started again, or the connection was down too long")
                 elif event.name in names:
                     found.put(event.data)
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, ValueError, RtvnicError) as error:
             if str(error) != trouble:
                 _say(f"no events from {url}: {error or type(error).__name__}")
             trouble = str(error)
@@ -59,10 +62,13 @@ def _keep_reading(client: httpx.Client, names: frozenset[str], found: queue.Simp
 
 
 def _events(client: httpx.Client, last_id: str) -> Iterator[Event]:
-    """Until the controller ends the stream. Raises httpx.HTTPError, and ValueError for what is no event."""
+    """Until the controller ends the stream. Raises httpx.HTTPError, ValueError for what is no event, and
+    AnswerIsNo or CannotRun if it begins none."""
     headers = {"Last-Event-ID": last_id} if last_id else {}
     with client.stream("GET", "/v1/events", headers=headers) as answer:
-        answer.raise_for_status()
+        if not answer.is_success:
+            answer.read()
+        granted(answer, str(client.base_url))
         yield from parsed(answer.iter_lines())
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from controller.errors import AnswerIsNo
+from controller.errors import CannotRun
 from rtvnic.arguments import integer
 from rtvnic.table import aligned
 
@@ -22,7 +22,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "Makes an authority, and certificates signed by it: controller-NAME for each controller; switch-NAME for each "
         "bridge, which lets it be that datapath id and no other, as `rtvnic bridge` sets it; openvswitch for one Open "
         "vSwitch with all bridges, as `rtvnic up` has; store for a channel store. What is there and still fits is "
-        "kept. On each machine put ca-cert.pem and its own files; ca-key.pem signs, and belongs on none of them."
+        "kept. On each machine put ca-cert.pem and its own files; ca-key.pem signs, and belongs on none of them. "
+        "Exit code: 0 if all are there, 1 if FILE is invalid or one does not fit any more, 2 if they cannot be made."
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="the topology file (YAML)")
     parser.add_argument("--into", metavar="DIR", type=Path, help="default: the directory that the file names as `tls`")
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     network = load(args.file, is_admission_asked=False)
     directory = args.into or network.tls_directory
     if directory is None:
-        raise AnswerIsNo(f"{args.file} names no directory for certificates; add 'tls: pki' to it, or give --into DIR")
+        raise CannotRun(f"{args.file} names no directory for certificates", "add 'tls: pki' to it, or give --into DIR")
     authority = Authority(directory)
     rows = [("ca", "made" if authority.is_new else "kept")]
     for holder in holders(network):

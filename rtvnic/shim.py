@@ -89,7 +89,8 @@ def run(args: argparse.Namespace) -> int:
         if args.cpus:
             os.sched_setaffinity(0, args.cpus)
     except OSError as error:
-        raise CannotRun(f"cannot run on the processors {args.cpus}: {error.strerror}", "`nproc` counts them") from None
+        named = ",".join(map(str, args.cpus))
+        raise CannotRun(f"cannot run on the processors {named}: {error.strerror}", "`nproc` counts them") from None
     try:
         with Shim(_config(args)) as shim, Server(shim) as server:
             if args.socket is None:

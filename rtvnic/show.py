@@ -11,35 +11,55 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from itertools import compress
+from typing import Any
 
-from controller.errors import CannotRun
+from controller.errors import AnswerIsNo, CannotRun
 from controller.units import DURATION, NS_PER_S, RATE, SIZE, ms
-from rtvnic.connection import CURE, connection_arguments, reach
+from rtvnic.connection import Found, Json, ask, connection_arguments, reach, said
 from rtvnic.table import aligned
 
 FIRST_CONTROLLER = "http://127.0.0.1:8181"
 TIMEOUT_S = 5.0
 
-Json = dict[str, Any]
-Answer = TypeVar("Answer")
+
+@dataclass(frozen=True)
+class Domain:
+    """Where its controller is asked, and its VMs."""
+
+    at: str
+    vms: frozenset[str]
 
 
 @dataclass(frozen=True)
 class Table:
-    """How one resource of the REST API becomes a table. `key` names what is the same whichever controller tells it."""
+    """How one resource of the REST API becomes a table. `key` names what is the same whichever controller tells it.
+
+    Columns with the headers `wide` are shown when they are asked for: who wants to know whether all is well can do
+    without.
+    """
 
     headers: tuple[str, ...]
     row: Callable[[Json], tuple[object, ...]]
     key: Callable[[Json], object]
+    wide: frozenset[str] = frozenset()
+
+    def text(self, entries: Sequence[Json], is_wide: bool) -> str:
+        shown = [is_wide or header not in self.wide for header in self.headers]
+        rows = [list(compress(self.row(entry), shown)) for entry in entries]
+        return aligned(list(compress(self.headers, shown)), rows)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Exit code: 0, 2 if a controller of the network does not say what it knows; what the others say is printed."
+    )
     parser.add_argument("what", choices=TABLES, help="what to print")
     parser.add_argument("--at", metavar="URL|unix:PATH", default=FIRST_CONTROLLER,
         help=f"any controller of the network (default: {FIRST_CONTROLLER})")  # fmt: skip
     connection_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print what the REST API says")
+    parser.add_argument("--wide", action="store_true", help="of channels and classes: print all columns")
     parser.add_argument("--follow", action="store_true",
         help="of misses: print them as they happen, with --json an object a line, until interrupted")  # fmt: skip
 
@@ -47,15 +67,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.follow:
         return _follow(args)
-    entries = _collect(args)
+    entries, troubles = _collect(args)
     if args.json:
         print(json.dumps(entries, indent=2))
-    elif not entries:
+    elif entries:
+        print(TABLES[args.what].text(entries, args.wide))
+    elif not troubles:
         print(f"no {args.what}")
-    else:
-        table = TABLES[args.what]
-        print(aligned(table.headers, [table.row(entry) for entry in entries]))
-    return 0
+    for trouble in troubles:
+        print(trouble.what, file=sys.stderr)
+    return CannotRun.exit_code if troubles else 0
 
 
 def _follow(args: argparse.Namespace) -> int:
@@ -64,7 +85,7 @@ def _follow(args: argparse.Namespace) -> int:
 
     if args.what != "misses":
         raise CannotRun(f"{args.what} cannot be followed", "rtvnic show misses --follow")
-    clients = [reach(args, each, TIMEOUT) for each in _controllers(args)]
+    clients = [reach(args, each.at, TIMEOUT) for each in _domains(args)]
     try:
         for event in follow(clients, frozenset({"misses"})):
             print(json.dumps(event) if args.json else _sum_of_misses(event), flush=True)
@@ -78,50 +99,47 @@ def _sum_of_misses(event: Json) -> str:
     return f"{_instant(event['at_ns'])}  {event['channel']}  {count} missed  {worst} ms late at most"
 
 
-def _collect(args: argparse.Namespace) -> list[Json]:
-    """What all controllers say, each thing once. A controller that does not answer is named on stderr."""
+def _collect(args: argparse.Namespace) -> tuple[list[Json], list[CannotRun]]:
+    """What all controllers say, each thing once, and why some say nothing.
+
+    Of a channel that two tell of, its talker's controller is believed: no other knows how it adapts.
+    """
     key = TABLES[args.what].key
     found: dict[object, Json] = {}
-    for each in _controllers(args):
+    troubles = []
+    for domain in _domains(args):
         try:
-            said = _ask(args, each, args.what, lambda entries: [(key(entry), entry) for entry in entries])
-        except CannotRun as error:
-            print(error.what, file=sys.stderr)
+            entries = _ask(args, domain.at, args.what, lambda entries: [(key(entry), entry) for entry in entries])
+        except CannotRun as trouble:
+            troubles.append(trouble)
             continue
-        for entry_key, entry in said:
-            found.setdefault(entry_key, entry)
-    return list(found.values())
+        for entry_key, entry in entries:
+            if entry_key not in found or entry.get("talker") in domain.vms:
+                found[entry_key] = entry
+    return list(found.values()), troubles
 
 
-def _controllers(args: argparse.Namespace) -> list[str]:
-    """Where all controllers of the network are, as the one that `args` name says: itself where it was asked, the
-    others at their REST addresses. Raises CannotRun."""
+def _domains(args: argparse.Namespace) -> list[Domain]:
+    """All domains of the network, as the controller that `args` name says: itself asked as it was, the others at their
+    REST addresses. Raises CannotRun."""
     at = args.at.rstrip("/")
 
-    def addresses(topology: Json) -> list[str]:
-        others = {each["name"]: each["rest_url"] for each in topology["hypervisors"]}
-        return list((others | {topology["domain"]: at}).values())
+    def found(topology: Json) -> list[Domain]:
+        urls = {each["name"]: each["rest_url"] for each in topology["hypervisors"]} | {topology["domain"]: at}
+        return [Domain(urls[each["name"]], frozenset(each["vms"])) for each in topology["hypervisors"]]
 
-    return _ask(args, at, "topology", addresses)
+    return _ask(args, at, "topology", found)
 
 
-def _ask(args: argparse.Namespace, at: str, what: str, read: Callable[[Any], Answer]) -> Answer:
-    """What `read` finds in what the controller at `at`, a URL or unix:PATH, says of `what`.
-
-    Raises CannotRun, also when the answer is not that of a controller.
-    """
-    import httpx
-
-    try:
-        with reach(args, at, TIMEOUT_S) as client:
-            answer = client.get(f"/v1/{what}")
-        answer.raise_for_status()
-        return read(answer.json())
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        why = str(error)
-    except (LookupError, TypeError):
-        why = "what answers there is something else"
-    raise CannotRun(f"no controller answers at {at}/v1/{what}: {why}", CURE)
+def _ask(args: argparse.Namespace, at: str, what: str, find: Callable[[Any], Found]) -> Found:
+    """What `find` finds in what the controller at `at`, a URL or unix:PATH, says of `what`. Raises CannotRun."""
+    with reach(args, at, TIMEOUT_S) as client:
+        try:
+            return said(ask(client, at, "GET", f"/v1/{what}"), at, find)
+        except AnswerIsNo as refusal:
+            raise CannotRun(
+                f"the controller at {at} refuses: {refusal}", "give --token-file FILE, or --at unix:PATH"
+            ) from None
 
 
 def _channel(channel: Json) -> tuple[object, ...]:
@@ -130,6 +148,7 @@ def _channel(channel: Json) -> tuple[object, ...]:
         channel["owner"] or None,
         channel["state"],
         *(_duration(channel[name]) for name in ("deadline_ns", "bound_ns", "longest_ns")),
+        _duration((channel["adaptation"] or {}).get("adapted_ns")),
         channel["deadline_class"],
         *(channel[count] for count in ("sent", "received", "lost", "missed")),
         _in_doubt(channel),
@@ -172,7 +191,8 @@ def _switch(switch: Json) -> tuple[object, ...]:
 def _peer(peer: Json) -> tuple[object, ...]:
     state = "reachable" if peer["is_reachable"] else peer["why"]
     apart = _duration(peer["clock_difference_ns"]) or "unknown"
-    return (peer["domain"], peer["address"], state, apart, " ".join(peer["channels"]))
+    counts = (peer[name] for name in ("dropped", "refused", "reconnects"))
+    return (peer["peer_of"], peer["domain"], peer["address"], state, apart, *counts, " ".join(peer["channels"]))
 
 
 def _handler(handler: Json) -> tuple[object, ...]:
@@ -226,18 +246,19 @@ def _quantiles(summary: Json) -> tuple[str | None, ...]:
     return tuple(ms(summary[name]) if summary["count"] else None for name in ("p50", "p99", "max"))
 
 
-_DELAYS = ("delay p50", "p99", "max ms", "lateness p50", "p99", "max ms")
+_DELAYS = tuple(f"{what} {which} ms" for what in ("delay", "lateness") for which in ("p50", "p99", "max"))
 
 TABLES: Mapping[str, Table] = {
     "channels": Table(
         (
-            *("channel", "owner", "state", "deadline", "bound", "longest", "class"),
+            *("channel", "owner", "state", "deadline", "bound", "longest", "earlier by", "class"),
             *("sent", "received", "lost", "missed", "in doubt", "bypassed", "excess"),
             *_DELAYS,
             "why",
         ),
         _channel,
         key=lambda channel: channel["name"],
+        wide=frozenset({"owner", "class", "received", *_DELAYS}),
     ),
     "classes": Table(
         (
@@ -248,6 +269,7 @@ TABLES: Mapping[str, Table] = {
         ),
         _class,
         key=lambda deadline_class: (deadline_class["domain"], deadline_class["name"]),
+        wide=frozenset(_DELAYS),
     ),
     "queues": Table(
         ("switch", "interface", "queue", "class", "packets", "bytes", "errors", "by shim", "proof"),
@@ -259,7 +281,11 @@ TABLES: Mapping[str, Table] = {
         _guest,
         key=lambda guest: guest["vm"],
     ),
-    "peers": Table(("domain", "address", "state", "clocks within", "channels"), _peer, key=lambda peer: peer["domain"]),
+    "peers": Table(
+        ("domain", "peer", "address", "state", "clocks within", "dropped", "refused", "reconnects", "channels"),
+        _peer,
+        key=lambda peer: (peer["peer_of"], peer["domain"]),
+    ),
     "misses": Table(("at (UTC)", "channel", "late by ms"), _miss, key=lambda miss: (miss["channel"], miss["at_ns"])),
     "handlers": Table(
         (

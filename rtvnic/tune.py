@@ -334,7 +334,10 @@ def uplink(interface: str) -> Iterator[Change]:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "`rtvnic up` itself sets priorities, and MTU and offloads of the interfaces that it makes."
+    parser.epilog = (
+        "`rtvnic up` itself sets priorities, and MTU and offloads of the interfaces that it makes. "
+        "Exit code: 0 if all is as it should be, 2 if something cannot be set."
+    )
     direction = parser.add_mutually_exclusive_group()
     direction.add_argument(
         "--uplink",

@@ -9,6 +9,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Container, Iterable
 
+from controller.errors import Conflict
+
 TICK_NS = 10_000
 FIRST_LABEL = 16
 LABEL_COUNT = (1 << 20) - FIRST_LABEL
@@ -55,10 +57,10 @@ def assign_channel_labels(names: Iterable[str]) -> dict[str, int]:
 
 
 def free_label(name: str, taken: Container[int]) -> int:
-    """The channel label for `name`: that of its hash, or the next that is not `taken`. Raises ValueError if all are."""
+    """The channel label for `name`: that of its hash, or the next that is not `taken`. Raises Conflict if all are."""
     start = zlib.crc32(name.encode()) % CHANNEL_LABEL_COUNT
     for step in range(CHANNEL_LABEL_COUNT):
         label = FIRST_LABEL + (start + step) % CHANNEL_LABEL_COUNT
         if label not in taken:
             return label
-    raise ValueError(f"all {CHANNEL_LABEL_COUNT} channel labels are taken")
+    raise Conflict(f"all {CHANNEL_LABEL_COUNT} channel labels are taken; remove channels first")

@@ -71,6 +71,7 @@ def add_problems(app: FastAPI) -> None:
     app.add_exception_handler(InvalidChannel, _invalid)
     app.add_exception_handler(NotAdmitted, _not_admitted)
     app.add_exception_handler(CannotRun, _unavailable)
+    app.add_exception_handler(TimeoutError, _busy)
     for error, status in _STATUSES.items():
         app.add_exception_handler(error, _plain(status))
     app.add_exception_handler(Exception, _unforeseen)
@@ -120,6 +121,10 @@ def _not_admitted(_: Request, error: Exception) -> JSONResponse:
 
 def _unavailable(_: Request, error: Exception) -> JSONResponse:
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), {"Retry-After": str(RETRY_AFTER_S)})
+
+
+def _busy(request: Request, _: Exception) -> JSONResponse:
+    return _unavailable(request, CannotRun("the domain is busy", "try again in a moment"))
 
 
 def _unforeseen(request: Request, error: Exception) -> JSONResponse:

@@ -223,7 +223,7 @@ class ClockView(Model):
 
 
 class PeerView(Model):
-    """Another controller that shares channels with this one, and the session with it.
+    """A controller that shares channels with this one, that of `peer_of`, and the session with it.
 
     `sent` and `received` are frames, over all sessions; `dropped` messages had no room, `refused` sessions ended
     because of what the other side said or showed: both should be zero. `clock_difference_ns` is how far the clocks are
@@ -231,6 +231,7 @@ class PeerView(Model):
     """
 
     domain: str
+    peer_of: str
     address: str
     is_reachable: bool
     why: str

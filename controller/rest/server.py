@@ -65,7 +65,7 @@ def api(
         description="Real-time channels of one controller's domain. Durations are ns, rates bit/s, sizes bytes.",
         version="1",
         redoc_url=None,
-        responses=describing(HTTPStatus.BAD_REQUEST),
+        responses=describing(HTTPStatus.BAD_REQUEST, HTTPStatus.SERVICE_UNAVAILABLE),
     )
     app.add_middleware(Gate, hosts={*LOOPBACK, endpoint.address}, door=door)
     _add_channels(app, domain)

@@ -96,6 +96,7 @@ def peers(domain: Known) -> list[PeerView]:
     return [
         PeerView(
             domain=name,
+            peer_of=domain.name,
             address=network.hypervisors[name].controller.rest_url,
             session=peer.link.phase,
             is_same_host=peer.is_same_host,

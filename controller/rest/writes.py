@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Annotated, Any, Protocol
 
@@ -39,11 +39,36 @@ class Changeable(Protocol):
     def change(self, decision: Decision) -> Snapshot: ...
 
 
+@dataclass(frozen=True)
+class Preconditions:
+    """What there is to be before a write, as `If-Match` and `If-None-Match` say it (RFC 9110, 13.1): ETags, or `*`."""
+
+    match: str | None = None
+    none_match: str | None = None
+
+    def require(self, name: str, stored: Record | None) -> None:
+        """Of `stored`, which is what there is of the channel `name`. Raises Outdated."""
+        if self.match is not None and not _is_named(stored, self.match):
+            what = f"has version {stored.version}" if stored else "is not there"
+            raise Outdated(f"channel '{name}' {what}; read it again, and ask again")
+        if self.none_match is not None and _is_named(stored, self.none_match.replace("W/", "")):
+            raise Outdated(f"channel '{name}' is there already")
+
+
+def _is_named(stored: Record | None, header: str) -> bool:
+    """Whether one of the strong ETags in `header` is that of `stored`; a weak one never is."""
+    versions = map(int, re.findall(r'(?<!W/)"(\d{1,18})"', header, re.ASCII))
+    return stored is not None and (header.strip() == "*" or stored.version in versions)
+
+
+ANYTHING = Preconditions()
+
+
 class Writer:
     """Makes changes of `store` out of what is asked for, in `network`. Any thread.
 
     Every method raises CannotRun when the store does not answer, Conflict or NotAdmitted when it refuses, and Outdated
-    when the channel is not the one that `match` names: versions as ETags, or `*` for any (of `If-Match`).
+    when the channel is not as its Preconditions have it.
     """
 
     def __init__(self, network: Network, store: Changeable) -> None:
@@ -58,39 +83,35 @@ class Writer:
         vms = tuple(self._network.vms)
         return vms, (*vms, *self._network.hosts)
 
-    def add(self, entry: Mapping[str, Any], is_new: bool = False) -> WrittenView:
-        """There is to be the channel of `entry`, which has its `name` too; there was none, if `is_new`.
-
-        Raises InvalidChannel.
-        """
+    def add(self, entry: Mapping[str, Any], preconditions: Preconditions = ANYTHING) -> WrittenView:
+        """There is to be the channel of `entry`, which has its `name` too. Raises InvalidChannel."""
         contract = {key: value for key, value in entry.items() if key != "name"}
         channel = self._reader.channel(_name(entry), contract)
 
         def decide(before: Snapshot) -> Change | None:
             stored = before.records.get(channel.name)
-            if stored is not None and is_new:
-                raise Outdated(f"channel '{channel.name}' is there already")
+            preconditions.require(channel.name, stored)
             if stored is not None and stored.owner is Owner.REST and not _is_same(channel, stored):
                 raise Conflict(f"channel '{channel.name}' is there already and differs; change it by PATCH")
             return self._store.clerk.put(channel, Owner.REST)(before)
 
         return self._written(channel.name, self._change(decide))
 
-    def change(self, name: str, patch: Mapping[str, Any], match: str | None = None) -> WrittenView:
+    def change(self, name: str, patch: Mapping[str, Any], preconditions: Preconditions = ANYTHING) -> WrittenView:
         """The channel `name` after `patch` (RFC 7396). Raises UnknownChannel, InvalidChannel."""
 
         def decide(before: Snapshot) -> Change | None:
-            stored = _required(before, name, match)
+            stored = _required(before, name, preconditions)
             channel = self._reader.channel(name, merged(entry_of(stored.channel), patch))
             return self._store.clerk.put(channel, Owner.REST)(before)
 
         return self._written(name, self._change(decide))
 
-    def remove(self, name: str, match: str | None = None) -> None:
+    def remove(self, name: str, preconditions: Preconditions = ANYTHING) -> None:
         """There is to be no channel `name`; it may be a guest's. Raises UnknownChannel if there is none."""
 
         def decide(before: Snapshot) -> Change | None:
-            owner = _required(before, name, match).owner
+            owner = _required(before, name, preconditions).owner
             return self._store.clerk.remove(name, Owner.GUEST if owner is Owner.GUEST else Owner.REST)(before)
 
         self._change(decide)
@@ -134,18 +155,11 @@ def _is_same(channel: Channel, stored: Record) -> bool:
     return replace(stored.channel, label=NO_LABEL) == channel
 
 
-def _required(before: Snapshot, name: str, match: str | None) -> Record:
+def _required(before: Snapshot, name: str, preconditions: Preconditions) -> Record:
     if name not in before.records:
         raise UnknownChannel(f"there is no channel '{name}'")
-    stored = before.records[name]
-    if match is not None and match.strip() != "*" and stored.version not in _versions(match):
-        raise Outdated(f"channel '{name}' has version {stored.version}; read it again, and ask again")
-    return stored
-
-
-def _versions(match: str) -> set[int]:
-    """Those that the strong ETags of an If-Match header name; a weak one never matches."""
-    return {int(version) for version in re.findall(r'(?<!W/)"(\d{1,18})"', match, re.ASCII)}
+    preconditions.require(name, before.records[name])
+    return before.records[name]
 
 
 def etag(version: int) -> str:
@@ -153,7 +167,14 @@ def etag(version: int) -> str:
 
 
 IfMatch = Annotated[str | None, Header(description="The ETag that the channel is to have, or *.")]
-IfNoneMatch = Annotated[str | None, Header(description="*: only if there is no such channel yet.")]
+IfNoneMatch = Annotated[str | None, Header(description="An ETag that it is not to have, or *: there is to be none.")]
+
+
+def _preconditions(if_match: IfMatch = None, if_none_match: IfNoneMatch = None) -> Preconditions:
+    return Preconditions(if_match, if_none_match)
+
+
+Asked = Annotated[Preconditions, Depends(_preconditions)]
 Entry = Annotated[dict[str, Any], Body(media_type=JSON)]
 Patch = Annotated[dict[str, Any], Body(media_type=MERGE_PATCH)]
 
@@ -183,21 +204,21 @@ def add_writes(app: FastAPI, writer: Writer) -> None:
 
     @app.post("/v1/channels", dependencies=may_write, responses={**_ANY_WRITE, **_INVALID, **_UNDER_WAY},
               openapi_extra=body(JSON, is_patch=False))  # fmt: skip
-    def add(entry: Entry, response: Response, if_none_match: IfNoneMatch = None) -> WrittenView:
+    def add(entry: Entry, preconditions: Asked, response: Response) -> WrittenView:
         """Add a channel: `name`, and what a topology file says of one. The same again changes nothing."""
-        return _answer(response, writer.add(entry, is_new=if_none_match == "*"))
+        return _answer(response, writer.add(entry, preconditions))
 
     @app.patch("/v1/channels/{name}", dependencies=may_write,
                responses={**_ANY_WRITE, **_INVALID, **_UNKNOWN, **_UNDER_WAY},
                openapi_extra=body(MERGE_PATCH, is_patch=True))  # fmt: skip
-    def change(name: str, patch: Patch, response: Response, if_match: IfMatch = None) -> WrittenView:
+    def change(name: str, patch: Patch, preconditions: Asked, response: Response) -> WrittenView:
         """Change what the body names of a channel (RFC 7396); null puts back the default. All else stays."""
-        return _answer(response, writer.change(name, patch, if_match))
+        return _answer(response, writer.change(name, patch, preconditions))
 
     @app.delete("/v1/channels/{name}", status_code=204, dependencies=may_write, responses={**_ANY_WRITE, **_UNKNOWN})
-    def remove(name: str, if_match: IfMatch = None) -> None:
+    def remove(name: str, preconditions: Asked) -> None:
         """Remove a channel."""
-        writer.remove(name, if_match)
+        writer.remove(name, preconditions)
 
 
 def _answer(response: Response, written: WrittenView) -> WrittenView:

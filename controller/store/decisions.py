@@ -17,7 +17,7 @@ from controller.admission.guarantee import Guarantees
 from controller.admission.paths import Way
 from controller.admission.tolerance import leniency_ns, lenient
 from controller.errors import CannotRun, Conflict, NotAdmitted, Outdated
-from controller.model import AUTO_SLACK_NS, Channel, Network
+from controller.model import AUTO_SLACK_NS, CHANNELS_MAX, Channel, Network
 from controller.network.labels import free_label
 from controller.network.selectors import clashes, selector
 from controller.store.records import NO_JITTER_NS, Change, Owner, Record, Snapshot
@@ -89,6 +89,7 @@ class Clerk:
     def _change(self, before: Snapshot, wanted: Mapping[str, Record], refuse: Refuse = _advised) -> Change:
         """From `before` to `wanted`, if that is admitted. What only takes channels away is."""
         self._require_topology(before)
+        _require_room(before, wanted)
         labelled = _labelled(before, wanted)
         _refuse_double_meanings(record.channel for record in labelled.values())
         network = self._whole(labelled)
@@ -222,6 +223,12 @@ def _label_of(channel: Channel, former: Record | None) -> int | None:
 def _refuse_double_meanings(channels: Iterable[Channel]) -> None:
     for clash in clashes((channel.name, selector(channel)) for channel in channels):
         raise Conflict(f"channel '{clash.name}': {clash}")
+
+
+def _require_room(before: Snapshot, wanted: Mapping[str, Record]) -> None:
+    """That there will not be more channels than may be, or not more than there are."""
+    if len(wanted) > max(CHANNELS_MAX, len(before.records)):
+        raise Conflict(f"there would be {len(wanted):,} channels; at most {CHANNELS_MAX:,}: remove others first")
 
 
 def _require_channels_of_a_file(before: Snapshot) -> None:

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails, core_schema
 
 from controller.model import (
     AUTO_SLACK_NS,
+    CHANNELS_MAX,
     FULL_LABELLED_FRAME_BYTES,
     SHORTEST_DEADLINE_NS,
     UDP_BYTES,
@@ -330,7 +331,7 @@ class File(Form):
     vms: dict[NodeName, VmForm] = _section({}, 1024, "The virtual machines, by name.")
     hosts: dict[NodeName, HostForm] = _section({}, 1024, "The machines at switches, by name.")
     classes: dict[ClassName, ClassForm] = _section({}, 7, "The deadline classes. Default: 7 of them, from 2ms to 5s.")
-    channels: dict[ChannelName, ChannelForm] = _section({}, 10_000, "The real-time channels, by name.")
+    channels: dict[ChannelName, ChannelForm] = _section({}, CHANNELS_MAX, "The real-time channels, by name.")
     handlers: dict[HandlerName, HandlerForm] = _section(
         {}, HANDLERS_MAX, "What misses may start, by the name that channels give in on_miss."
     )

@@ -16,6 +16,7 @@ from support.frames import (
     ttl_of,
 )
 
+from controller.model import CHANNELS_MAX
 from controller.network import labels
 from dataplane._core import ffi, lib
 
@@ -23,6 +24,10 @@ PERIOD_NS = labels.LABEL_COUNT * labels.TICK_NS
 LAST_LABEL = labels.FIRST_LABEL + labels.LABEL_COUNT - 1
 wall_times = st.integers(0, 2**62)
 any_label = st.integers(0, LAST_LABEL)
+
+
+def test_a_shim_has_room_for_all_channels_of_a_network() -> None:
+    assert lib.CHANNELS_MAX == CHANNELS_MAX
 
 
 def parse(data: bytes) -> int:

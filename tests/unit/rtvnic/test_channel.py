@@ -86,7 +86,6 @@ def test_a_channel_is_added_changed_and_removed(served: Served, capsys: pytest.C
 def test_it_waits_until_the_channel_is_installed(
     served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What it polls with `url` is another door than the one that took the change."""
     monkeypatch.setattr(channel, "WAIT_S", 10.0)
     states = iter(["waiting", "installing", "installed"])
     monkeypatch.setattr(channel, "_standing", lambda *_: (next(states), "of this and that"))
@@ -145,10 +144,26 @@ def test_over_tcp_a_token_is_shown(served: Served, tmp_path: Path, capsys: pytes
 def test_a_store_that_does_not_answer_is_exit_2(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
     served.store.is_away = True
     assert main(["channel", "add", *NEW]) == 2
-    assert "the controller cannot do it: the store does not answer" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        f"the controller at unix:{runtime.RUN_DIR}/left.rest.sock cannot do it: the store does not answer; start it; "
+        "ask again\n"
+    )
 
 
-@pytest.mark.parametrize("at", [[], ["--at", "unix:/nowhere"], ["--at", "http://127.0.0.1:1"], ["--at", "nowhere"]])
+def test_a_busy_controller_is_exit_2_and_nothing_is_changed(
+    served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ask(_: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(served.driver, "ask", ask)
+    before = served.store.now
+    assert main(["channel", "add", *NEW]) == 2
+    assert "cannot do it: the domain is busy; try again in a moment" in capsys.readouterr().err
+    assert served.store.now == before
+
+
+@pytest.mark.parametrize("at", [[], ["--at", "unix:/nowhere"], ["--at", "http://127.0.0.1:1"]])
 def test_without_a_controller_it_is_exit_2(
     at: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,5 +198,46 @@ def test_another_server_is_told_from_a_controller(
         return  # as a controller answers
     paths = ("/v1/channels", "/v1/channels/new")
     with FakeRest(dict.fromkeys(paths, (status, body))) as server:
-        assert main(["channel", *words, "--at", server.url]) == 2
-    assert capsys.readouterr().err.startswith(f"what answers is no controller, or a busy one ({status}); ")
+        assert main(["channel", *words, "--at", server.url, *([] if words[0] == "remove" else ["--no-wait"])]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith(f"what answers at {server.url} is no controller, or a busy one ({status}); ")
+
+
+@pytest.fixture
+def distant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRest]:
+    """The controller of `left` at its Unix socket; over TCP it takes a token and a certificate, as `right` does."""
+    monkeypatch.setattr(runtime, "RUN_DIR", tmp_path)
+    urls = {"left": "https://10.0.0.1:8181", "right": "https://10.0.0.2:8181"}
+    with FakeRest(path=tmp_path / "left.rest.sock") as left:
+        hypervisors = [{"name": name, "rest_url": url} for name, url in urls.items()]
+        left.say("/v1/topology", {"domain": "left", "hypervisors": hypervisors})
+        left.say("/v1/channels", {"name": "new", "version": 2, "url": f"{urls['left']}/v1/channels/new"}, 202)
+        left.say("/v1/channels/new", {"version": 2, "state": "installed", "why": ""})
+        yield left
+
+
+def test_a_controller_is_asked_how_its_channel_stands_as_it_was_asked_to_make_it(
+    distant: FakeRest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["channel", "add", *NEW]) == 0
+    assert capsys.readouterr().out == "channel 'new' is added, version 2, installed\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "missing"),
+    [
+        ([], "--tls DIR and --token-file FILE"),
+        (["--tls", "."], "--token-file FILE"),
+        (["--token-file", "f"], "--tls DIR"),
+    ],
+)
+def test_what_another_machines_controller_would_need_is_said_at_once(
+    distant: FakeRest, options: list[str], missing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    distant.say("/v1/channels", {"name": "new", "version": 2, "url": "https://10.0.0.2:8181/v1/channels/new"}, 202)
+    assert main(["channel", "add", *NEW, *options]) == 2
+    assert capsys.readouterr().err == (
+        "channel 'new' is accepted; its talker's controller at https://10.0.0.2:8181 says whether it is installed; "
+        f"give {missing} to ask it, or --no-wait\n"
+    )
+    assert main(["channel", "add", *NEW, *options, "--no-wait"]) == 0

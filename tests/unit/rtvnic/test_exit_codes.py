@@ -6,7 +6,7 @@ import pytest
 
 from controller.errors import AnswerIsNo, CannotRun
 from rtvnic import down
-from rtvnic.__main__ import main
+from rtvnic.__main__ import VERBS, main
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,13 @@ def test_a_defect_is_no_answer_and_has_a_traceback(
     assert ended_by(ZeroDivisionError("by nothing"), monkeypatch) == 70
     lines = capsys.readouterr().err.splitlines()
     assert (lines[0], lines[-1]) == ("Traceback (most recent call last):", "ZeroDivisionError: by nothing")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_each_verb_has_its_exit_codes(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([verb, "--help"])
+    assert "Exit code: 0" in " ".join(capsys.readouterr().out.split())
 
 
 def ended_by(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:

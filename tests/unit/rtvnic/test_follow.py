@@ -15,7 +15,7 @@ import pytest
 from support.domains import Driver
 from support.examples import distinct
 from support.fake_store import FakeStore
-from support.http_server import unused_port
+from support.http_server import FakeRest, unused_port
 from support.networks import two_hypervisors
 from support.waiting import wait_until
 
@@ -114,6 +114,15 @@ def test_a_line_for_people_and_an_end_at_an_interrupt() -> None:
         program.send_signal(signal.SIGINT)
         assert program.communicate(timeout=20) == ("", "")
     assert program.returncode == 0
+
+
+def test_a_controller_that_refuses_is_told_of_in_its_own_words() -> None:
+    with FakeRest() as left:
+        left.say("/v1/topology", {"domain": "left", "hypervisors": [{"name": "left", "rest_url": left.url, "vms": []}]})
+        left.say("/v1/events", {"detail": "there are 16 readers already"}, 503)
+        with following(int(left.url.rpartition(":")[2])) as program:
+            assert program.stderr is not None
+            assert "cannot do it: there are 16 readers already; " in program.stderr.readline()
 
 
 @pytest.mark.parametrize("what", ["channels", "switches"])

@@ -172,7 +172,7 @@ def test_rubbish_is_named(file: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_a_file_without_tls_needs_a_directory(file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file.write_text("version: 1\nhypervisors: {left: {uplink: 100Mbps}}\n")
-    assert main(["pki", str(file)]) == 1
+    assert main(["pki", str(file)]) == 2
     assert "add 'tls: pki'" in capsys.readouterr().err
     assert main(["pki", str(file), "--into", str(tmp_path / "deep" / "down")]) == 0
     assert (tmp_path / "deep" / "down" / "ca-cert.pem").exists()

@@ -105,6 +105,29 @@ def rows(text: str) -> list[list[str]]:
 def test_channels_are_one_table_each_once(urls: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = shown(capsys, "channels", "--at", urls["right"])
     assert (code, err) == (0, "")
+    assert rows(out)[1:] == [
+        ["video", "installed", "5ms", "3.593ms", "-", "-", "100", "3", "0", "-", "0", "-"],
+        ["audio", "installed", "100ms", "98.59ms", "-", "-", "0", "0", "0", "-", "0", "-"],
+    ]
+
+
+def test_the_talkers_controller_is_believed_of_a_channel(
+    urls: dict[str, str], left: FakeRest, right: FakeRest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whichever tells first: that of the listener does not know how the channel adapts."""
+    (video, _) = (each.model_dump(mode="json") for each in view.channels(driver("left").domain))
+    adaptation = {"adapted_ns": 250_000, "most_ns": 1_000_000, "since_ns": AT_NS}
+    left.say("/v1/channels", [video | {"talker": "vm2"}])
+    right.say("/v1/channels", [video | {"talker": "vm2", "adaptation": adaptation}])
+    _, out, _ = shown(capsys, "channels", "--at", urls["left"])
+    assert "250us" in rows(out)[1]
+    _, out, _ = shown(capsys, "channels", "--json", "--at", urls["left"])
+    assert [each["adaptation"] for each in json.loads(out)] == [adaptation]
+
+
+def test_all_columns_of_channels(urls: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = shown(capsys, "channels", "--wide", "--at", urls["right"])
+    assert (code, err) == (0, "")
     _, video, audio = rows(out)
     assert video == [
         "video",
@@ -112,7 +135,7 @@ def test_channels_are_one_table_each_once(urls: dict[str, str], capsys: pytest.C
         "installed",
         "5ms",
         "3.593ms",
-        "-",
+        *["-"] * 2,
         "fast",
         "100",
         "97",
@@ -130,7 +153,7 @@ def test_channels_are_one_table_each_once(urls: dict[str, str], capsys: pytest.C
         "installed",
         "100ms",
         "98.59ms",
-        "-",
+        *["-"] * 2,
         "slow",
         "0",
         "97",
@@ -143,7 +166,7 @@ def test_channels_are_one_table_each_once(urls: dict[str, str], capsys: pytest.C
 
 
 def test_classes_are_those_of_each_domain(urls: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _ = shown(capsys, "classes", "--at", urls["left"])
+    _, out, _ = shown(capsys, "classes", "--wide", "--at", urls["left"])
     found = rows(out)[1:]
     assert [row[:2] for row in found] == [["left", "fast"], ["left", "slow"], ["right", "fast"], ["right", "slow"]]
     assert found[0] == [
@@ -185,8 +208,22 @@ def test_switches_say_what_they_dropped(urls: dict[str, str], capsys: pytest.Cap
 def test_peers(urls: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = shown(capsys, "peers", "--at", urls["left"])
     assert rows(out)[1:] == [
-        ["right", "http://127.0.0.1:8081", "reachable", "0ns", "video", "audio"],
-        ["left", "http://127.0.0.1:8080", "reachable", "0ns", "video", "audio"],
+        ["left", "right", "http://127.0.0.1:8081", "reachable", "0ns", "0", "0", "0", "video", "audio"],
+        ["right", "left", "http://127.0.0.1:8080", "reachable", "0ns", "0", "0", "0", "video", "audio"],
+    ]
+
+
+def test_a_peer_is_told_of_by_each_that_it_has(
+    urls: dict[str, str], left: FakeRest, right: FakeRest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A session has two ends, and each its counts."""
+    for rest, name, reconnects in ((left, "left", 3), (right, "right", 4)):
+        (peer,) = (each.model_dump(mode="json") for each in view.peers(driver(name).domain))
+        rest.say("/v1/peers", [peer | {"domain": "third", "dropped": 1, "refused": 2, "reconnects": reconnects}])
+    _, out, _ = shown(capsys, "peers", "--at", urls["left"])
+    assert [[*row[:2], *row[5:8]] for row in rows(out)[1:]] == [
+        ["left", "third", "1", "2", "3"],
+        ["right", "third", "1", "2", "4"],
     ]
 
 
@@ -256,17 +293,44 @@ def test_a_controller_that_does_not_answer_is_named_and_the_others_shown(
     gone = f"http://127.0.0.1:{unused_port()}"
     serve(left, "left", urls | {"right": gone})
     code, out, err = shown(capsys, "switches", "--at", urls["left"])
-    assert code == 0
+    assert code == 2
     assert [row[0] for row in rows(out)[1:]] == ["left"]
-    assert err.startswith(f"no controller answers at {gone}/v1/switches: ")
+    assert err.startswith(f"no controller answers at {gone}: ")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "detail", "told"),
+    [
+        (503, "the domain is busy; try again in a moment", "cannot do it: the domain is busy; try again in a moment"),
+        (401, "this needs a token", "refuses: this needs a token"),
+    ],
+)
+def test_what_controllers_say_against_it_is_told_and_no_answer_is_not_nothing(
+    urls: dict[str, str],
+    left: FakeRest,
+    right: FakeRest,
+    status: int,
+    detail: str,
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for rest in (left, right):
+        rest.say("/v1/channels", {"title": "", "status": status, "detail": detail}, status)
+    lines = "".join(f"the controller at {url} {told}\n" for url in urls.values())
+    assert shown(capsys, "channels", "--at", urls["left"]) == (2, "", lines)
+    assert shown(capsys, "channels", "--json", "--at", urls["left"]) == (2, "[]\n", lines)
+    left.say("/v1/topology", {"title": "", "status": status, "detail": detail}, status)
+    code, out, err = shown(capsys, "channels", "--at", urls["left"])
+    assert (code, out) == (2, "")
+    assert err.startswith(f"the controller at {left.url} {told}; ")
 
 
 def test_no_controller_at_all(capsys: pytest.CaptureFixture[str]) -> None:
     gone = f"http://127.0.0.1:{unused_port()}"
     code, out, err = shown(capsys, "channels", "--at", gone)
     assert (code, out) == (2, "")
-    assert err.startswith(f"no controller answers at {gone}/v1/topology: ")
+    assert err.startswith(f"no controller answers at {gone}: ")
     assert err.endswith("; start the network (rtvnic up FILE), or give --at its address\n")
 
 
@@ -274,7 +338,14 @@ def test_no_controller_at_all(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_address_that_is_none(at: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = shown(capsys, "channels", "--at", at)
     assert (code, out) == (2, "")
-    assert at.rstrip("/") in err
+    assert err == f"'{at.rstrip('/')}' is no address of a controller; write http://127.0.0.1:8181 or unix:PATH\n"
+
+
+def test_a_token_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bytes").write_bytes(b"\xff")
+    for name, why in (("none", "No such file or directory"), ("bytes", "it is not plain text")):
+        code, _, err = shown(capsys, "channels", "--token-file", str(tmp_path / name))
+        assert (code, err.partition("; ")[0]) == (2, f"cannot read {tmp_path}/{name}: {why}")
 
 
 def test_a_token_is_shown_to_every_controller(
@@ -295,7 +366,7 @@ def test_something_else_than_a_controller(
     left.answers["/v1/topology"] = (status, content)
     code, _, err = shown(capsys, "channels", "--at", left.url)
     assert code == 2
-    assert err.startswith(f"no controller answers at {left.url}/v1/topology: ")
+    assert err.startswith(f"what answers at {left.url} is no controller, or a busy one ({status}); ")
 
 
 @pytest.mark.parametrize("content", [[], {}, {"hypervisors": 7}, {"hypervisors": [7]}, "hello", None])
@@ -305,7 +376,7 @@ def test_a_json_server_that_is_no_controller(
     left.say("/v1/topology", content)
     code, _, err = shown(capsys, "channels", "--at", left.url)
     assert code == 2
-    assert err.startswith(f"no controller answers at {left.url}/v1/topology: what answers there is something else; ")
+    assert err.startswith(f"what answers at {left.url} is no controller, or a busy one (200); ")
 
 
 @pytest.mark.parametrize("content", [7, [7], [{}], None])
@@ -314,8 +385,8 @@ def test_another_server_at_the_address_of_a_controller(
 ) -> None:
     right.say("/v1/switches", content)
     code, out, err = shown(capsys, "switches", "--at", urls["left"])
-    assert (code, len(rows(out))) == (0, 2)
-    assert err == f"no controller answers at {right.url}/v1/switches: what answers there is something else\n"
+    assert (code, len(rows(out))) == (2, 2)
+    assert err == f"what answers at {right.url} is no controller, or a busy one (200)\n"
 
 
 def test_what_can_be_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,6 +77,14 @@ def test_a_file_that_is_not_there(file: Path, capsys: pytest.CaptureFixture[str]
     assert "rtvnic token add" in capsys.readouterr().err
 
 
+def test_a_directory_is_no_file_of_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["list", str(tmp_path)], ["add", str(tmp_path), "wall"], ["remove", str(tmp_path), "wall"]):
+        assert main(["token", *words]) == 2
+        assert capsys.readouterr().err == (
+            f"cannot read {tmp_path}: Is a directory; give the path of a file that may be read\n"
+        )
+
+
 def test_a_directory_that_cannot_be_looked_into(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["token", "add", str(tmp_path / ("d" * 300) / "tokens"), "wall"]) == 2
     assert capsys.readouterr().err.endswith(": File name too long; be a user who may, or root\n")

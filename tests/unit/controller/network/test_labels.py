@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.errors import Conflict
 from controller.network.labels import (
     CHANNEL_LABEL_COUNT,
     FIRST_LABEL,
@@ -93,5 +94,5 @@ def test_the_search_goes_round() -> None:
 
 
 def test_no_label_is_left() -> None:
-    with pytest.raises(ValueError, match="all 65520 channel labels are taken"):
+    with pytest.raises(Conflict, match="all 65520 channel labels are taken; remove channels first"):
         free_label("video", range(FIRST_LABEL, 1 << 16))

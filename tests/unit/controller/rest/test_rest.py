@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import httpx
@@ -68,11 +69,14 @@ def left() -> Driver:
     return driver
 
 
-class Broken:
-    """A domain whose thread does not answer."""
+@dataclass(frozen=True)
+class Failing:
+    """A domain of which nothing can be learnt."""
+
+    error: Exception
 
     def ask(self, question: Callable[[Domain], Answer]) -> Answer:
-        raise TimeoutError
+        raise self.error
 
 
 # Every route
@@ -164,14 +168,22 @@ def test_an_unknown_path(left: Driver) -> None:
     assert (found["status"], found["detail"]) == (404, "GET /v2/channels is not served here; see /docs")
 
 
-def test_a_domain_that_does_not_answer(caplog: pytest.LogCaptureFixture) -> None:
-    found = problem(ask(Broken(), "/v1/channels"))
+@pytest.mark.parametrize("path", ["/v1/channels", "/v1/channels/video", "/v1/health", "/metrics"])
+def test_a_busy_domain_is_asked_again_and_no_defect(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    answer = ask(Failing(TimeoutError()), path)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert problem(answer)["detail"] == "the domain is busy; try again in a moment"
+    assert caplog.text == ""
+
+
+def test_a_defect_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    found = problem(ask(Failing(ZeroDivisionError()), "/v1/channels"))
     assert (found["status"], found["detail"]) == (500, "the controller's log says more")
-    assert "GET /v1/channels: TimeoutError()" in caplog.text
+    assert "GET /v1/channels: ZeroDivisionError()" in caplog.text
 
 
 def test_a_request_that_does_not_fit_its_route() -> None:
-    app = whole_api(Broken())
+    app = whole_api(Failing(TimeoutError()))
 
     @app.get("/v1/number/{value}")
     def number(value: int) -> int:

@@ -39,9 +39,15 @@ def test_one_of_another_user_is_not_used(path: Path) -> None:
         TokenFile(path)
 
 
-def test_one_that_is_not_there_or_no_file_says_how_to_make_it(tmp_path: Path) -> None:
-    for place in (tmp_path / "none", tmp_path):
-        with pytest.raises(CannotRun, match="rtvnic token add"):
+def test_one_that_is_not_there_says_how_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(CannotRun, match="No such file or directory; make it: rtvnic token add"):
+        TokenFile(tmp_path / "none")
+
+
+def test_what_is_no_file_is_not_used(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    for place in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(CannotRun, match="; give the path of a file that may be read"):
             TokenFile(place)
 
 

@@ -340,6 +340,7 @@ def test_peers_share_channels(talker: Driver) -> None:
     talker.hear(PeeringReported("right", Link(Phase.OPEN, 3, 4, 1, 0, 2, 90_000)))
     expected = PeerView(
         domain="right",
+        peer_of="left",
         address="http://127.0.0.1:8081",
         is_reachable=True,
         why="",

@@ -219,6 +219,26 @@ def test_the_version_that_the_asker_has_seen(store: FakeStore, match: str) -> No
     assert ask(store, "PATCH", "/v1/channels/new", {"deadline": "7ms"}, if_match=match).status_code == 202
 
 
+@pytest.mark.parametrize(("method", "path"), [("POST", ""), ("PATCH", "/new"), ("DELETE", "/new")])
+@pytest.mark.parametrize("match", ["*", '"2"', 'W/"2"', '"1", "2"', " * "])
+def test_a_channel_that_is_not_to_be_there(store: FakeStore, method: str, path: str, match: str) -> None:
+    post(store)
+    body = None if method == "DELETE" else ENTRY if method == "POST" else {"deadline": "7ms"}
+    answer = ask(store, method, f"/v1/channels{path}", body, if_none_match=match)
+    assert problem(answer, 412)["detail"] == "channel 'new' is there already"
+    assert store.now.revision == 2
+    assert ask(store, method, f"/v1/channels{path}", body, if_none_match='"1"').is_success
+
+
+@pytest.mark.parametrize("match", ["*", '"1"', ""])
+def test_one_that_is_to_be_there_is_not_made(store: FakeStore, match: str) -> None:
+    found = problem(ask(store, "POST", "/v1/channels", ENTRY, if_match=match), 412)
+    assert found["detail"] == "channel 'new' is not there; read it again, and ask again"
+    assert "new" not in store.now.records
+    post(store)
+    assert ask(store, "POST", "/v1/channels", ENTRY, if_match='"2"').status_code == 202
+
+
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
 @pytest.mark.parametrize("name", ["none", "%ff", "a%0ab", "%F0%9F%92%A9", "x" * 500])
 def test_a_channel_that_is_not_there(store: FakeStore, method: str, name: str) -> None:

@@ -179,6 +179,19 @@ def test_what_only_takes_channels_away_is_always_admitted() -> None:
             decision(crowded)
 
 
+def test_there_are_no_more_channels_than_a_shim_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever makes them, and whatever admission says. What is there already may go, or become another."""
+    full = after(FILLED, CLERK.put(new("a", port=7001), Owner.REST))
+    monkeypatch.setattr("controller.store.decisions.CHANNELS_MAX", 3)
+    for clerk in (CLERK, Clerk(NETWORK, is_admission_asked=False)):
+        for decision in (clerk.put(new(), Owner.GUEST), clerk.apply({**distinct(), "new": new()})):
+            with pytest.raises(Conflict, match="there would be 4 channels; at most 3: remove others first"):
+                decision(full)
+    monkeypatch.setattr("controller.store.decisions.CHANNELS_MAX", 1)
+    assert set(after(full, CLERK.put(new("a", port=7002), Owner.REST)).records) == {"video", "audio", "a"}
+    assert set(after(full, CLERK.remove("a", Owner.REST)).records) == {"video", "audio"}
+
+
 def test_a_clerk_decides_by_what_it_is_given_and_not_by_what_it_has_seen() -> None:
     """It keeps what it has worked out, and the store may have gone another way."""
     clerk, rates = Clerk(NETWORK), (40_000_000, 45_000_000)
