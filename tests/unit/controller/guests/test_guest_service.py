@@ -314,10 +314,16 @@ def test_of_all_channels_those_that_tell_guests(desk: Desk) -> None:
     desk.ask(Subscribe(0, 60), nonce=9)
     video = desk.store.now.records["video"].channel
     for channel in (desk.look("camera")[label].channel, video):
+        assert desk.service.may_hear_of(channel)
         assert [nonce for _, nonce in heard(desk.service.call_up(channel, REPORT, 0))] == [9]
-    assert desk.service.call_up(replace(video, on_miss=("log",)), REPORT, 0) == []
     assert desk.service.call_up(replace(video, talker="sensor"), REPORT, 0) == []
-    assert desk.service.call_up(replace(video, talker="archive"), REPORT, 0) == []
+
+
+@pytest.mark.parametrize("other", [{"on_miss": ("log",)}, {"talker": "archive"}, {"talker": "screen"}])
+def test_nobody_hears_of_channels_that_do_not_tell_guests_or_of_talkers_that_may_not_ask(
+    desk: Desk, other: dict[str, Any]
+) -> None:
+    assert not desk.service.may_hear_of(replace(desk.store.now.records["video"].channel, **other))
 
 
 def test_a_channel_that_does_not_tell_guests_cannot_be_subscribed_to(desk: Desk) -> None:
@@ -386,7 +392,7 @@ def test_no_more_is_remembered_than_there_is_room_for(desk: Desk) -> None:
 )
 def test_what_is_no_question_is_counted_and_not_answered(desk: Desk, frame: bytes) -> None:
     assert desk.hear(frame) == []
-    assert desk.service.books({})["camera"].malformed == 1
+    assert desk.service.books({}, {})["camera"].malformed == 1
 
 
 def test_the_services_address_is_told(desk: Desk) -> None:
@@ -405,7 +411,7 @@ def test_books(desk: Desk) -> None:
     desk.ask(Renew(1, 60))
     desk.ask(Subscribe(0, 60))
     desk.service.call_up(desk.store.now.records["video"].channel, REPORT, 0)
-    book = desk.service.books({"camera": 7})["camera"]
+    book = desk.service.books({"camera": 7}, {"camera": 4})["camera"]
     assert (book.requests, book.refused, book.busy, book.subscriptions, book.call_ups) == (3, 1, 0, 1, 1)
-    assert book.crowded_out == 7
+    assert (book.crowded_out, book.call_ups_dropped) == (7, 4)
     assert PORT > 0
