@@ -124,7 +124,7 @@ class Channel:
 
     @property
     def misses(self) -> int:
-        """Packets that came after their deadline since the channel is there, as far as we were told."""
+        """Packets that came after their deadline, as the last call-up has it: since the listener's shim began to count."""
         return self._keeper.total_misses
 
     def change(

@@ -183,7 +183,7 @@ class Session:
         self._misses.answer(datagram, now_ns)
         missed = self._misses.call_up(datagram)
         if missed is not None:
-            self.total_misses = max(self.total_misses, missed.total_misses)
+            self.total_misses = missed.total_misses
         return missed
 
     def farewell(self) -> bytes:

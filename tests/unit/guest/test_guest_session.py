@@ -169,9 +169,19 @@ def test_call_ups_come_by_the_nonce_of_the_subscription_or_the_one_before() -> N
 def test_misses_are_counted_on_over_lost_call_ups() -> None:
     channel = session()
     nonce = said(channel, START_NS)[Subscribe]
-    for total in (2, 9, 5):
+    for total in (2, 9):
         channel.hear(encoded(replace(MISSED, total_misses=total), nonce), START_NS)
     assert channel.total_misses == 9
+
+
+def test_misses_are_counted_from_where_the_listeners_shim_begins_anew() -> None:
+    channel = session()
+    nonce = said(channel, START_NS)[Subscribe]
+    found = []
+    for total in (1000, 5, 9):
+        channel.hear(encoded(replace(MISSED, total_misses=total), nonce), START_NS)
+        found.append(channel.total_misses)
+    assert found == [1000, 5, 9]
 
 
 @given(st.lists(st.tuples(st.integers(0, 20 * NS_PER_S), st.integers(0, 12), st.sampled_from(Status)), max_size=30))
