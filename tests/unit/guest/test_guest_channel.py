@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -124,6 +125,25 @@ def test_a_change_that_is_refused_changes_nothing(service: GuestService, sock: s
             channel.change(deadline="1ms")
         assert (refused.value.smallest_deadline_ns, refused.value.largest_rate_bps) == (4_500_000, None)
         assert channel.deadline_ns == 5_000_000
+
+
+def test_what_is_closed_cannot_be_changed(service: GuestService, sock: socket.socket) -> None:
+    with realtime_channel(sock, "5ms", "2Mbps", service=service.way) as channel:
+        pass
+    with pytest.raises(errors.Invalid, match="^the channel is closed$"):
+        channel.change(deadline="4ms")
+
+
+def test_who_closes_waits_for_a_change_that_is_under_way(service: GuestService, sock: socket.socket) -> None:
+    service.drops[Kind.CHANGE] = 2
+    channel = realtime_channel(sock, "5ms", "2Mbps", service=service.way)
+    with ThreadPoolExecutor(1) as pool:
+        changing = pool.submit(channel.change, deadline="4ms")
+        wait_until(lambda: service.drops[Kind.CHANGE] < 2)
+        channel.close()
+        changing.result()
+    assert [type(each) for each in service.asked if isinstance(each, Change | Close)] == [Change, Close]
+    assert service.channels == {}
 
 
 def test_who_waits_for_a_change_keeps_to_its_own_lease(service: GuestService, sock: socket.socket) -> None:
