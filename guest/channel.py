@@ -127,7 +127,7 @@ class Channel:
 
     @property
     def misses(self) -> int:
-        """Packets that came after their deadline since the listener's shim began to count, as the last call-up has it."""
+        """Packets that came after their deadline since the listener's shim began to count, as the last call-up says."""
         return self._keeper.total_misses
 
     def change(

@@ -130,7 +130,7 @@ def test_a_change_that_is_refused_changes_nothing(service: GuestService, sock: s
 def test_what_is_closed_cannot_be_changed(service: GuestService, sock: socket.socket) -> None:
     with realtime_channel(sock, "5ms", "2Mbps", service=service.way) as channel:
         pass
-    with pytest.raises(errors.Invalid, match="^the channel is closed$"):
+    with pytest.raises(errors.Invalid, match="the channel is closed"):
         channel.change(deadline="4ms")
 
 
