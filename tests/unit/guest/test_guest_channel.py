@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import signal
 import socket
@@ -15,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.guest_service import BOUND_NS, FIRST_ID, MISSED, GuestService
+from support.guest_service import BOUND_NS, FIRST_ID, MISSED, GuestService, Held
 from support.waiting import PATIENCE_S, Mailbox, wait_until
 
 from guest import channel as channel_module
@@ -27,6 +28,7 @@ from guest.route import Way
 
 ROOT = Path(__file__).parents[3]
 LATE = replace(MISSED, channel_id=FIRST_ID)
+CONTRACT = Open(IPv4Address("10.0.0.2"), IPv4Address("10.0.0.1"), 0, 0, 0, 0, 0, 5_000_000, 2_000_000, 30)
 
 
 @pytest.fixture
@@ -225,14 +227,15 @@ def test_call_ups_reach_the_callback(service: GuestService, sock: socket.socket)
     wait_until(lambda: not service.is_subscribed(FIRST_ID))
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
 def test_a_callback_that_raises_ends_nothing(
-    service: GuestService, sock: socket.socket, caplog: pytest.LogCaptureFixture
+    service: GuestService, sock: socket.socket, caplog: pytest.LogCaptureFixture, error: type[BaseException]
 ) -> None:
     told = Mailbox()
 
     def careless(missed: Missed) -> None:
         told.post(missed)
-        raise ZeroDivisionError
+        raise error
 
     with realtime_channel(sock, "5ms", "2Mbps", on_miss=careless, service=service.way):
         wait_until(lambda: service.is_subscribed(FIRST_ID))
@@ -332,7 +335,22 @@ def test_says_what_is_wrong_with_a_socket(
 
 def test_lists_all_pages(service: GuestService) -> None:
     with Service(service.way) as asking:
-        contract = Open(IPv4Address("10.0.0.2"), IPv4Address("10.0.0.1"), 0, 0, 0, 0, 0, 5_000_000, 2_000_000, 30)
         for port in range(40):
-            asking.ask(replace(contract, dst_port=port))
+            asking.ask(replace(CONTRACT, dst_port=port))
         assert [each.channel_id for each in asking.channels()] == [*range(FIRST_ID, FIRST_ID + 40)]
+
+
+def test_lists_all_channels_of_a_file(service: GuestService) -> None:
+    """A VM has no quota of those."""
+    service.channels = {label: Held(CONTRACT, 0) for label in range(1, 2001)}
+    with Service(service.way) as asking:
+        assert [each.channel_id for each in asking.channels()] == [*service.channels]
+
+
+def test_a_vm_without_ipv6_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    with pytest.raises(errors.NoService, match="no way to fe80::5256: Address family not supported"):
+        Service(Way("fe80::5256", 1021, 1))

@@ -85,6 +85,14 @@ def test_a_question_is_not_answered_by_call_ups_nor_by_busy(reply: Message) -> N
     assert question.is_busy == isinstance(reply, Answer)
 
 
+def test_a_question_that_was_answered_busy_is_that_whatever_else_is_heard() -> None:
+    question = Question(Close(17), 5, START_NS)
+    question.answer(encoded(replace(OPENED, status=Status.BUSY), 5))
+    for datagram in (b"noise", encoded(OPENED, 6), encoded(MISSED, 5)):
+        assert question.answer(datagram) is None
+        assert question.is_busy
+
+
 def test_a_question_is_answered_by_its_nonce_only() -> None:
     question = Question(Close(17), 5, START_NS)
     assert question.answer(encoded(OPENED, 6)) is None
@@ -153,7 +161,7 @@ def test_what_is_changed_is_what_is_opened_anew() -> None:
     assert replace(OPEN, deadline_ns=4_000_000) in requests(channel, now_ns)
 
 
-def test_call_ups_come_by_the_nonce_of_the_subscription_or_the_one_before() -> None:
+def test_call_ups_come_by_the_nonces_of_subscriptions() -> None:
     channel = session()
     first = said(channel, START_NS)[Subscribe]
     assert channel.hear(encoded(MISSED, first), START_NS) == MISSED
@@ -164,6 +172,18 @@ def test_call_ups_come_by_the_nonce_of_the_subscription_or_the_one_before() -> N
     for nonce in (first, second):
         assert channel.hear(encoded(MISSED, nonce), START_NS + 11 * NS_PER_S) == MISSED
     assert channel.hear(encoded(MISSED, second + 1000), START_NS) is None
+
+
+def test_call_ups_are_heard_though_nobody_answers_who_subscribes_again() -> None:
+    """Its requests are lost, while the subscription lasts for what is left of its lease."""
+    channel = session()
+    first = said(channel, START_NS)[Subscribe]
+    channel.hear(encoded(OPENED, first), START_NS)
+    end_ns = START_NS + 29 * NS_PER_S
+    nonces = {said(channel, now_ns).get(Subscribe, first) for now_ns in moments(channel, end_ns)}
+    assert len(nonces) > 3
+    for nonce in nonces:
+        assert channel.hear(encoded(MISSED, nonce), end_ns) == MISSED
 
 
 def test_misses_are_counted_on_over_lost_call_ups() -> None:

@@ -319,6 +319,15 @@ def test_of_all_channels_those_that_tell_guests(desk: Desk) -> None:
     assert desk.service.call_up(replace(video, talker="sensor"), REPORT, 0) == []
 
 
+def test_a_report_that_no_clock_can_have_made_is_told_as_well_as_a_datagram_can(desk: Desk) -> None:
+    channel = desk.store.now.records["video"].channel
+    desk.ask(Subscribe(0, 60))
+    strange = replace(REPORT, misses=2**33, packets=2**64, worst_ns=-1, mean_ns=-1, window_ns=2**65)
+    ((missed, _),) = heard(desk.service.call_up(channel, strange, 0))
+    assert (missed.misses, missed.packets, missed.window_ns) == (2**32 - 1, 2**64 - 1, 2**64 - 1)
+    assert (missed.worst_ns, missed.mean_ns) == (0, 0)
+
+
 @pytest.mark.parametrize("other", [{"on_miss": ("log",)}, {"talker": "archive"}, {"talker": "screen"}])
 def test_nobody_hears_of_channels_that_do_not_tell_guests_or_of_talkers_that_may_not_ask(
     desk: Desk, other: dict[str, Any]
