@@ -161,6 +161,14 @@ def test_of_what_admission_refuses_it_is_told_what_would_do(desk: Desk) -> None:
     assert desk.ask(opening(burst_bytes=60_000, deadline_ns=answer.deadline_ns)).status == Status.DONE
 
 
+def test_a_refusal_names_no_channel_of_another(desk: Desk) -> None:
+    desk.label(burst_bytes=25_000)
+    answer = desk.ask(opening(vm=SENSOR, rate_bps=500_000, burst_bytes=50_000), SENSOR)
+    assert answer.status == Status.REFUSED
+    assert answer.reason.startswith("the uplink of left: not all deadlines can be kept")
+    assert not [name for name in desk.store.now.records if name in answer.reason]
+
+
 def test_packets_of_somebody_elses_channel(desk: Desk) -> None:
     answer = desk.ask(opening(0, protocol=0))
     assert (answer.status, "selects the same packets as 'video'" in answer.reason) == (Status.CONFLICT, True)
