@@ -126,6 +126,7 @@ def test_a_change_that_is_refused_changes_nothing(service: GuestService, sock: s
         with pytest.raises(errors.Refused) as refused:
             channel.change(deadline="1ms")
         assert (refused.value.smallest_deadline_ns, refused.value.largest_rate_bps) == (4_500_000, None)
+        assert str(refused.value) == "for a reason; a deadline of 4.5ms would do"
         assert channel.deadline_ns == 5_000_000
 
 
@@ -173,6 +174,12 @@ def test_a_refusal_is_an_exception_with_its_reason(
     service.refusals[Kind.OPEN] = refusal(status)
     with pytest.raises(error, match=r"^for a reason$"):
         realtime_channel(sock, "5ms", "2Mbps", service=service.way)
+
+
+def test_a_refusal_says_what_would_do(service: GuestService, sock: socket.socket) -> None:
+    service.refusals[Kind.OPEN] = refusal(Status.REFUSED, 4_510_000, 1_200_000)
+    with pytest.raises(errors.Refused, match=r"^for a reason; a deadline of 4\.51ms or a rate of 1\.2Mbps would do$"):
+        realtime_channel(sock, "1ms", "2Mbps", service=service.way)
 
 
 @pytest.fixture

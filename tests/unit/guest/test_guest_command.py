@@ -171,7 +171,7 @@ def test_watch_tells_of_all_channels(service: GuestService) -> None:
 def test_a_refusal_is_one_line_and_exit_code_1(service: GuestService, capsys: pytest.CaptureFixture[str]) -> None:
     service.refusals[Kind.OPEN] = Answer(Status.REFUSED, State.WAITING, 0, 0, 0, 6_000_000, 0, "left: too much\nmore")
     assert main(["open", *TARGET, *CONTRACT, *at(service)]) == 1
-    assert capsys.readouterr().err == "left: too much; more\n"
+    assert capsys.readouterr().err == "left: too much; more; a deadline of 6ms would do\n"
     assert main(["close", "99", *at(service)]) == 1
     assert capsys.readouterr().err == "this VM has no such channel\n"
 
