@@ -34,7 +34,7 @@ RENEWALS_PER_LEASE = 3
 """Two in a row may go unanswered before a lease ends."""
 
 AGAIN_NS = NS_PER_S
-"""Between a request that nobody has answered and the next."""
+"""Between a request that nobody has answered, or that has opened a channel anew, and the next."""
 
 Nonces = Callable[[], int]
 
@@ -211,9 +211,9 @@ class Session:
             self._lease.ask(self.contract, self._lease.wake_ns)
 
     def _follow(self, channel_id: int, now_ns: int) -> None:
-        """The channel that was opened anew is the one that is renewed and listened to."""
+        """The channel that was opened anew is the one that is renewed and listened to; soon it should be installed."""
         lease_s = self.contract.lease_s
-        self._lease.ask(Renew(channel_id, lease_s), self._lease.wake_ns)
+        self._lease.ask(Renew(channel_id, lease_s), min(self._lease.wake_ns, now_ns + AGAIN_NS))
         self._misses.ask(Subscribe(channel_id, lease_s), now_ns)
         self.total_misses = 0
 

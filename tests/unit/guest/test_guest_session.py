@@ -135,6 +135,18 @@ def test_a_lost_channel_is_opened_anew_and_followed() -> None:
     assert Renew(18, 30) in requests(channel, now_ns + 10 * NS_PER_S)
 
 
+def test_a_channel_that_was_opened_anew_is_asked_after_soon() -> None:
+    """Its lease may be an hour."""
+    channel = Session(replace(OPEN, lease_s=3600), OPENED, count(1).__next__, START_NS)
+    now_ns = START_NS + 1200 * NS_PER_S
+    settle(channel, now_ns, UNKNOWN)
+    settle(channel, now_ns, replace(OPENED, state=State.WAITING))
+    assert channel.standing.state == State.WAITING
+    settle(channel, now_ns + AGAIN_NS)
+    assert channel.standing.state == State.INSTALLED
+    assert Renew not in said(channel, now_ns + 1200 * NS_PER_S)
+
+
 def test_a_lost_channel_that_is_refused_is_asked_for_again() -> None:
     channel = session()
     settle(channel, START_NS)
