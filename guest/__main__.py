@@ -6,12 +6,15 @@ import argparse
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from ipaddress import ip_address
 
 from guest import verbs
-from guest.errors import GuestError
+from guest.errors import GuestError, Invalid
 from guest.messages import SERVICE_PORT, IpAddress
+from guest.units import DURATION, LEASE, RATE, SIZE, Quantity
 
 PORT_MAX = 65535
 CHANNEL_ID_MAX = 2**32 - 1
@@ -21,12 +24,12 @@ EPILOG = """\
   rtvnic-guest list
   rtvnic-guest change 17 --deadline 4ms
 
-Exit code: 0, 1 if the controller says no, 2 if nobody answers; of run: the program's.
+Exit code: 0, 1 if the controller says no, 2 if nobody answers or was asked, 70 for a defect; of run: the program's.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line. Returns the exit code: 0 fine, 1 the answer is no, 2 could not ask."""
+    """Run one command line. Returns the exit code: 0 fine, 1 the answer is no, 2 could not ask, 70 a defect of ours."""
     args = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -39,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception:  # Python's own exit code would be 1, which is an answer
+        traceback.print_exc()
+        return os.EX_SOFTWARE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,8 +84,8 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _change_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", type=_channel_id, metavar="ID", help=_ID)
-    parser.add_argument("--deadline", metavar="TIME", help="what is not said stays")
-    parser.add_argument("--rate", metavar="RATE")
+    parser.add_argument("--deadline", type=_deadline, default=0, metavar="TIME", help="what is not said stays")
+    parser.add_argument("--rate", type=_rate, default=0, metavar="RATE")
     _size_arguments(parser)
     _common_arguments(parser)
     parser.set_defaults(run=verbs.change_channel)
@@ -101,8 +107,9 @@ def _watch_arguments(parser: argparse.ArgumentParser) -> None:
 def _contract_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("destination", type=_destination, metavar="DEST[:PORT]",
         help="where the packets go: 10.0.0.2, 10.0.0.2:5000, [fd00::2]:5000")  # fmt: skip
-    parser.add_argument("--deadline", required=True, metavar="TIME", help="how long a packet may take: 5ms")
-    parser.add_argument("--rate", required=True, metavar="RATE", help="what is sent on average: 2Mbps")
+    parser.add_argument("--deadline", type=_deadline, required=True, metavar="TIME",
+        help="how long a packet may take: 5ms")  # fmt: skip
+    parser.add_argument("--rate", type=_rate, required=True, metavar="RATE", help="what is sent on average: 2Mbps")
     parser.add_argument("--protocol", choices=verbs.PROTOCOL_NUMBERS, default="any",
         help="only packets of this protocol; ports need it")  # fmt: skip
     parser.add_argument("--src-port", type=_port, default=0, metavar="PORT", help="only packets from this port")
@@ -111,12 +118,12 @@ def _contract_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _size_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--burst", metavar="SIZE", help="what may be sent at once: 8kB")
-    parser.add_argument("--packet", metavar="SIZE", help="the payload of the packets: 1200B")
+    parser.add_argument("--burst", type=_size, default=0, metavar="SIZE", help="what may be sent at once: 8kB")
+    parser.add_argument("--packet", type=_size, default=0, metavar="SIZE", help="the payload of the packets: 1200B")
 
 
 def _lease_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--lease", default="30s", metavar="TIME",
+    parser.add_argument("--lease", type=_lease, default="30s", metavar="TIME",
         help="how long the controller goes on when this VM is silent (default: %(default)s)")  # fmt: skip
 
 
@@ -161,10 +168,18 @@ def _channel_id(text: str) -> int:
     return int(text)
 
 
+def _quantity(of: Quantity, text: str) -> int:
+    try:
+        return of.parse(text)
+    except Invalid as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _is_number(text: str, maximum: int) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= len(str(maximum)) and int(text) <= maximum
 
 
+_deadline, _rate, _size, _lease = (partial(_quantity, of) for of in (DURATION, RATE, SIZE, LEASE))
 _ID = "the channel, as list has it"
 _VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "open": ("keep a channel until Ctrl-C, and tell of its misses", _open_arguments),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -74,12 +75,14 @@ def realtime_channel(
 class Channel:
     """A channel that is open and installed, and is kept so by a thread until `close`. A context manager that closes it.
 
-    What it says of itself is what the controller said last: at each third of the lease, and after `change`.
+    What it says of itself is what the controller said last: at each third of the lease, and after `change`. Any thread
+    may use it, a call-up's too; `close` waits for a `change` that is under way.
     """
 
     def __init__(self, contract: Open, way: Way, call_ups: Sequence[CallUp] = ()) -> None:
         """Opens it. Raises a GuestError."""
         self._is_open = True
+        self._asking = threading.RLock()  # whoever holds it may use the service; a signal handler may come between
         self._service = Service(way)
         try:
             opened = open_and_wait(self._service, contract)
@@ -124,7 +127,7 @@ class Channel:
 
     @property
     def misses(self) -> int:
-        """Packets that came after their deadline since the channel is there, as far as we were told."""
+        """Packets that came after their deadline since the listener's shim began to count, as the last call-up says."""
         return self._keeper.total_misses
 
     def change(
@@ -139,21 +142,20 @@ class Channel:
 
         Of a NotInstalled nothing is known: the new contract was accepted.
         """
-        change = Change(
-            self.id,
-            SIZE.optional(burst),
-            SIZE.optional(packet),
-            DURATION.optional(deadline),
-            RATE.optional(rate),
-        )
-        self._keeper.note(change, answer := self._service.ask(change))
-        self._keeper.note(change, wait_until_installed(self._service, answer, self._keeper.contract.lease_s))
+        sizes = SIZE.optional(burst), SIZE.optional(packet)
+        change = Change(self.id, *sizes, DURATION.optional(deadline), RATE.optional(rate))
+        with self._asking:
+            if not self._is_open:
+                raise Invalid("the channel is closed")
+            self._keeper.note(change, answer := self._service.ask(change))
+            self._keeper.note(change, wait_until_installed(self._service, answer, self._keeper.contract.lease_s))
 
     def close(self) -> None:
         """There is to be no such channel any more. Where nobody answers, its lease ends it."""
-        if not self._is_open:
-            return
-        self._is_open = False
+        with self._asking:
+            if not self._is_open:
+                return
+            self._is_open = False
         self._keeper.stop()
         with self._service, suppress(GuestError):
             self._service.ask(Close(self.id))

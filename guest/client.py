@@ -27,10 +27,10 @@ from guest.messages import (
 )
 from guest.route import Way, drops_answers
 from guest.session import RENEWALS_PER_LEASE, Question, Renewal
-from guest.units import NS_PER_MS, NS_PER_S
+from guest.units import DURATION, NS_PER_MS, NS_PER_S, RATE
 
-PAGES_MAX = 64
-"""Of a list of channels; no VM may have that many."""
+PAGES_MAX = 4096
+"""Of a list of channels: they have all channel ids that there are."""
 
 
 def new_nonce() -> int:
@@ -166,7 +166,7 @@ def _done(answer: Answer) -> Answer:
     if answer.status == Status.DONE:
         return answer
     if answer.status == Status.REFUSED:
-        raise errors.Refused(reason, answer.deadline_ns or None, answer.rate_bps or None)
+        raise errors.Refused(reason + _offer(answer), answer.deadline_ns or None, answer.rate_bps or None)
     kinds: dict[int, type[errors.AnswerIsNo]] = {
         Status.INVALID: errors.Invalid,
         Status.OVER_QUOTA: errors.OverQuota,
@@ -174,3 +174,10 @@ def _done(answer: Answer) -> Answer:
         Status.CONFLICT: errors.Conflict,
     }
     raise kinds.get(answer.status, errors.AnswerIsNo)(reason)
+
+
+def _offer(refusal: Answer) -> str:
+    """What admission would accept, to follow the reason."""
+    deadline = f"a deadline of {DURATION.format(refusal.deadline_ns)}" if refusal.deadline_ns else ""
+    rate = f"a rate of {RATE.format(refusal.rate_bps)}" if refusal.rate_bps else ""
+    return f"; {' or '.join(filter(None, (deadline, rate)))} would do" if deadline or rate else ""

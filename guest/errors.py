@@ -55,7 +55,7 @@ class Conflict(AnswerIsNo):
 
 
 class NotInstalled(AnswerIsNo):
-    """The channel was accepted, but the network did not get it ready in time. It is closed again."""
+    """The channel was accepted, but the network did not get it ready in time. One that was opened is closed again."""
 
 
 class CannotAsk(GuestError):

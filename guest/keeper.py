@@ -92,5 +92,5 @@ class Keeper:
         for call_up in self._call_ups:
             try:
                 call_up(missed)
-            except Exception:
+            except BaseException:  # sys.exit() would end this thread alone, and so the channel
                 _log.exception("a callback for misses of channel %d has failed", missed.channel_id)

@@ -253,7 +253,7 @@ class Missed(Message):
     """Packets of the channel came after their deadline: `misses` of `packets` in the last `window_ns`.
 
     Later than it by `worst_ns` at most and `mean_ns` on average, with clocks that may differ by `clock_error_ns`.
-    `total_misses` counts on where a Missed was lost.
+    `total_misses` counts since the listener's shim began: on where a Missed was lost, anew where the shim begins anew.
     """
 
     kind = Kind.MISSED

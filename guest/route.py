@@ -43,9 +43,12 @@ class Way:
         return ":" not in self.host
 
     def socket(self) -> socket.socket:
-        """A UDP socket whose datagrams to `address` take this way."""
+        """A UDP socket whose datagrams to `address` take this way. Raises NoService."""
         family = socket.AF_INET if self.is_ipv4 else socket.AF_INET6
-        opened = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            opened = socket.socket(family, socket.SOCK_DGRAM)
+        except OSError as error:  # IPv6 may be disabled
+            raise NoService(f"this VM has no way to {self.host}: {error.strerror}") from None
         if self.interface and self.is_ipv4:
             opened.setsockopt(socket.IPPROTO_IP, _IP_UNICAST_IF, socket.htonl(self.interface))
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_DONTROUTE, 1)

@@ -134,7 +134,8 @@ struct rtvnic_listed_channel {
     uint32_t burst_bytes;
 };
 
-/* The call-up: `misses` of `packets` in the last `window_ns` came after their deadline, by `worst_ns` at most. */
+/* The call-up: `misses` of `packets` in the last `window_ns` came after their deadline, by `worst_ns` at most.
+ * `total_misses` is of all since the listener's shim began: it counts on where a call-up was lost, and may begin anew. */
 struct rtvnic_missed {
     uint32_t channel_id;
     uint32_t misses;

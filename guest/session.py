@@ -5,6 +5,7 @@ Bytes come in, bytes and call-ups go out; `now_ns` is any monotonic clock's, and
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 
@@ -33,7 +34,7 @@ RENEWALS_PER_LEASE = 3
 """Two in a row may go unanswered before a lease ends."""
 
 AGAIN_NS = NS_PER_S
-"""Between a request that nobody has answered and the next."""
+"""Between a request that nobody has answered, or that has opened a channel anew, and the next."""
 
 Nonces = Callable[[], int]
 
@@ -65,7 +66,7 @@ class Question:
     def answer(self, datagram: bytes) -> Answer | Listed | None:
         """What `datagram` answers to this question; None where it does not, or says that there is no time for it."""
         reply = reply_to(datagram, (self.nonce,))
-        if isinstance(reply, Missed):
+        if reply is None or isinstance(reply, Missed):
             return None
         self.is_busy = isinstance(reply, Answer) and reply.status == Status.BUSY
         return None if self.is_busy else reply
@@ -74,16 +75,15 @@ class Question:
 class Renewal:
     """Asks `request` anew whenever a third of its lease has passed, and goes on when nobody has answered.
 
-    `answered` is the nonce with which it was asked, and answered, already.
+    `answered` is the nonce with which it was asked, and answered, already. Any that was asked with within a lease may
+    be the one that the controller has heard last.
     """
 
     def __init__(
         self, request: Request, lease_s: int, nonces: Nonces, first_ns: int, answered: int | None = None
     ) -> None:
         self.request = request
-        self._accepted: tuple[int, ...] = (
-            () if answered is None else (answered,)
-        )  # nonces of this request and the one before
+        self._asked_with = deque(() if answered is None else (answered,), maxlen=lease_s + RENEWALS_PER_LEASE)
         self._period_ns = lease_s * NS_PER_S // RENEWALS_PER_LEASE
         self._nonces = nonces
         self._due_ns = first_ns
@@ -97,7 +97,7 @@ class Renewal:
         """The datagram that is to be sent now, if any."""
         if self._question is None and now_ns >= self._due_ns:
             self._question = Question(self.request, self._nonces(), now_ns)
-            self._accepted = (*self._accepted[-1:], self._question.nonce)
+            self._asked_with.append(self._question.nonce)
         if self._question is None:
             return None
         datagram = self._question.turn(now_ns)
@@ -114,8 +114,8 @@ class Renewal:
         return reply
 
     def call_up(self, datagram: bytes) -> Missed | None:
-        """The call-up in `datagram`, if it is one that follows from this request, or from the one before it."""
-        reply = reply_to(datagram, self._accepted)
+        """The call-up in `datagram`, if it is one that follows from what was asked."""
+        reply = reply_to(datagram, self._asked_with)
         return reply if isinstance(reply, Missed) else None
 
     def ask(self, request: Request, due_ns: int) -> None:
@@ -183,7 +183,7 @@ class Session:
         self._misses.answer(datagram, now_ns)
         missed = self._misses.call_up(datagram)
         if missed is not None:
-            self.total_misses = max(self.total_misses, missed.total_misses)
+            self.total_misses = missed.total_misses
         return missed
 
     def farewell(self) -> bytes:
@@ -211,9 +211,9 @@ class Session:
             self._lease.ask(self.contract, self._lease.wake_ns)
 
     def _follow(self, channel_id: int, now_ns: int) -> None:
-        """The channel that was opened anew is the one that is renewed and listened to."""
+        """The channel that was opened anew is the one that is renewed and listened to; soon it should be installed."""
         lease_s = self.contract.lease_s
-        self._lease.ask(Renew(channel_id, lease_s), self._lease.wake_ns)
+        self._lease.ask(Renew(channel_id, lease_s), min(self._lease.wake_ns, now_ns + AGAIN_NS))
         self._misses.ask(Subscribe(channel_id, lease_s), now_ns)
         self.total_misses = 0
 

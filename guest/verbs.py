@@ -17,7 +17,6 @@ from guest.keeper import CallUp
 from guest.messages import Change, Close, IpAddress, Missed, Open
 from guest.route import Way, interface_index, service_way, source_to
 from guest.session import Standing
-from guest.units import DURATION, LEASE, RATE, SIZE
 
 PROTOCOL_NUMBERS = {name: number for number, name in text.PROTOCOLS.items()}
 UNTOLD_LEASE_S = 30
@@ -65,8 +64,7 @@ def list_channels(args: argparse.Namespace) -> int:
 
 def change_channel(args: argparse.Namespace) -> int:
     """Give a channel another contract, and wait until it is installed."""
-    sizes = SIZE.optional(args.burst), SIZE.optional(args.packet)
-    change = Change(args.id, *sizes, DURATION.optional(args.deadline), RATE.optional(args.rate))
+    change = Change(args.id, args.burst, args.packet, args.deadline, args.rate)
     with Service(_way(args)) as service:
         answer = service.ask(change)
         _say(args, Standing.of(wait_until_installed(service, answer, answer.lease_s or UNTOLD_LEASE_S)))
@@ -84,7 +82,7 @@ def close_channel(args: argparse.Namespace) -> int:
 def watch(args: argparse.Namespace) -> int:
     """Tell of the misses of all channels of this VM, or of one, until Ctrl-C."""
     with Service(_way(args)) as service:
-        for missed in service.misses(args.id, LEASE.parse(args.lease)):
+        for missed in service.misses(args.id, args.lease):
             _tell(args, missed)
     return 0
 
@@ -123,11 +121,11 @@ def _contract(args: argparse.Namespace) -> Open:
         src_port=args.src_port,
         dst_port=port,
         protocol=PROTOCOL_NUMBERS[args.protocol],
-        burst_bytes=SIZE.optional(args.burst),
-        packet_bytes=SIZE.optional(args.packet),
-        deadline_ns=DURATION.parse(args.deadline),
-        rate_bps=RATE.parse(args.rate),
-        lease_s=LEASE.parse(args.lease),
+        burst_bytes=args.burst,
+        packet_bytes=args.packet,
+        deadline_ns=args.deadline,
+        rate_bps=args.rate,
+        lease_s=args.lease,
     )
 
 

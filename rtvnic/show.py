@@ -205,7 +205,7 @@ def _miss(miss: Json) -> tuple[object, ...]:
 
 
 def _guest(guest: Json) -> tuple[object, ...]:
-    outcomes = ("refused", "busy", "metered", "crowded_out", "malformed")
+    outcomes = ("refused", "busy", "metered", "crowded_out", "malformed", "call_ups_dropped")
     return (
         guest["vm"],
         guest["domain"],

@@ -123,9 +123,9 @@ def refusal_texts(found: Guarantees) -> list[str]:
     return texts + [f"{_what(refusal)}; mend the others first" for refusal in found.refusals[advised:]]
 
 
-def plain_texts(found: Guarantees) -> list[str]:
-    """The first refusals of `found` in words, without advice."""
-    return [_what(refusal) for refusal in found.refusals[:PLAIN_MOST]]
+def plain_texts(found: Guarantees, name: str) -> list[str]:
+    """The first refusals of `found` in words, without advice, for who may know of no channel but `name`."""
+    return [*dict.fromkeys(_plain(refusal, name) for refusal in found.refusals[:PLAIN_MOST])]
 
 
 def refusal_text(found: Guarantees, refusal: Refusal) -> str:
@@ -181,6 +181,12 @@ def _what(refusal: Refusal) -> str:
     if not isinstance(refusal.at, Port):
         return f"channel '{refusal.at}': {refusal.what}"
     return f"{refusal.at}: {refusal.what}; most of it from {', '.join(refusal.heaviest)}"
+
+
+def _plain(refusal: Refusal, name: str) -> str:
+    if isinstance(refusal.at, Port):
+        return f"{refusal.at}: {refusal.what}"
+    return _what(refusal) if refusal.at == name else "another channel would lose its deadline"
 
 
 def _key(refusal: Refusal) -> str:

@@ -30,7 +30,7 @@ _STATES: Mapping[lifecycle.State, State] = {
     lifecycle.State.OFF: State.REFUSED,
 }
 _PROTOCOLS = {None: 0, Protocol.TCP: 6, Protocol.UDP: 17}
-_U32 = (1 << 32) - 1
+_U32, _U64 = (1 << 32) - 1, (1 << 64) - 1
 
 
 def plain(status: Status, channel_id: int = 0, reason: str = "") -> Answer:
@@ -92,10 +92,15 @@ def missed(channel: Channel, report: MissReport) -> Missed:
     return Missed(
         channel_id=channel.label,
         misses=min(report.misses, _U32),
-        packets=min(report.packets, _U32),
-        total_misses=report.total_misses,
-        worst_ns=report.worst_ns,
-        mean_ns=report.mean_ns,
-        window_ns=report.window_ns,
-        clock_error_ns=report.clock_error_ns,
+        packets=_u64(report.packets),
+        total_misses=_u64(report.total_misses),
+        worst_ns=_u64(report.worst_ns),
+        mean_ns=_u64(report.mean_ns),
+        window_ns=_u64(report.window_ns),
+        clock_error_ns=_u64(report.clock_error_ns),
     )
+
+
+def _u64(number: int) -> int:
+    """As a datagram holds it, whatever a peer has reported."""
+    return max(0, min(number, _U64))

@@ -200,7 +200,7 @@ def _at(after: Snapshot, name: str) -> Record:
 
 
 def _refusal(name: str, found: Guarantees) -> NotAdmitted:
-    return NotAdmitted(plain_texts(found), offer(found, name))
+    return NotAdmitted(plain_texts(found, name), offer(found, name))
 
 
 def _require_quota(before: Snapshot, vm: Vm, channel: Channel) -> None:

@@ -1,7 +1,8 @@
 """The threads of the service for guests: one answers, one waits for the store. Others hand things to them.
 
 Guarantee: neither os-ken's threads nor the domain's ever wait for a guest. What a VM sends waits in a line of its own,
-a short one, and lines take turns: a VM that floods is in nobody's way. Call-ups go before requests.
+a short one, and lines take turns: a VM that floods is in nobody's way. Call-ups go before requests, at most
+one in `call_ups.PERIOD_NS` for a channel.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Generic, Protocol, TypeVar
 from controller.domain.domain import Domain
 from controller.domain.events import Event, GuestsReported
 from controller.errors import CannotRun
+from controller.guests.call_ups import CallUps
 from controller.guests.contracts import Asked, Contracts, Ending, Errand, Settled
 from controller.guests.guest import Emit
 from controller.guests.reading import Talking, opened, talking
@@ -26,6 +28,7 @@ from controller.model import Channel, Network
 from controller.peering.messages import MissReport
 from controller.store.decisions import Clerk, Decision
 from controller.store.records import Snapshot
+from controller.units import NS_PER_S
 
 LOG = logging.getLogger(__name__)
 FRAMES_MAX = 32
@@ -34,8 +37,7 @@ FRAMES_MAX = 32
 ERRANDS_MAX = 4
 """Of one VM that wait for the store."""
 
-CALL_UPS_MAX = 1000
-TICK_S = 1.0
+TICK_NS = NS_PER_S
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -66,6 +68,7 @@ class Lines(Generic[Item]):
         self.crowded_out: Counter[str] = Counter()
         self._turns: RoundRobin[Item] = RoundRobin(most)
         self._urgent: deque[Item] = deque()
+        self._is_woken = False
         self._change = threading.Condition()
 
     def put(self, asker: str, item: Item) -> bool:
@@ -76,19 +79,24 @@ class Lines(Generic[Item]):
             self._change.notify()
         return has_room
 
-    def put_urgent(self, item: Item, most: int | None = None) -> None:
-        """Dropped where `most` wait already."""
+    def put_urgent(self, item: Item) -> None:
         with self._change:
-            if most is None or len(self._urgent) < most:
-                self._urgent.append(item)
-                self._change.notify()
+            self._urgent.append(item)
+            self._change.notify()
+
+    def wake(self) -> None:
+        """Have whoever takes next wait for nothing."""
+        with self._change:
+            self._is_woken = True
+            self._change.notify()
 
     def take(self, timeout_s: float | None = None) -> Item | None:
-        """The next one; None: there was none for so long."""
+        """The next one; None: there was none for so long, or until `wake`."""
         with self._change:
             item = self._next()
-            if item is None and self._change.wait(timeout_s):
+            if item is None and not self._is_woken and self._change.wait(timeout_s):
                 item = self._next()
+            self._is_woken = False
             return item
 
     def _next(self) -> Item | None:
@@ -108,6 +116,8 @@ class GuestLink:
         self._contracts = Contracts(network, store.clerk, store.change)
         self._jobs: Lines[Job] = Lines(FRAMES_MAX)
         self._errands: Lines[Errand] = Lines(ERRANDS_MAX)
+        self._call_ups = CallUps()
+        self._call_ups_lock = threading.Lock()
         self._send: Callable[[int, bytes], None] = lambda *_: None
 
     def start(self, send: Callable[[int, bytes], None]) -> None:
@@ -123,17 +133,35 @@ class GuestLink:
 
     def tell_misses(self, channel: Channel, report: MissReport) -> None:
         """Packets of `channel`, which talks from here, were late. Any thread; returns at once."""
-        self._jobs.put_urgent(partial(self._service.call_up, channel, report), CALL_UPS_MAX)
+        if self._service.may_hear_of(channel):
+            with self._call_ups_lock:
+                self._call_ups.add(channel, report, time.monotonic_ns())
+            self._jobs.wake()
 
     def _run(self) -> None:
-        tick_s = time.monotonic()
+        tick_ns = time.monotonic_ns()
         while True:
-            job = self._jobs.take(max(0.0, tick_s - time.monotonic()))
+            job = self._jobs.take(self._wait_s(tick_ns))
+            self._call_up()
             if job is not None:
                 self._do(job)
-            if time.monotonic() >= tick_s:
-                tick_s = time.monotonic() + TICK_S
+            if time.monotonic_ns() >= tick_ns:
+                tick_ns = time.monotonic_ns() + TICK_NS
                 self._do(self._tick)
+
+    def _wait_s(self, tick_ns: int) -> float:
+        """Until the next tick, or call-up."""
+        with self._call_ups_lock:
+            due_ns = self._call_ups.due_ns
+        next_ns = tick_ns if due_ns is None else min(tick_ns, due_ns)
+        return max(0, next_ns - time.monotonic_ns()) / NS_PER_S
+
+    def _call_up(self) -> None:
+        """Those whose turn it is."""
+        with self._call_ups_lock:
+            starts = self._call_ups.take(time.monotonic_ns())
+        for start in starts:
+            self._do(partial(self._service.call_up, start.channel, start.report))
 
     def _do(self, job: Job) -> None:
         try:
@@ -153,7 +181,9 @@ class GuestLink:
                     self._do(partial(self._service.put_off, deed))
 
     def _tick(self, now_ns: int) -> list[Deed]:
-        self._loop.post(GuestsReported(self._service.books(self._jobs.crowded_out)))
+        with self._call_ups_lock:
+            dropped = self._call_ups.dropped
+        self._loop.post(GuestsReported(self._service.books(self._jobs.crowded_out, dropped)))
         return self._service.tick(self._loop.ask(opened), now_ns)
 
     def _look(self, vm: str) -> Mapping[int, Talking]:

@@ -111,11 +111,9 @@ class Service:
         return [reply]
 
     def call_up(self, channel: Channel, report: MissReport, now_ns: int) -> list[Deed]:
-        """Tell of misses on `channel`, which talks from here, to those who want to hear of them."""
-        guest = self._by_name.get(channel.talker)
-        wanting = guest.subscriptions.wanting(channel, now_ns) if guest else []
-        if guest is None or not wanting:
-            return []
+        """Tell of misses on `channel`, of which its talker may hear, to those who want to."""
+        guest = self._by_name[channel.talker]
+        wanting = guest.subscriptions.wanting(channel.label, now_ns)
         guest.count("call_ups", len(wanting))
         return [guest.emit(asker, answers.missed(channel, report)) for asker in wanting]
 
@@ -131,10 +129,15 @@ class Service:
         idle = self._vms.keys() - {name for name, guest in self._by_name.items() if guest.is_waiting}
         return [Ending(self._vms[vm], label) for vm, label in self._leases.take_ended(idle, now_ns)]
 
-    def books(self, crowded_out: Mapping[str, int]) -> dict[str, GuestBook]:
-        """Of each VM; `crowded_out` frames of a VM found too many waiting."""
+    def books(self, crowded_out: Mapping[str, int], call_ups_dropped: Mapping[str, int]) -> dict[str, GuestBook]:
+        """Of each VM; so many of its frames, and reports of its misses, found too many waiting."""
         return {
-            name: replace(guest.book, crowded_out=crowded_out.get(name, 0), subscriptions=len(guest.subscriptions))
+            name: replace(
+                guest.book,
+                crowded_out=crowded_out.get(name, 0),
+                call_ups_dropped=call_ups_dropped.get(name, 0),
+                subscriptions=len(guest.subscriptions),
+            )
             for name, guest in self._by_name.items()
         }
 
@@ -142,6 +145,10 @@ class Service:
         """The VM at `port`, if it may ask. Any thread."""
         guest = self._by_port.get(port)
         return guest.vm.name if guest else None
+
+    def may_hear_of(self, channel: Channel) -> bool:
+        """Whether misses on `channel` are for a VM of this domain to hear of. Any thread."""
+        return channel.talker in self._by_name and tells_guests(channel)
 
     # What the store decides
 

@@ -37,14 +37,10 @@ class Subscriptions:
     def expire(self, now_ns: int) -> None:
         self._until_ns = {key: each for key, each in self._until_ns.items() if now_ns < each[1]}
 
-    def wanting(self, channel: Channel, now_ns: int) -> list[Asker]:
-        """Who is to hear of misses on `channel`."""
-        if not tells_guests(channel):
-            return []
+    def wanting(self, label: int, now_ns: int) -> list[Asker]:
+        """Who is to hear of misses on the channel `label`."""
         found = self._until_ns.items()
-        return [
-            asker for (*_, label), (asker, until_ns) in found if label in (ALL, channel.label) and now_ns < until_ns
-        ]
+        return [asker for (*_, to), (asker, until_ns) in found if to in (ALL, label) and now_ns < until_ns]
 
 
 def tells_guests(channel: Channel) -> bool:

@@ -292,6 +292,8 @@ def _guests(reading: Reading) -> Iterator[Metric]:
          for each in reading.guests for outcome in GUEST_OUTCOMES])  # fmt: skip
     yield _counter("guest_call_ups", "Told a VM of misses.", labels,
         [(named[each.vm], each.call_ups) for each in reading.guests])  # fmt: skip
+    yield _counter("guest_call_ups_dropped", "Reports of misses that a VM could not be told of.", labels,
+        [(named[each.vm], each.call_ups_dropped) for each in reading.guests])  # fmt: skip
 
 
 def _clock(reading: Reading) -> Iterator[Metric]:

@@ -282,7 +282,8 @@ class GuestView(Model):
     `channels`, `rate_bps` and `burst_bytes` (on the wire) are those of the channels that it has opened. Of its
     `requests`, `refused` ones were answered with a no and `busy` ones put off. Never answered: `metered` ones, beyond
     the rate, dropped by the switch; `crowded_out` ones, behind too many of its own; `malformed` ones. `call_ups` have
-    told it of misses; `subscriptions` to them are those of the moment.
+    told it of misses; `call_ups_dropped`, reports of them that found no room, should be zero. `subscriptions` are those
+    of the moment.
     """
 
     vm: str
@@ -302,6 +303,7 @@ class GuestView(Model):
     crowded_out: int
     malformed: int
     call_ups: int
+    call_ups_dropped: int
 
 
 class HandlerView(Model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import signal
 import socket
@@ -9,12 +10,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.guest_service import BOUND_NS, FIRST_ID, MISSED, GuestService
+from support.guest_service import BOUND_NS, FIRST_ID, MISSED, GuestService, Held
 from support.waiting import PATIENCE_S, Mailbox, wait_until
 
 from guest import channel as channel_module
@@ -26,6 +28,7 @@ from guest.route import Way
 
 ROOT = Path(__file__).parents[3]
 LATE = replace(MISSED, channel_id=FIRST_ID)
+CONTRACT = Open(IPv4Address("10.0.0.2"), IPv4Address("10.0.0.1"), 0, 0, 0, 0, 0, 5_000_000, 2_000_000, 30)
 
 
 @pytest.fixture
@@ -123,7 +126,27 @@ def test_a_change_that_is_refused_changes_nothing(service: GuestService, sock: s
         with pytest.raises(errors.Refused) as refused:
             channel.change(deadline="1ms")
         assert (refused.value.smallest_deadline_ns, refused.value.largest_rate_bps) == (4_500_000, None)
+        assert str(refused.value) == "for a reason; a deadline of 4.5ms would do"
         assert channel.deadline_ns == 5_000_000
+
+
+def test_what_is_closed_cannot_be_changed(service: GuestService, sock: socket.socket) -> None:
+    with realtime_channel(sock, "5ms", "2Mbps", service=service.way) as channel:
+        pass
+    with pytest.raises(errors.Invalid, match="the channel is closed"):
+        channel.change(deadline="4ms")
+
+
+def test_who_closes_waits_for_a_change_that_is_under_way(service: GuestService, sock: socket.socket) -> None:
+    service.drops[Kind.CHANGE] = 2
+    channel = realtime_channel(sock, "5ms", "2Mbps", service=service.way)
+    with ThreadPoolExecutor(1) as pool:
+        changing = pool.submit(channel.change, deadline="4ms")
+        wait_until(lambda: service.drops[Kind.CHANGE] < 2)
+        channel.close()
+        changing.result()
+    assert [type(each) for each in service.asked if isinstance(each, Change | Close)] == [Change, Close]
+    assert service.channels == {}
 
 
 def test_who_waits_for_a_change_keeps_to_its_own_lease(service: GuestService, sock: socket.socket) -> None:
@@ -151,6 +174,12 @@ def test_a_refusal_is_an_exception_with_its_reason(
     service.refusals[Kind.OPEN] = refusal(status)
     with pytest.raises(error, match=r"^for a reason$"):
         realtime_channel(sock, "5ms", "2Mbps", service=service.way)
+
+
+def test_a_refusal_says_what_would_do(service: GuestService, sock: socket.socket) -> None:
+    service.refusals[Kind.OPEN] = refusal(Status.REFUSED, 4_510_000, 1_200_000)
+    with pytest.raises(errors.Refused, match=r"^for a reason; a deadline of 4\.51ms or a rate of 1\.2Mbps would do$"):
+        realtime_channel(sock, "1ms", "2Mbps", service=service.way)
 
 
 @pytest.fixture
@@ -205,14 +234,15 @@ def test_call_ups_reach_the_callback(service: GuestService, sock: socket.socket)
     wait_until(lambda: not service.is_subscribed(FIRST_ID))
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
 def test_a_callback_that_raises_ends_nothing(
-    service: GuestService, sock: socket.socket, caplog: pytest.LogCaptureFixture
+    service: GuestService, sock: socket.socket, caplog: pytest.LogCaptureFixture, error: type[BaseException]
 ) -> None:
     told = Mailbox()
 
     def careless(missed: Missed) -> None:
         told.post(missed)
-        raise ZeroDivisionError
+        raise error
 
     with realtime_channel(sock, "5ms", "2Mbps", on_miss=careless, service=service.way):
         wait_until(lambda: service.is_subscribed(FIRST_ID))
@@ -312,7 +342,22 @@ def test_says_what_is_wrong_with_a_socket(
 
 def test_lists_all_pages(service: GuestService) -> None:
     with Service(service.way) as asking:
-        contract = Open(IPv4Address("10.0.0.2"), IPv4Address("10.0.0.1"), 0, 0, 0, 0, 0, 5_000_000, 2_000_000, 30)
         for port in range(40):
-            asking.ask(replace(contract, dst_port=port))
+            asking.ask(replace(CONTRACT, dst_port=port))
         assert [each.channel_id for each in asking.channels()] == [*range(FIRST_ID, FIRST_ID + 40)]
+
+
+def test_lists_all_channels_of_a_file(service: GuestService) -> None:
+    """A VM has no quota of those."""
+    service.channels = {label: Held(CONTRACT, 0) for label in range(1, 2001)}
+    with Service(service.way) as asking:
+        assert [each.channel_id for each in asking.channels()] == [*service.channels]
+
+
+def test_a_vm_without_ipv6_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    with pytest.raises(errors.NoService, match="no way to fe80::5256: Address family not supported"):
+        Service(Way("fe80::5256", 1021, 1))

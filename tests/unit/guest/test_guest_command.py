@@ -171,7 +171,7 @@ def test_watch_tells_of_all_channels(service: GuestService) -> None:
 def test_a_refusal_is_one_line_and_exit_code_1(service: GuestService, capsys: pytest.CaptureFixture[str]) -> None:
     service.refusals[Kind.OPEN] = Answer(Status.REFUSED, State.WAITING, 0, 0, 0, 6_000_000, 0, "left: too much\nmore")
     assert main(["open", *TARGET, *CONTRACT, *at(service)]) == 1
-    assert capsys.readouterr().err == "left: too much; more\n"
+    assert capsys.readouterr().err == "left: too much; more; a deadline of 6ms would do\n"
     assert main(["close", "99", *at(service)]) == 1
     assert capsys.readouterr().err == "this VM has no such channel\n"
 
@@ -190,6 +190,11 @@ def test_silence_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str],
         (["open", "10.0.0.2:99999", *CONTRACT], "'99999' is no port; write 1 to 65535"),
         (["close", "video"], "'video' is no channel; rtvnic-guest list shows their ids"),
         (["run", *TARGET, *CONTRACT, "--signal", "USR1", "true"], "invalid choice: 'USR1'"),
+        (["open", *TARGET, "--deadline", "5", "--rate", "2Mbps"], "--deadline: '5' has no unit; write 5ms or 500us"),
+        (["change", "17", "--deadline", "5"], "--deadline: '5' has no unit; write 5ms or 500us"),
+        (["change", "17", "--rate", "2MBps"], "--rate: '2MBps' has an unknown unit 'MBps'; allowed: bps, kbps"),
+        (["open", *TARGET, *CONTRACT, "--burst", "0B"], "--burst: '0B' is nothing; write 64kB or 1500B"),
+        (["watch", "--lease", "1m"], "--lease: '1m' has an unknown unit 'm'; allowed: s"),
     ],
 )
 def test_says_what_is_wrong_with_a_word(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,9 +215,10 @@ def test_another_address_of_the_service_is_reached_by_the_interface(service: Gue
     assert verbs._way(link_local).address == ("fe80::5256", 1021, 0, socket.if_nametoindex("lo"))
 
 
-def test_a_value_without_a_unit(service: GuestService, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["open", *TARGET, "--deadline", "5", "--rate", "2Mbps", *at(service)]) == 1
-    assert capsys.readouterr().err == "'5' has no unit; write 5ms or 500us\n"
+def test_a_defect_is_no_answer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verbs, "_way", lambda _: 1 / 0)
+    assert main(["list"]) == os.EX_SOFTWARE
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_runs_where_there_is_nothing_but_the_directory(tmp_path: Path) -> None:

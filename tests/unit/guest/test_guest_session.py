@@ -85,6 +85,14 @@ def test_a_question_is_not_answered_by_call_ups_nor_by_busy(reply: Message) -> N
     assert question.is_busy == isinstance(reply, Answer)
 
 
+def test_a_question_that_was_answered_busy_is_that_whatever_else_is_heard() -> None:
+    question = Question(Close(17), 5, START_NS)
+    question.answer(encoded(replace(OPENED, status=Status.BUSY), 5))
+    for datagram in (b"noise", encoded(OPENED, 6), encoded(MISSED, 5)):
+        assert question.answer(datagram) is None
+        assert question.is_busy
+
+
 def test_a_question_is_answered_by_its_nonce_only() -> None:
     question = Question(Close(17), 5, START_NS)
     assert question.answer(encoded(OPENED, 6)) is None
@@ -127,6 +135,18 @@ def test_a_lost_channel_is_opened_anew_and_followed() -> None:
     assert Renew(18, 30) in requests(channel, now_ns + 10 * NS_PER_S)
 
 
+def test_a_channel_that_was_opened_anew_is_asked_after_soon() -> None:
+    """Its lease may be an hour."""
+    channel = Session(replace(OPEN, lease_s=3600), OPENED, count(1).__next__, START_NS)
+    now_ns = START_NS + 1200 * NS_PER_S
+    settle(channel, now_ns, UNKNOWN)
+    settle(channel, now_ns, replace(OPENED, state=State.WAITING))
+    assert channel.standing.state == State.WAITING
+    settle(channel, now_ns + AGAIN_NS)
+    assert channel.standing.state == State.INSTALLED
+    assert Renew not in said(channel, now_ns + 1200 * NS_PER_S)
+
+
 def test_a_lost_channel_that_is_refused_is_asked_for_again() -> None:
     channel = session()
     settle(channel, START_NS)
@@ -153,7 +173,7 @@ def test_what_is_changed_is_what_is_opened_anew() -> None:
     assert replace(OPEN, deadline_ns=4_000_000) in requests(channel, now_ns)
 
 
-def test_call_ups_come_by_the_nonce_of_the_subscription_or_the_one_before() -> None:
+def test_call_ups_come_by_the_nonces_of_subscriptions() -> None:
     channel = session()
     first = said(channel, START_NS)[Subscribe]
     assert channel.hear(encoded(MISSED, first), START_NS) == MISSED
@@ -166,12 +186,34 @@ def test_call_ups_come_by_the_nonce_of_the_subscription_or_the_one_before() -> N
     assert channel.hear(encoded(MISSED, second + 1000), START_NS) is None
 
 
+def test_call_ups_are_heard_though_nobody_answers_who_subscribes_again() -> None:
+    """Its requests are lost, while the subscription lasts for what is left of its lease."""
+    channel = session()
+    first = said(channel, START_NS)[Subscribe]
+    channel.hear(encoded(OPENED, first), START_NS)
+    end_ns = START_NS + 29 * NS_PER_S
+    nonces = {said(channel, now_ns).get(Subscribe, first) for now_ns in moments(channel, end_ns)}
+    assert len(nonces) > 3
+    for nonce in nonces:
+        assert channel.hear(encoded(MISSED, nonce), end_ns) == MISSED
+
+
 def test_misses_are_counted_on_over_lost_call_ups() -> None:
     channel = session()
     nonce = said(channel, START_NS)[Subscribe]
-    for total in (2, 9, 5):
+    for total in (2, 9):
         channel.hear(encoded(replace(MISSED, total_misses=total), nonce), START_NS)
     assert channel.total_misses == 9
+
+
+def test_misses_are_counted_from_where_the_listeners_shim_begins_anew() -> None:
+    channel = session()
+    nonce = said(channel, START_NS)[Subscribe]
+    found = []
+    for total in (1000, 5, 9):
+        channel.hear(encoded(replace(MISSED, total_misses=total), nonce), START_NS)
+        found.append(channel.total_misses)
+    assert found == [1000, 5, 9]
 
 
 @given(st.lists(st.tuples(st.integers(0, 20 * NS_PER_S), st.integers(0, 12), st.sampled_from(Status)), max_size=30))

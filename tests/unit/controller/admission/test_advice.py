@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from controller.admission.advice import (
     largest_rate_bps,
+    plain_texts,
     refusal_text,
     refusal_texts,
     rounded_down,
@@ -320,6 +321,16 @@ def test_a_refusal_of_a_channel_names_it_once() -> None:
     assert text.startswith("channel 'c': its deadline is used up before its shim has any: 200us for the host, ")
     assert "most of it" not in text
     assert "; one of these would do: deadline: " in text
+
+
+def test_who_may_know_of_one_channel_only_is_told_of_no_other() -> None:
+    at_port, at_channel = (Guarantees(REFUSED[name][0]) for name in ("uplink over its limit", "used up"))
+    assert plain_texts(at_port, "d") == [
+        "the uplink of left: all channels together ask for 3.151Mbps on the wire; their limit is 3Mbps"
+    ]
+    (own,) = plain_texts(at_channel, "c")
+    assert own.startswith("channel 'c': its deadline is used up")
+    assert plain_texts(at_channel, "d") == ["another channel would lose its deadline"]
 
 
 def test_where_no_change_of_one_thing_helps_it_says_so() -> None:

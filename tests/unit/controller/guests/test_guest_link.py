@@ -17,7 +17,8 @@ from support.waiting import PATIENCE_S, wait_until
 
 from controller.domain.domain import Domain
 from controller.domain.events import Event, GuestsReported
-from controller.guests.link import CALL_UPS_MAX, ERRANDS_MAX, FRAMES_MAX, GuestLink, Lines
+from controller.guests.link import ERRANDS_MAX, FRAMES_MAX, GuestLink, Lines
+from controller.handlers.turns import CHANNELS_MAX
 from controller.model import Protocol
 from controller.network.wiring import FIRST_VM_PORT
 from controller.peering.messages import MissReport
@@ -136,6 +137,31 @@ def test_call_ups_go_first(bench: Bench) -> None:
     assert isinstance(missed, Missed)
 
 
+def test_of_many_reports_at_once_a_sum_is_told_and_nothing_is_lost(bench: Bench) -> None:
+    """As they come from a peer that could not be reached for half a minute."""
+    bench.start()
+    bench.hear(CAMERA, Subscribe(0, 60), 9)
+    assert bench.next()[2] == 9
+    for total in range(1, 301):
+        bench.link.tell_misses(NETWORK.channels["video"], replace(REPORT, total_misses=total))
+    told: list[Missed] = []
+    while not told or told[-1].total_misses < 300:
+        told.append(bench.next()[1])
+    assert sum(each.misses for each in told) == 300
+    assert len(told) < 300
+
+
+def test_call_ups_without_room_are_counted(bench: Bench) -> None:
+    for number in range(CHANNELS_MAX + 5):
+        bench.link.tell_misses(replace(NETWORK.channels["video"], name=f"video-{number}"), REPORT)
+    bench.link.tell_misses(replace(NETWORK.channels["video"], name="log-only", on_miss=("log",)), REPORT)
+    bench.start()
+    wait_until(lambda: bool(bench.events))
+    (report, *_) = bench.events
+    assert isinstance(report, GuestsReported)
+    assert {vm: book.call_ups_dropped for vm, book in report.books.items()} == {"camera": 5, "sensor": 0}
+
+
 def test_what_goes_wrong_in_the_store_is_said_and_does_not_end_the_thread(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,10 +196,18 @@ def test_where_no_vm_has_a_quota_nobody_is_heard_but_leases_end(bench: Bench) ->
     assert bench.sent.empty()
 
 
-def test_what_is_urgent_has_an_end_too() -> None:
+def test_what_is_urgent_goes_first() -> None:
     lines: Lines[int] = Lines(1)
-    lines.put("a", -1)
-    for number in range(CALL_UPS_MAX + 1):
-        lines.put_urgent(number, CALL_UPS_MAX)
-    assert [lines.take() for _ in range(CALL_UPS_MAX + 1)] == [*range(CALL_UPS_MAX), -1]
+    lines.put("a", 2)
+    for number in range(2):
+        lines.put_urgent(number)
+    assert [lines.take() for _ in range(3)] == [0, 1, 2]
     assert lines.take(0) is None
+
+
+def test_who_is_woken_before_it_waits_does_not_wait_once() -> None:
+    lines: Lines[int] = Lines(1)
+    lines.wake()
+    assert lines.take() is None
+    lines.put("a", 1)
+    assert lines.take() == 1

@@ -161,6 +161,14 @@ def test_of_what_admission_refuses_it_is_told_what_would_do(desk: Desk) -> None:
     assert desk.ask(opening(burst_bytes=60_000, deadline_ns=answer.deadline_ns)).status == Status.DONE
 
 
+def test_a_refusal_names_no_channel_of_another(desk: Desk) -> None:
+    desk.label(burst_bytes=25_000)
+    answer = desk.ask(opening(vm=SENSOR, rate_bps=500_000, burst_bytes=50_000), SENSOR)
+    assert answer.status == Status.REFUSED
+    assert answer.reason.startswith("the uplink of left: not all deadlines can be kept")
+    assert not [name for name in desk.store.now.records if name in answer.reason]
+
+
 def test_packets_of_somebody_elses_channel(desk: Desk) -> None:
     answer = desk.ask(opening(0, protocol=0))
     assert (answer.status, "selects the same packets as 'video'" in answer.reason) == (Status.CONFLICT, True)
@@ -314,10 +322,25 @@ def test_of_all_channels_those_that_tell_guests(desk: Desk) -> None:
     desk.ask(Subscribe(0, 60), nonce=9)
     video = desk.store.now.records["video"].channel
     for channel in (desk.look("camera")[label].channel, video):
+        assert desk.service.may_hear_of(channel)
         assert [nonce for _, nonce in heard(desk.service.call_up(channel, REPORT, 0))] == [9]
-    assert desk.service.call_up(replace(video, on_miss=("log",)), REPORT, 0) == []
     assert desk.service.call_up(replace(video, talker="sensor"), REPORT, 0) == []
-    assert desk.service.call_up(replace(video, talker="archive"), REPORT, 0) == []
+
+
+def test_a_report_that_no_clock_can_have_made_is_told_as_well_as_a_datagram_can(desk: Desk) -> None:
+    channel = desk.store.now.records["video"].channel
+    desk.ask(Subscribe(0, 60))
+    strange = replace(REPORT, misses=2**33, packets=2**64, worst_ns=-1, mean_ns=-1, window_ns=2**65)
+    ((missed, _),) = heard(desk.service.call_up(channel, strange, 0))
+    assert (missed.misses, missed.packets, missed.window_ns) == (2**32 - 1, 2**64 - 1, 2**64 - 1)
+    assert (missed.worst_ns, missed.mean_ns) == (0, 0)
+
+
+@pytest.mark.parametrize("other", [{"on_miss": ("log",)}, {"talker": "archive"}, {"talker": "screen"}])
+def test_nobody_hears_of_channels_that_do_not_tell_guests_or_of_talkers_that_may_not_ask(
+    desk: Desk, other: dict[str, Any]
+) -> None:
+    assert not desk.service.may_hear_of(replace(desk.store.now.records["video"].channel, **other))
 
 
 def test_a_channel_that_does_not_tell_guests_cannot_be_subscribed_to(desk: Desk) -> None:
@@ -386,7 +409,7 @@ def test_no_more_is_remembered_than_there_is_room_for(desk: Desk) -> None:
 )
 def test_what_is_no_question_is_counted_and_not_answered(desk: Desk, frame: bytes) -> None:
     assert desk.hear(frame) == []
-    assert desk.service.books({})["camera"].malformed == 1
+    assert desk.service.books({}, {})["camera"].malformed == 1
 
 
 def test_the_services_address_is_told(desk: Desk) -> None:
@@ -405,7 +428,7 @@ def test_books(desk: Desk) -> None:
     desk.ask(Renew(1, 60))
     desk.ask(Subscribe(0, 60))
     desk.service.call_up(desk.store.now.records["video"].channel, REPORT, 0)
-    book = desk.service.books({"camera": 7})["camera"]
+    book = desk.service.books({"camera": 7}, {"camera": 4})["camera"]
     assert (book.requests, book.refused, book.busy, book.subscriptions, book.call_ups) == (3, 1, 0, 1, 1)
-    assert book.crowded_out == 7
+    assert (book.crowded_out, book.call_ups_dropped) == (7, 4)
     assert PORT > 0

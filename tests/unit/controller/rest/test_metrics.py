@@ -188,7 +188,7 @@ def test_states() -> None:
 def test_guests() -> None:
     left = driver("left")
     left.hear(
-        GuestsReported({"vm1": GuestBook(requests=9, refused=2, call_ups=3)}),
+        GuestsReported({"vm1": GuestBook(requests=9, refused=2, call_ups=3, call_ups_dropped=2)}),
         MetersReported("left", {meter_id(FIRST_VM_PORT): 5}),
         ChannelsTold(NETWORK.channels, owners={"video": "guest"}),
     )
@@ -196,6 +196,7 @@ def test_guests() -> None:
     assert value(found, "guest_channels", **vm1) == 1
     assert value(found, "guest_requests_total", **vm1) == 9
     assert value(found, "guest_call_ups_total", **vm1) == 3
+    assert value(found, "guest_call_ups_dropped_total", **vm1) == 2
     outcomes = {each: value(found, "guest_unserved_total", outcome=each, **vm1) for each in metrics.GUEST_OUTCOMES}
     assert outcomes == {"refused": 2, "busy": 0, "metered": 5, "crowded_out": 0, "malformed": 0}
     assert not any("vm2" in labels for _, labels in found)
