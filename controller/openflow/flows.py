@@ -22,9 +22,12 @@ from controller.openflow.pipeline import (
     ETH_MPLS,
     ETH_MPLS_MULTICAST,
     FORWARD,
+    ICMPV6_MULTICAST_LISTENER,
     ICMPV6_NEIGHBOUR_ADVERTISEMENT,
+    ICMPV6_NEIGHBOUR_SOLICITATION,
     ICMPV6_REDIRECT,
     ICMPV6_ROUTER_ADVERTISEMENT,
+    ICMPV6_ROUTER_SOLICITATION,
     IP_PROTO_ICMPV6,
     LISTENER,
     MULTICAST,
@@ -239,15 +242,26 @@ def _ipv6(vm: Vm) -> list[str]:
 
 
 def _own_packets(vm: Vm) -> Iterator[dict[str, MatchValue]]:
-    """The unspecified addresses are for a host that first asks whether an address is free (RFC 5227, RFC 4862)."""
     ipv4 = [str(interface.ip) for interface in vm.addresses if interface.version == 4]
-    for address in (*ipv4, "0.0.0.0"):
-        yield {"eth_type": ETH_ARP, "arp_sha": vm.mac, "arp_spa": address}
     for address in ipv4:
+        yield {"eth_type": ETH_ARP, "arp_sha": vm.mac, "arp_spa": address}
+        yield {"eth_type": ETH_ARP, "arp_sha": vm.mac, "arp_spa": "0.0.0.0", "arp_tpa": address}
         yield {"eth_type": ETH_IPV4, "ipv4_src": address}
     for address in _ipv6(vm):
         yield {"eth_type": ETH_IPV6, "ipv6_src": address}
-    yield {"eth_type": ETH_IPV6, "ipv6_src": "::", "ip_proto": IP_PROTO_ICMPV6}
+    yield from _before_it_has_an_address(vm)
+
+
+def _before_it_has_an_address(vm: Vm) -> Iterator[dict[str, MatchValue]]:
+    """What a host sends from the unspecified address (RFC 4862, RFC 3590).
+
+    Who hears another ask whether an address is free gives it up (as with ARP, RFC 5227): a VM asks for its own only.
+    """
+    message: dict[str, MatchValue] = {"eth_type": ETH_IPV6, "ipv6_src": "::", "ip_proto": IP_PROTO_ICMPV6}
+    for kind in (ICMPV6_ROUTER_SOLICITATION, *ICMPV6_MULTICAST_LISTENER):
+        yield {**message, "icmpv6_type": kind}
+    for target in _ipv6(vm):
+        yield {**message, "icmpv6_type": ICMPV6_NEIGHBOUR_SOLICITATION, "ipv6_nd_target": target}
 
 
 def _uplink_port_entries() -> Iterator[FlowEntry]:
