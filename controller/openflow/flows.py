@@ -63,6 +63,7 @@ from controller.openflow.pipeline import (
 
 _IP_PROTOCOLS = {Protocol.TCP: 6, Protocol.UDP: 17}
 _CHANNEL_PRIORITY = 100
+_CLEAR_DSCP = (SetField("ip_dscp", 0),)
 METER_MAX = (1 << 32) - 1
 """The highest rate and burst that OpenFlow can say: 4 Tbit/s, more than any switch forwards."""
 
@@ -279,8 +280,7 @@ def _uplink_port_entries() -> Iterator[FlowEntry]:
 def _classify_defaults() -> Iterator[FlowEntry]:
     """What no channel selects is best effort: its DSCP is cleared, for only channels may claim one."""
     for eth_type in (ETH_IPV4, ETH_IPV6):
-        clear = (SetField("ip_dscp", 0),)
-        yield FlowEntry(CLASSIFY, 10, {"eth_type": eth_type}, Purpose.FORWARDING, actions=clear, goto=FORWARD)
+        yield FlowEntry(CLASSIFY, 10, {"eth_type": eth_type}, Purpose.FORWARDING, actions=_CLEAR_DSCP, goto=FORWARD)
     yield FlowEntry(CLASSIFY, 10, {"eth_type": ETH_ARP}, Purpose.FORWARDING, goto=FORWARD)
 
 
@@ -302,22 +302,26 @@ def _listener_defaults() -> Iterator[FlowEntry]:
 
 
 def _switch_entries(network: Network, switch: str) -> Iterator[Entry]:
-    """Declared VMs by their MAC, labelled frames in the queue of their TC; Open vSwitch learns the rest.
-
-    A host has no business with labels.
-    """
+    """Declared VMs by their MAC, labelled frames in the queue of their TC; Open vSwitch learns the rest."""
     for port in blocked_ports(network, switch):
         yield ClosedPort(port.number)
         yield FlowEntry(SWITCH_PORTS, 10, {"in_port": port.number}, Purpose.BLOCKED_PORT, port.number)
     for port in ports_of(network, switch):
         if port.role is PortRole.HOST:
-            for eth_type in (ETH_MPLS, ETH_MPLS_MULTICAST):
-                match = {"in_port": port.number, "eth_type": eth_type}
-                yield FlowEntry(SWITCH_PORTS, 20, match, Purpose.SPOOFED, port.number)
+            yield from _host_port_entries(port.number)
     for mac, port in port_by_mac(network, switch).items():
         yield from _mac_entries(network, mac, port.number)
     yield FlowEntry(SWITCH_FORWARD, 0, {}, Purpose.FORWARDING, actions=(Output(PORT_NORMAL),))
     yield FlowEntry(SWITCH_PORTS, 0, {}, Purpose.FORWARDING, goto=SWITCH_FORWARD)
+
+
+def _host_port_entries(port: int) -> Iterator[FlowEntry]:
+    """A host has no business with labels, and nothing that it sends is of a channel."""
+    for eth_type in (ETH_MPLS, ETH_MPLS_MULTICAST):
+        yield FlowEntry(SWITCH_PORTS, 20, {"in_port": port, "eth_type": eth_type}, Purpose.SPOOFED, port)
+    for eth_type in (ETH_IPV4, ETH_IPV6):
+        match: Match = {"in_port": port, "eth_type": eth_type}
+        yield FlowEntry(SWITCH_PORTS, 20, match, Purpose.FORWARDING, actions=_CLEAR_DSCP, goto=SWITCH_FORWARD)
 
 
 def _mac_entries(network: Network, mac: str, port: int) -> Iterator[FlowEntry]:

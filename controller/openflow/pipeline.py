@@ -160,7 +160,13 @@ SWITCH_FORWARD = Table(
     matches=frozenset({"eth_dst", "eth_type", "mpls_tc"}),
     actions=frozenset({SetQueue, Output}),
 )
-SWITCH_PORTS = Table("ports", 0, matches=frozenset({"in_port", "eth_type"}), next_tables=(SWITCH_FORWARD,))
+SWITCH_PORTS = Table(
+    "ports",
+    0,
+    matches=frozenset({"in_port", "eth_type"}),
+    sets=frozenset({"ip_dscp"}),
+    next_tables=(SWITCH_FORWARD,),
+)
 
 _PREREQUISITES: Mapping[str, tuple[str, frozenset[int]]] = {
     "arp_sha": ("eth_type", frozenset({ETH_ARP})),

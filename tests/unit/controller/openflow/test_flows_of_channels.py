@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from support.fake_table import (
     UDP,
     FakeNetwork,
     Label,
+    Outcome,
     Packet,
     address,
     arp,
@@ -27,7 +30,7 @@ from support.fake_table import (
 from support.flow_networks import SCHEDULED, each_channel, on_one_hypervisor, pairs
 from support.networks import FAST, SLOW, channel, two_hypervisors
 
-from controller.model import Bypass, Channel, Excess, Network, Protocol, Scheduler, Switch, SwitchKind
+from controller.model import Bypass, Channel, Excess, Host, Network, Protocol, Scheduler, Switch, SwitchKind, Vm
 from controller.network.labels import TTL_CHANNEL, TTL_RELATIVE, TTL_STAMPED, relative_deadline_label
 from controller.network.wiring import EDF_PORT, UPLINK_PORT, port_to
 from controller.openflow.flows import METER_MAX, base_entries, talker_entries
@@ -319,15 +322,30 @@ def test_a_host_and_a_vm_reach_each_other() -> None:
         assert [name for name, _ in fabric.send(vm.name, arp(vm, "10.0.0.9")).at_hosts] == ["recorder"]
 
 
-@pytest.mark.parametrize("labels", [(Label(17),), (Label(500, 5), Label(17, 5))])
-def test_a_host_at_an_ovs_switch_has_no_business_with_labels(labels: tuple[Label, ...]) -> None:
+def at_the_hosts_port(packet: Callable[[Host, Vm], Packet]) -> Outcome:
+    """What an ovs switch makes of a `packet` of its host for a VM at `right`."""
     network = example("plain_host")
     network = replace(network, switches={"core": Switch("core", SwitchKind.OVS, datapath_id=9, domain="left")})
-    core, host = switch_of(network, "core"), network.hosts["recorder"]
     port = port_to(network, "core", "recorder").number
-    plain = Packet(host.mac, network.vms["screen"].mac, source=address(host), destination="10.0.0.2")
-    assert core.forward(replace(plain, labels=labels), port).dropped is Purpose.SPOOFED
-    assert core.forward(plain, port).ports == [port_to(network, "core", "right").number]
+    outcome = switch_of(network, "core").forward(packet(network.hosts["recorder"], network.vms["screen"]), port)
+    assert set(outcome.ports) <= {port_to(network, "core", "right").number}
+    return outcome
+
+
+@pytest.mark.parametrize("labels", [(Label(17),), (Label(500, 5), Label(17, 5))])
+def test_a_host_at_an_ovs_switch_has_no_business_with_labels(labels: tuple[Label, ...]) -> None:
+    outcome = at_the_hosts_port(lambda host, vm: ipv4(host, vm, labels=labels))
+    assert (outcome.departures, outcome.dropped) == ((), Purpose.SPOOFED)
+
+
+@pytest.mark.parametrize("make", [ipv4, partial(ipv6, source="fd00::9", destination="fd00::2")])
+def test_what_a_host_at_an_ovs_switch_sends_has_its_dscp_cleared(make: Callable[..., Packet]) -> None:
+    departure = at_the_hosts_port(partial(make, dscp=46)).only
+    assert (departure.packet.dscp, departure.queue_id) == (0, 0)
+
+
+def test_a_host_at_an_ovs_switch_asks_for_addresses() -> None:
+    assert at_the_hosts_port(lambda host, vm: arp(host, address(vm), eth_dst=vm.mac)).departures
 
 
 # A channel within one hypervisor
