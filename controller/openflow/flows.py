@@ -10,7 +10,19 @@ from collections.abc import Iterator
 from itertools import product
 
 from controller.guests.entries import own_addresses, service_entries
-from controller.model import Bypass, Channel, Excess, Hypervisor, IpAddress, Network, Protocol, Scheduler, Vm
+from controller.model import (
+    ETHERNET_BYTES,
+    VM_MTU,
+    Bypass,
+    Channel,
+    Excess,
+    Hypervisor,
+    IpAddress,
+    Network,
+    Protocol,
+    Scheduler,
+    Vm,
+)
 from controller.network.labels import TTL_CHANNEL, TTL_RELATIVE, relative_deadline_label
 from controller.network.routing import blocked_ports, port_by_mac
 from controller.network.wiring import EDF_PORT, LIVENESS_PORT, UPLINK_PORT, PortRole, port_to, ports_of
@@ -122,13 +134,15 @@ def listener_entries(network: Network, channel: Channel) -> tuple[FlowEntry, ...
 def _meters(network: Network, channel: Channel) -> tuple[Meter, ...]:
     """None, or the one that holds the channel to its rate and burst. Its number is the channel's label.
 
-    Class queues cannot postpone: behind them every channel has one.
+    Class queues cannot postpone: behind them every channel has one. It counts frames, while contracts count what these
+    take of the wire; a full frame passes always. So less than a full packet passes beyond what admission counts on.
     """
     is_queued = network.hypervisors[network.talker_domain(channel)].uplink.scheduler is Scheduler.QUEUES
     if channel.excess is not Excess.DROP and (not is_queued or network.is_local(channel)):
         return ()
     rate_bps = -(-channel.rate_bps * channel.frame_bytes // channel.packet_bytes)
-    settings = (min(-(-bits // 1000), METER_MAX) for bits in (rate_bps, 8 * channel.wire_burst_bytes))
+    burst_bytes = -(-channel.wire_burst_bytes * channel.frame_bytes // channel.wire_bytes)
+    settings = (min(-(-bits // 1000), METER_MAX) for bits in (rate_bps, 8 * max(burst_bytes, VM_MTU + ETHERNET_BYTES)))
     return (Meter(channel.label, *settings),)
 
 

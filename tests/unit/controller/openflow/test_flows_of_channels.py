@@ -122,11 +122,24 @@ def test_a_channel_whose_excess_is_dropped_has_a_meter_of_its_own() -> None:
     network = with_channels(full, selecting("free", 22), small)
     meters = {name: talker_entries(network, network.channels[name]) for name in network.channels}
     assert meters["full"][0] == Meter(20, rate_kbps=1514, burst_kbits=32)
-    assert meters["small"][0] == Meter(21, rate_kbps=60, burst_kbits=24)
+    assert meters["small"][0] == Meter(21, rate_kbps=60, burst_kbits=16)
     assert [getattr(entry, "meter_id", None) for entry in meters["full"]] == [20, 20]
     assert [getattr(entry, "meter_id", None) for entry in meters["small"]] == [21, 21, 21]
     assert [getattr(entry, "meter_id", None) for entry in meters["free"]] == [None]
     switch_of(network, "left")
+
+
+@pytest.mark.parametrize("packet_bytes", [18, 100, 500, 1472])
+@pytest.mark.parametrize("burst_bytes", [64, 1546, 3092, 15_000, 92_000])
+def test_a_meter_lets_a_burst_pass_and_less_than_a_full_packet_more(packet_bytes: int, burst_bytes: int) -> None:
+    """Contracts count on the wire: 8 bytes of labels and 24 of link are with each packet."""
+    made = selecting("made", 20, excess=Excess.DROP, packet_bytes=packet_bytes, burst_bytes=burst_bytes)
+    meter = talker_entries(with_channels(made), made)[0]
+    assert isinstance(meter, Meter)
+    frame_bytes, contract_bytes = max(packet_bytes + 42, 60), max(burst_bytes, 1546)
+    packets = meter.burst_kbits * 125 // frame_bytes
+    assert contract_bytes // (frame_bytes + 32) <= packets < (contract_bytes + 1546) / (frame_bytes + 32)
+    assert meter.burst_kbits * 125 >= 1514
 
 
 @each_channel
