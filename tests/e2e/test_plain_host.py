@@ -16,16 +16,11 @@ from support.wire import capture, has_right_checksums
 import topologies
 from controller.model import Channel
 from controller.topology_file.load import load
-from topologies.cables import nic_of
 from topologies.testbed import Testbed
 
 FILE = Path(topologies.__file__).parent / "plain_host.yaml"
-OVS_CORE = FILE.read_text() + "switches: {core: {kind: ovs, controlled_by: left}}"
 LIVENESS = "left-live"
 COUNT = 20
-EXPEDITED = 46
-"""The DSCP of a deadline class."""
-
 PORT = 5004
 
 
@@ -93,14 +88,3 @@ def test_past_the_shim_they_are_plain_too_and_who_wants_none_gets_none(testbed: 
         assert why["live"] == "the shim of left does not forward; packets go past it"
         assert why["record-v6"] == "the shim of left does not forward; packets are dropped"
     assert transfer(testbed, channels["record-v6"]) == COUNT
-
-
-def test_at_an_ovs_switch_the_host_reaches_no_queue_of_a_class(tmp_path: Path) -> None:
-    file = tmp_path / "ovs_core.yaml"
-    file.write_text(OVS_CORE)
-    with Testbed(load(file)) as testbed:
-        testbed.await_channels()
-        under = ("nsenter", "--net", f"--target={testbed.pid('camera')}")
-        with capture(nic_of(testbed.network.vms["camera"]), "icmp[0] = 8", 1, tmp_path, under) as delivered:
-            run_in(testbed, "recorder", "ping", "-c", 1, "-w", 10, "-Q", EXPEDITED << 2, "10.0.0.1")
-        assert [frame[15] >> 2 for frame in delivered.frames] == [0]
