@@ -263,10 +263,14 @@ class Channel:
         return max(self.packet_bytes + UDP_BYTES[self.source.version] + ETHERNET_BYTES, LEAST_FRAME_BYTES)
 
     @cached_property
+    def wire_bytes(self) -> int:
+        """Of its packets on a link, with all that is around them."""
+        return self.frame_bytes + LABEL_STACK_BYTES + WIRE_OVERHEAD_BYTES
+
+    @cached_property
     def wire_rate_bps(self) -> int:
-        """What its rate takes of a link, in packets of its size with all that is around them."""
-        wire_bytes = self.frame_bytes + LABEL_STACK_BYTES + WIRE_OVERHEAD_BYTES
-        return -(-self.rate_bps * wire_bytes // self.packet_bytes)
+        """What its rate takes of a link, in packets of its size."""
+        return -(-self.rate_bps * self.wire_bytes // self.packet_bytes)
 
     @cached_property
     def wire_burst_bytes(self) -> int:

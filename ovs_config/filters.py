@@ -95,7 +95,10 @@ def add_missing_filters(ip: IPRoute, plan: BridgePlan) -> list[str]:
     for port in plan.ports:
         if port.qos is not None:
             _wait_for_classes(ip, port.interface, port.qos)
-    return add_possible_filters(ip, plan)
+    try:
+        return add_possible_filters(ip, plan)
+    except NetlinkError as error:
+        raise CannotRun(f"the kernel takes no queue filters: {error.args[-1]}", "modprobe cls_u32") from None
 
 
 def add_possible_filters(ip: IPRoute, plan: BridgePlan) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute, netns
-from pyroute2.ethtool.ioctl import IoctlEthtool
+from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool
 from pyroute2.netlink.exceptions import NetlinkError
 
 from controller.errors import CannotRun
@@ -26,6 +26,9 @@ ALIAS = f"{MARK}{RUN_DIR}"
 
 _OFFLOAD = re.compile(r"tx-checksum-.*|tx-.*-segmentation|tx-gso-.*|rx-gro.*")
 """The kernel's names of the features that leave a frame's checksum or segments to a later device."""
+
+_MODULES = {"veth": "veth", "bridge": "bridge", "tuntap": "tun"}
+"""By kind of interface, what a kernel that knows none of it lacks."""
 
 
 def apply_links(ip: IPRoute, plan: BridgePlan) -> list[str]:
@@ -54,7 +57,7 @@ def remove_links(ip: IPRoute, plan: BridgePlan | None = None) -> list[str]:
 
 
 def add_link(ip: IPRoute, name: str, **what: Any) -> None:
-    """Make the interface `name`, marked so that `remove_links` finds it, and up. Raises CannotRun if there is one."""
+    """Make the interface `name`, marked so that `remove_links` finds it, and up. Raises CannotRun."""
     _add(ip, name, **what)
     own(ip, name)
 
@@ -91,26 +94,35 @@ def is_of_another_run(ip: IPRoute, interface: str) -> bool:
 
 
 def raise_mtu(ip: IPRoute, interface: str) -> bool:
-    """Let `interface` carry full packets of a VM with both labels. Whether that needed a change."""
+    """Let `interface` carry full packets of a VM with both labels. Whether that needed a change. Raises CannotRun."""
     index = ip.link_lookup(ifname=interface)[0]
     if ip.get_links(index)[0].get("mtu") >= LABELLED_MTU:
         return False
-    ip.link("set", index=index, mtu=LABELLED_MTU)
+    try:
+        ip.link("set", index=index, mtu=LABELLED_MTU)
+    except NetlinkError as error:
+        cure = f"use another NIC or driver: ip -d link show {interface} has its maxmtu"
+        raise CannotRun(f"the interface {interface} takes no MTU of {LABELLED_MTU}: {error.args[-1]}", cure) from None
     return True
 
 
 def disable_offloads(interface: str, pid: int | None = None) -> bool:
     """Have the sender finish its checksums and segments: Open vSwitch's own process reads frames as they are.
 
-    `interface` is in the network namespace of process `pid`, or in the caller's. Whether that needed a change.
+    `interface` is in the network namespace of process `pid`, or in the caller's. Whether that needed a change. Raises
+    CannotRun.
     """
-    with network_of(pid), closing(IoctlEthtool(interface)) as ethtool:
-        features = ethtool.get_features()
-        changeable = [name for name, active, available, *_ in features if active and available]
-        found = [name for name in changeable if _OFFLOAD.fullmatch(name)]
-        for name in found:
-            features[name] = False
-        ethtool.set_features(features)
+    try:
+        with network_of(pid), closing(IoctlEthtool(interface)) as ethtool:
+            features = ethtool.get_features()
+            changeable = [name for name, active, available, *_ in features if active and available]
+            found = [name for name in changeable if _OFFLOAD.fullmatch(name)]
+            for name in found:
+                features[name] = False
+            ethtool.set_features(features)
+    except (EthtoolError, OSError):
+        cure = f"ethtool -k {interface} says which there are"
+        raise CannotRun(f"the offloads of {interface} cannot be turned off", cure) from None
     return bool(found)
 
 
@@ -151,12 +163,13 @@ def _make_tap(ip: IPRoute, name: str) -> bool:
 
 
 def _add(ip: IPRoute, *names: str, **what: Any) -> None:
-    """Make the interface `names[0]`, which brings the others with it. Raises CannotRun if one of them is there."""
+    """Make the interface `names[0]`, which brings the others with it. Raises CannotRun, also if one of them exists."""
     try:
         ip.link("add", ifname=names[0], **what)
-    except NetlinkError as error:
-        if error.code != errno.EEXIST:
-            raise
+    except (NetlinkError, OSError) as error:
+        if error.args[0] != errno.EEXIST:
+            reason, cure = error.args[-1], f"modprobe {_MODULES[what['kind']]}"
+            raise CannotRun(f"the interface {names[0]} cannot be made: {reason}", cure) from None
         taken = next((name for name in names if index_of(ip, name) is not None), names[0])
         if is_of_another_run(ip, taken):
             cure = "end the other network that is up on this machine first"

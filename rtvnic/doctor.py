@@ -119,7 +119,7 @@ def _proof_of_a_queue() -> tuple[Proof, str]:
     with private_network() as ip:
         add_veth(ip, "near", "far")
         try:
-            _build_queues(ip, "near", qos)
+            build_queues(ip, "near", qos)
             add_possible_filters(ip, plan)
         except NetlinkError as error:
             return Proof.NOT_SUPPORTED, str(error.args[-1])
@@ -136,7 +136,7 @@ def scratch_plan(interface: str) -> tuple[BridgePlan, QosPlan]:
     return BridgePlan("scratch", "", DatapathType.SYSTEM, "", ports, (), (), (), ()), qos
 
 
-def _build_queues(ip: IPRoute, interface: str, qos: QosPlan) -> None:
+def build_queues(ip: IPRoute, interface: str, qos: QosPlan) -> None:
     """As Open vSwitch does: a root class, and below it one for each queue. Raises NetlinkError."""
     from ovs_config.filters import ROOT, class_of
 

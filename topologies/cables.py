@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
+from controller.errors import CannotRun
 from controller.model import VM_MTU, Host, Network, SwitchKind, Vm
 from controller.network.wiring import port_to, ports_of
 from ovs_config import links
@@ -28,8 +30,22 @@ def add_nic(ip: IPRoute, network: Network, end: Vm | Host, pid: int) -> None:
     peer = {"ifname": nic_of(end), "address": end.mac, "mtu": VM_MTU, "net_ns_pid": pid}
     links.add_link(ip, outside, kind="veth", mtu=VM_MTU, peer=peer)
     with links.network_of(pid), IPRoute() as inside:  # pyroute2's own way forks, and a fork of threads may hang
-        _configure(inside, end)
+        configure_nic(inside, end)
     links.disable_offloads(nic_of(end), pid)
+
+
+def configure_nic(inside: IPRoute, end: Vm | Host) -> None:
+    """Give the NIC of `end`, whose network namespace is that of `inside`, its addresses. Raises CannotRun."""
+    loopback, nic = links.index_of(inside, "lo"), links.index_of(inside, nic_of(end))
+    inside.link("set", index=loopback, state="up")
+    inside.link("set", index=nic, state="up")
+    for address in end.addresses:
+        flags = NO_DUPLICATE_DETECTION if address.version == 6 else 0
+        try:
+            inside.addr("add", index=nic, address=str(address.ip), prefixlen=address.network.prefixlen, flags=flags)
+        except NetlinkError as error:
+            cure = "if this machine has no IPv6: sysctl net.ipv6.conf.default.disable_ipv6=0"
+            raise CannotRun(f"{end.name} cannot have the address {address.ip}: {error.args[-1]}", cure) from None
 
 
 def add_plain_switches(ip: IPRoute, network: Network) -> None:
@@ -62,12 +78,3 @@ def _cables(network: Network) -> Iterator[tuple[str, str]]:
         yield hypervisor.uplink.interface, port_to(network, hypervisor.uplink.switch, name).interface
     for first, second in (link.ends for link in network.links):
         yield port_to(network, first, second).interface, port_to(network, second, first).interface
-
-
-def _configure(inside: IPRoute, end: Vm | Host) -> None:
-    loopback, nic = links.index_of(inside, "lo"), links.index_of(inside, nic_of(end))
-    inside.link("set", index=loopback, state="up")
-    inside.link("set", index=nic, state="up")
-    for address in end.addresses:
-        flags = NO_DUPLICATE_DETECTION if address.version == 6 else 0
-        inside.addr("add", index=nic, address=str(address.ip), prefixlen=address.network.prefixlen, flags=flags)

@@ -80,7 +80,6 @@ RETRY_NS = 2 * NS_PER_S
 COUNTS = (
     QueuesReported,
     MetersReported,
-    QueuesProbed,
     ShimReported,
     Missed,
     MissesReported,
@@ -206,9 +205,11 @@ class Domain(Known):
     def _on_meters(self, event: MetersReported, _: int) -> None:
         self.bridges[event.bridge].meters = event.dropped
 
-    def _on_probed(self, event: QueuesProbed, _: int) -> None:
+    def _on_probed(self, event: QueuesProbed, now_ns: int) -> None:
         bridge = self.bridges[event.bridge]
-        bridge.proofs = {**bridge.proofs, **event.proofs}
+        before, bridge.proofs = bridge.proofs, {**bridge.proofs, **event.proofs}
+        if bridge.proofs != before:
+            bridge.proofs_since_ns = now_ns
 
     def _on_port(self, event: PortReported, now_ns: int) -> None:
         if (event.bridge, event.port) == (self.name, LIVENESS_PORT) and self.has_shim:

@@ -22,7 +22,7 @@ def end_reports(domain: Known) -> dict[str, EndReport]:
 def end_report(domain: Known, end: End, traffic: Mapping[tuple[Purpose, int], Traffic]) -> EndReport:
     """Of `end`; `traffic` is what the flows of the domain's bridge have counted."""
     is_talker, (state, why) = end.role is Role.TALKER, domain.standing(end)
-    since_ns = domain.shim.since_ns if state is State.DEGRADED else end.since_ns
+    since_ns = domain.degraded_since_ns(end) if state is State.DEGRADED else end.since_ns
     counted = traffic.get((Purpose.TALKER if is_talker else Purpose.LISTENER, end.channel.label), Traffic())
     book = domain.shim.statistics.get("channels", {}).get(str(end.channel.label), {})
     return EndReport(

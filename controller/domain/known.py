@@ -12,6 +12,7 @@ from dataclasses import replace
 from controller.admission.guarantee import Guarantees
 from controller.clocks.clocks import Clocks
 from controller.domain.adaptation import Adaptations
+from controller.domain.events import Proof
 from controller.domain.lifecycle import Installation, State, standing
 from controller.domain.miss_reports import HeardReport
 from controller.domain.notices import Part
@@ -21,6 +22,7 @@ from controller.guests.books import GuestBook
 from controller.handlers.declared import ADAPT
 from controller.model import Channel, Network, Scheduler
 from controller.network.routing import ways
+from controller.network.wiring import UPLINK_PORT
 from controller.openflow.counts import Counts
 from controller.openflow.flows import base_entries
 
@@ -82,11 +84,32 @@ class Known:
         return (channel.talker, *nodes) if is_host else (channel.talker, *nodes, channel.listener)
 
     def standing(self, end: End) -> tuple[State, str]:
-        """How `end` stands, and why: without its shim it is installed in name only."""
-        needs_shim = self.has_shim and not self.network.is_local(end.channel)
-        if end.state is State.INSTALLED and needs_shim and self.shim.trouble:
-            return State.DEGRADED, f"the shim of {self.name} {self.shim.trouble}"
+        """How `end` stands, and why: without what orders its packets at the uplink it is installed in name only."""
+        if end.state is State.INSTALLED and (trouble := self._uplink_trouble(end)):
+            return State.DEGRADED, trouble
         return end.state, end.why
+
+    def degraded_since_ns(self, end: End) -> int:
+        """Of a degraded `end`."""
+        if self.has_shim:
+            return self.shim.since_ns
+        return max(end.since_ns, self.bridges[self.name].proofs_since_ns)
+
+    def _uplink_trouble(self, end: End) -> str:
+        """Why its packets have no guarantee at the uplink; empty when they have, or do not leave by it."""
+        if self.network.is_local(end.channel):
+            return ""
+        if self.has_shim:
+            trouble = self.shim.trouble_of(end)
+            return f"the shim of {self.name} {trouble}" if trouble else ""
+        return self._queue_trouble(end.channel.deadline_class.queue_id) if end.role is Role.TALKER else ""
+
+    def _queue_trouble(self, queue_id: int) -> str:
+        proof = self.bridges[self.name].proofs.get((UPLINK_PORT, queue_id))
+        if proof is Proof.PROVED:
+            return ""
+        uplink = self.network.hypervisors[self.name].uplink
+        return f"queue {queue_id} of {uplink.interface} is {proof or 'not tried yet'}"
 
     def troubles(self) -> dict[Part, str]:
         """What does not work, and why."""

@@ -22,7 +22,8 @@ class State(StrEnum):
     OFF = "off"
     """Nothing is to be installed: an uplink of the channel is first in, first out."""
     DEGRADED = "degraded"
-    """Installed, but the shim of this end does not answer: if it is dead, packets go past it, without EDF."""
+    """Installed, but what orders packets at this end's uplink does not: the shim does not answer, so that packets go
+    past it, without EDF; or without one, the queue of the class is not proved."""
 
 
 class Step(StrEnum):

@@ -13,7 +13,7 @@ from controller.domain.events import Contents, Proof, QueueCount
 from controller.domain.lifecycle import Installation, State
 from controller.domain.reports import EndReport, Role
 from controller.guests.entries import METER_BASE
-from controller.model import Channel
+from controller.model import Bypass, Channel
 from controller.openflow.counts import Counts, Traffic
 from controller.openflow.pipeline import (
     Entry,
@@ -55,9 +55,9 @@ class Bridge:
     """A switch of the domain and all that is to be installed on it. `set_ends` says which ends of channels.
 
     `contents` and `queues` are the switch's own last words; it is known once it has told its contents. A question for
-    them is due when something in them may have to go, and asked until it is answered. `meters` are
-    the packets that each has dropped; `proofs` are by port number and queue id. `withdrawals` are to be sent next;
-    `changes_sent` is how many entries it was sent so far, or told to withdraw.
+    them is due when something in them may have to go, and asked until it is answered. `meters` are the packets that
+    each has dropped; `proofs` are by port number and queue id, and as they are since `proofs_since_ns`. `withdrawals`
+    are to be sent next; `changes_sent` is how many entries it was sent so far, or told to withdraw.
     """
 
     name: str
@@ -71,6 +71,7 @@ class Bridge:
     queues: tuple[QueueCount, ...] = ()
     meters: Mapping[int, int] = field(default_factory=dict)
     proofs: Mapping[tuple[int, int], Proof] = field(default_factory=dict)
+    proofs_since_ns: int = 0
     withdrawals: list[Entry] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     changes_sent: int = 0
@@ -199,6 +200,13 @@ class Shim:
         if not self.is_ready:
             return self.why
         return "does not forward; packets go past it" if self.is_bypassed else ""
+
+    def trouble_of(self, end: End) -> str:
+        """The same for `end` alone: its channel may want no packets to go past the shim."""
+        is_blocked = end.role is Role.TALKER and end.channel.on_bypass is Bypass.BLOCK
+        if self.is_ready and self.is_bypassed and is_blocked:
+            return "does not forward; packets are dropped"
+        return self.trouble
 
 
 Told = tuple[State, str, int | None]

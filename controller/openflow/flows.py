@@ -10,7 +10,19 @@ from collections.abc import Iterator
 from itertools import product
 
 from controller.guests.entries import own_addresses, service_entries
-from controller.model import Bypass, Channel, Excess, Hypervisor, IpAddress, Network, Protocol, Scheduler, Vm
+from controller.model import (
+    ETHERNET_BYTES,
+    VM_MTU,
+    Bypass,
+    Channel,
+    Excess,
+    Hypervisor,
+    IpAddress,
+    Network,
+    Protocol,
+    Scheduler,
+    Vm,
+)
 from controller.network.labels import TTL_CHANNEL, TTL_RELATIVE, relative_deadline_label
 from controller.network.routing import blocked_ports, port_by_mac
 from controller.network.wiring import EDF_PORT, LIVENESS_PORT, UPLINK_PORT, PortRole, port_to, ports_of
@@ -22,9 +34,12 @@ from controller.openflow.pipeline import (
     ETH_MPLS,
     ETH_MPLS_MULTICAST,
     FORWARD,
+    ICMPV6_MULTICAST_LISTENER,
     ICMPV6_NEIGHBOUR_ADVERTISEMENT,
+    ICMPV6_NEIGHBOUR_SOLICITATION,
     ICMPV6_REDIRECT,
     ICMPV6_ROUTER_ADVERTISEMENT,
+    ICMPV6_ROUTER_SOLICITATION,
     IP_PROTO_ICMPV6,
     LISTENER,
     MULTICAST,
@@ -60,6 +75,7 @@ from controller.openflow.pipeline import (
 
 _IP_PROTOCOLS = {Protocol.TCP: 6, Protocol.UDP: 17}
 _CHANNEL_PRIORITY = 100
+_CLEAR_DSCP = (SetField("ip_dscp", 0),)
 METER_MAX = (1 << 32) - 1
 """The highest rate and burst that OpenFlow can say: 4 Tbit/s, more than any switch forwards."""
 
@@ -118,13 +134,15 @@ def listener_entries(network: Network, channel: Channel) -> tuple[FlowEntry, ...
 def _meters(network: Network, channel: Channel) -> tuple[Meter, ...]:
     """None, or the one that holds the channel to its rate and burst. Its number is the channel's label.
 
-    Class queues cannot postpone: behind them every channel has one.
+    Class queues cannot postpone: behind them every channel has one. It counts frames, while contracts count what these
+    take of the wire; a full frame passes always. So less than a full packet passes beyond what admission counts on.
     """
     is_queued = network.hypervisors[network.talker_domain(channel)].uplink.scheduler is Scheduler.QUEUES
     if channel.excess is not Excess.DROP and (not is_queued or network.is_local(channel)):
         return ()
     rate_bps = -(-channel.rate_bps * channel.frame_bytes // channel.packet_bytes)
-    settings = (min(-(-bits // 1000), METER_MAX) for bits in (rate_bps, 8 * channel.wire_burst_bytes))
+    burst_bytes = -(-channel.wire_burst_bytes * channel.frame_bytes // channel.wire_bytes)
+    settings = (min(-(-bits // 1000), METER_MAX) for bits in (rate_bps, 8 * max(burst_bytes, VM_MTU + ETHERNET_BYTES)))
     return (Meter(channel.label, *settings),)
 
 
@@ -239,15 +257,26 @@ def _ipv6(vm: Vm) -> list[str]:
 
 
 def _own_packets(vm: Vm) -> Iterator[dict[str, MatchValue]]:
-    """The unspecified addresses are for a host that first asks whether an address is free (RFC 5227, RFC 4862)."""
     ipv4 = [str(interface.ip) for interface in vm.addresses if interface.version == 4]
-    for address in (*ipv4, "0.0.0.0"):
-        yield {"eth_type": ETH_ARP, "arp_sha": vm.mac, "arp_spa": address}
     for address in ipv4:
+        yield {"eth_type": ETH_ARP, "arp_sha": vm.mac, "arp_spa": address}
+        yield {"eth_type": ETH_ARP, "arp_sha": vm.mac, "arp_spa": "0.0.0.0", "arp_tpa": address}
         yield {"eth_type": ETH_IPV4, "ipv4_src": address}
     for address in _ipv6(vm):
         yield {"eth_type": ETH_IPV6, "ipv6_src": address}
-    yield {"eth_type": ETH_IPV6, "ipv6_src": "::", "ip_proto": IP_PROTO_ICMPV6}
+    yield from _before_it_has_an_address(vm)
+
+
+def _before_it_has_an_address(vm: Vm) -> Iterator[dict[str, MatchValue]]:
+    """What a host sends from the unspecified address (RFC 4862, RFC 3590).
+
+    Who hears another ask whether an address is free gives it up (as with ARP, RFC 5227): a VM asks for its own only.
+    """
+    message: dict[str, MatchValue] = {"eth_type": ETH_IPV6, "ipv6_src": "::", "ip_proto": IP_PROTO_ICMPV6}
+    for kind in (ICMPV6_ROUTER_SOLICITATION, *ICMPV6_MULTICAST_LISTENER):
+        yield {**message, "icmpv6_type": kind}
+    for target in _ipv6(vm):
+        yield {**message, "icmpv6_type": ICMPV6_NEIGHBOUR_SOLICITATION, "ipv6_nd_target": target}
 
 
 def _uplink_port_entries() -> Iterator[FlowEntry]:
@@ -265,8 +294,7 @@ def _uplink_port_entries() -> Iterator[FlowEntry]:
 def _classify_defaults() -> Iterator[FlowEntry]:
     """What no channel selects is best effort: its DSCP is cleared, for only channels may claim one."""
     for eth_type in (ETH_IPV4, ETH_IPV6):
-        clear = (SetField("ip_dscp", 0),)
-        yield FlowEntry(CLASSIFY, 10, {"eth_type": eth_type}, Purpose.FORWARDING, actions=clear, goto=FORWARD)
+        yield FlowEntry(CLASSIFY, 10, {"eth_type": eth_type}, Purpose.FORWARDING, actions=_CLEAR_DSCP, goto=FORWARD)
     yield FlowEntry(CLASSIFY, 10, {"eth_type": ETH_ARP}, Purpose.FORWARDING, goto=FORWARD)
 
 
@@ -288,22 +316,26 @@ def _listener_defaults() -> Iterator[FlowEntry]:
 
 
 def _switch_entries(network: Network, switch: str) -> Iterator[Entry]:
-    """Declared VMs by their MAC, labelled frames in the queue of their TC; Open vSwitch learns the rest.
-
-    A host has no business with labels.
-    """
+    """Declared VMs by their MAC, labelled frames in the queue of their TC; Open vSwitch learns the rest."""
     for port in blocked_ports(network, switch):
         yield ClosedPort(port.number)
         yield FlowEntry(SWITCH_PORTS, 10, {"in_port": port.number}, Purpose.BLOCKED_PORT, port.number)
     for port in ports_of(network, switch):
         if port.role is PortRole.HOST:
-            for eth_type in (ETH_MPLS, ETH_MPLS_MULTICAST):
-                match = {"in_port": port.number, "eth_type": eth_type}
-                yield FlowEntry(SWITCH_PORTS, 20, match, Purpose.SPOOFED, port.number)
+            yield from _host_port_entries(port.number)
     for mac, port in port_by_mac(network, switch).items():
         yield from _mac_entries(network, mac, port.number)
     yield FlowEntry(SWITCH_FORWARD, 0, {}, Purpose.FORWARDING, actions=(Output(PORT_NORMAL),))
     yield FlowEntry(SWITCH_PORTS, 0, {}, Purpose.FORWARDING, goto=SWITCH_FORWARD)
+
+
+def _host_port_entries(port: int) -> Iterator[FlowEntry]:
+    """A host has no business with labels, and nothing that it sends is of a channel."""
+    for eth_type in (ETH_MPLS, ETH_MPLS_MULTICAST):
+        yield FlowEntry(SWITCH_PORTS, 20, {"in_port": port, "eth_type": eth_type}, Purpose.SPOOFED, port)
+    for eth_type in (ETH_IPV4, ETH_IPV6):
+        match: Match = {"in_port": port, "eth_type": eth_type}
+        yield FlowEntry(SWITCH_PORTS, 20, match, Purpose.FORWARDING, actions=_CLEAR_DSCP, goto=SWITCH_FORWARD)
 
 
 def _mac_entries(network: Network, mac: str, port: int) -> Iterator[FlowEntry]:

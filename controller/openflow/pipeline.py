@@ -27,10 +27,14 @@ VLAN_NONE = 0
 
 IP_PROTO_UDP = 17
 IP_PROTO_ICMPV6 = 58
+ICMPV6_ROUTER_SOLICITATION = 133
 ICMPV6_ROUTER_ADVERTISEMENT = 134
 ICMPV6_NEIGHBOUR_SOLICITATION = 135
 ICMPV6_NEIGHBOUR_ADVERTISEMENT = 136
 ICMPV6_REDIRECT = 137
+ICMPV6_MULTICAST_LISTENER = (131, 132, 143)
+"""MLD: reports of both versions, and who listens no longer."""
+
 PORT_NORMAL = 0xFFFFFFFA
 """Open vSwitch's own learning and flooding."""
 
@@ -156,7 +160,13 @@ SWITCH_FORWARD = Table(
     matches=frozenset({"eth_dst", "eth_type", "mpls_tc"}),
     actions=frozenset({SetQueue, Output}),
 )
-SWITCH_PORTS = Table("ports", 0, matches=frozenset({"in_port", "eth_type"}), next_tables=(SWITCH_FORWARD,))
+SWITCH_PORTS = Table(
+    "ports",
+    0,
+    matches=frozenset({"in_port", "eth_type"}),
+    sets=frozenset({"ip_dscp"}),
+    next_tables=(SWITCH_FORWARD,),
+)
 
 _PREREQUISITES: Mapping[str, tuple[str, frozenset[int]]] = {
     "arp_sha": ("eth_type", frozenset({ETH_ARP})),

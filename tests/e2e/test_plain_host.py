@@ -84,6 +84,7 @@ def test_past_the_shim_they_are_plain_too_and_who_wants_none_gets_none(testbed: 
         assert transfer(testbed, channels["record"]) == COUNT
         assert transfer(testbed, channels["record-v6"]) == 0
         assert transfer(testbed, channels["live"]) == COUNT
-        told = testbed.channels()["live"]
-        assert told["why"] == "the shim of left does not forward; packets go past it"
+        why = {name: told["why"] for name, told in testbed.channels().items()}
+        assert why["live"] == "the shim of left does not forward; packets go past it"
+        assert why["record-v6"] == "the shim of left does not forward; packets are dropped"
     assert transfer(testbed, channels["record-v6"]) == COUNT

@@ -10,20 +10,22 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from scapy.layers.inet import IP, UDP
-from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_RA, ICMPv6NDOptDstLLAddr, IPv6
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RA, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
+from scapy.utils6 import in6_getnsma, in6_getnsmac
 from support.frames import ETHERTYPE_MPLS, label_entry
 
 import topologies
 from bench.traffic import BATCH, SO_RCVBUFFORCE, Source
-from controller.guests.entries import link_local
+from controller.guests.entries import link_local, own_addresses
 from controller.network.labels import TTL_CHANNEL, TTL_RELATIVE, TTL_STAMPED, relative_deadline_label
 from controller.network.wiring import port_to
 from controller.topology_file.load import load
@@ -155,6 +157,18 @@ def foreign_arp() -> Iterator[Packet]:
                 yield frame / ARP(op=operation, hwsrc=mac, psrc=address, pdst=address)
 
 
+def foreign_probes() -> Iterator[Packet]:
+    """Whether an address that is another's is free: who hears that while it takes the address gives it up."""
+    for address in (*own_addresses(VMS[NEIGHBOUR]), *own_addresses(VMS[PEER])):
+        if address.version == 4:
+            probe = ARP(op=1, hwsrc=VMS[GUEST].mac, psrc="0.0.0.0", pdst=str(address))
+            yield ethernet(destination=BROADCAST) / probe
+        else:
+            group = in6_getnsma(address.packed)
+            lower = ethernet(destination=in6_getnsmac(group)) / IPv6(src="::", dst=str(IPv6Address(group)), hlim=255)
+            yield lower / ICMPv6ND_NS(tgt=str(address))
+
+
 def other_ethertypes() -> Iterator[Packet]:
     """LLDP, EAPOL, PPPoE, an experimental one; a spanning tree's frame, which has a length in its place."""
     for ethertype in (0x88CC, 0x888E, 0x8864, 0x88B5):
@@ -194,6 +208,7 @@ FORGED: dict[str, Callable[[], Iterator[Packet]]] = {
     "wrong IPv4 address": wrong_ipv4,
     "wrong IPv6 address": wrong_ipv6,
     "foreign address in ARP": foreign_arp,
+    "foreign address in a probe": foreign_probes,
     "other ethertypes": other_ethertypes,
 }
 

@@ -472,16 +472,16 @@ def stamped(packet: Packet) -> Packet:
     return replace(packet, labels=(replace(outermost, label=STAMP, ttl=TTL_STAMPED), channel_label))
 
 
-def arp(vm: Vm, destination: str, eth_dst: str = BROADCAST) -> Packet:
+def arp(vm: Vm | Host, destination: str, eth_dst: str = BROADCAST) -> Packet:
     """An ARP request of `vm`."""
     return Packet(vm.mac, eth_dst, ETH_ARP, source=address(vm), destination=destination, arp_sha=vm.mac)
 
 
-def ipv4(talker: Vm, listener: Vm | Host, **fields: Any) -> Packet:
+def ipv4(talker: Vm | Host, listener: Vm | Host, **fields: Any) -> Packet:
     return Packet(talker.mac, listener.mac, **{"source": address(talker), "destination": address(listener)} | fields)
 
 
-def ipv6(talker: Vm, listener: Vm | Host, **fields: Any) -> Packet:
+def ipv6(talker: Vm | Host, listener: Vm | Host, **fields: Any) -> Packet:
     """Between the addresses that the VMs give themselves, unless `fields` names others."""
     own = {"source": str(link_local(talker.mac)), "destination": str(link_local(listener.mac))}
     return Packet(talker.mac, listener.mac, ETH_IPV6, **own | fields)

@@ -17,7 +17,7 @@ from controller.domain.events import Proof, QueuesProbed
 from ovs_config import keeper, probe
 from ovs_config.filters import QueueFilter, class_of, planned_filters
 from ovs_config.keeper import Keeper
-from ovs_config.plan import BridgePlan, DatapathType, QosPlan, plan_bridge
+from ovs_config.plan import BridgePlan, DatapathType, QosPlan, QueuePlan, plan_bridge
 
 PLAN = plan_bridge(two_hypervisors(), "left", DatapathType.NETDEV)
 QUEUES = (0, 3, 5)
@@ -239,10 +239,13 @@ def test_a_port_that_is_down_holds_up_no_other_and_is_told_of_when_it_is_up(
 
 
 def test_a_probe_frame_is_no_channels_and_goes_no_further_than_the_neighbour() -> None:
-    data = probe.frame(5)
-    deadline, channel = (int.from_bytes(data[at : at + 4]) for at in (14, 18))
-    assert data[:6] == bytes.fromhex("0180c200000e") and data[6] & 3 == 2, "a locally administered source"
-    assert data[12:14] == b"\x88\x48", "a shim looks at 8847 only"
+    frames = probe.frames(QueuePlan(5, 0, 0, 0, 0, dscp=46))
+    for data in frames.values():
+        assert data[:6] == bytes.fromhex("0180c200000e") and data[6] & 3 == 2, "a locally administered source"
+        assert data[12:14] == b"\x88\x48", "a shim looks at 8847 only"
+        assert len(data) == 60
+    labels = frames[0x8847]
+    deadline, channel = (int.from_bytes(labels[at : at + 4]) for at in (14, 18))
     assert (deadline >> 9 & 7, deadline >> 8 & 1, deadline & 0xFF) == (5, 0, 254)
     assert (channel >> 12, channel >> 9 & 7, channel >> 8 & 1) == (15, 5, 1)
-    assert len(data) == 60
+    assert (frames[0x0800][14:16], frames[0x86DD][14:18]) == (b"\x45\xb8", b"\x6b\x80\0\0")

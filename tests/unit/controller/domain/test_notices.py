@@ -15,7 +15,9 @@ from controller.domain.events import (
     Event,
     Missed,
     PeerGone,
+    Proof,
     Publish,
+    QueuesProbed,
     QueuesReported,
     ShimGone,
     ShimReady,
@@ -25,7 +27,8 @@ from controller.domain.events import (
 from controller.domain.lifecycle import State
 from controller.domain.notices import Change, ChannelNotice, MissNotice, Notice, StateNotice, TroubleNotice
 from controller.domain.reports import Role
-from controller.model import SwitchKind
+from controller.model import Scheduler, SwitchKind
+from controller.network.wiring import UPLINK_PORT
 from controller.store.records import StoreBack, StoreGone
 
 NETWORK = distinct(two_hypervisors(kind=SwitchKind.PLAIN))
@@ -76,6 +79,17 @@ def test_a_shim_that_goes_and_comes_back(left: Driver) -> None:
     back = told(left.domain, ShimReady(left.revision), 2 * S)
     assert states(back) == {("video", State.INSTALLED, ""), ("audio", State.INSTALLED, "")}
     assert [(each.of, each.is_over) for each in back if isinstance(each, TroubleNotice)] == [("shim", True)]
+
+
+def test_a_queue_that_is_proved_without_a_shim() -> None:
+    network = NETWORK.with_scheduler(Scheduler.QUEUES)
+    driver = Driver(network, "left")
+    driver.connect()
+    driver.hear(peer_tells(network, "right", Role.LISTENER))
+    found = told(driver.domain, QueuesProbed("left", {(UPLINK_PORT, 5): Proof.PROVED}))
+    assert [(each.channel, each.state) for each in found if isinstance(each, StateNotice)] == [
+        ("video", State.INSTALLED)
+    ]
 
 
 @pytest.mark.parametrize(

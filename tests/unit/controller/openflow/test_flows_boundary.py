@@ -26,6 +26,11 @@ def advertisement(vm: Vm, source: str, target: str) -> Packet:
     return ipv6(vm, vm, source=source, ip_proto=ICMPV6, icmpv6_type=136, nd_target=target)
 
 
+def solicitation(vm: Vm, target: str) -> Packet:
+    """`vm` asks whether the address `target` is free."""
+    return ipv6(vm, vm, source="::", ip_proto=ICMPV6, icmpv6_type=135, nd_target=target)
+
+
 def forbidden(vm: Vm) -> dict[str, Packet]:
     own = ipv4(vm, vm)
     other = "02:99:99:99:99:99"
@@ -36,8 +41,12 @@ def forbidden(vm: Vm) -> dict[str, Packet]:
         "another's IPv6 address": ipv6(vm, vm, source="fd99::1"),
         "no IPv6 address, and not ICMPv6": ipv6(vm, vm, source="::"),
         "ARP for another's address": replace(arp(vm, "10.99.0.2"), source="10.99.0.1"),
+        "a question whether another's IPv4 address is free": replace(arp(vm, "10.99.0.1"), source="0.0.0.0"),
         "ARP for another's MAC": replace(arp(vm, "10.99.0.2"), arp_sha=other),
         "ARP from another's MAC": replace(arp(vm, "10.99.0.2"), eth_src=other),
+        "a question whether another's IPv6 address is free": solicitation(vm, "fd99::1"),
+        "an echo from no IPv6 address": ipv6(vm, vm, source="::", ip_proto=ICMPV6, icmpv6_type=128),
+        "a fragment from no IPv6 address": ipv6(vm, vm, source="::", ip_proto=ICMPV6, icmpv6_type=0),
         "an advertisement of another's address": advertisement(vm, str(link_local(vm.mac)), "fd99::1"),
         "an advertisement from another's address": advertisement(vm, "fd99::1", str(link_local(vm.mac))),
         "a router's advertisement": ipv6(vm, vm, ip_proto=ICMPV6, icmpv6_type=134),
@@ -62,13 +71,20 @@ def test_what_is_not_a_vms_own_is_dropped_and_counted(network: Network) -> None:
 
 
 @pytest.mark.parametrize("scheduler", Scheduler)
-def test_a_vm_may_ask_whether_an_address_is_free(scheduler: Scheduler) -> None:
+def test_a_vm_may_ask_whether_its_own_addresses_are_free(scheduler: Scheduler) -> None:
     network = two_hypervisors(scheduler)
     vm = network.vms["vm1"]
     probe = replace(arp(vm, "10.0.0.1"), source="0.0.0.0")
-    solicitation = replace(ipv6(vm, vm, source="::", ip_proto=ICMPV6), eth_dst="33:33:ff:00:00:01")
-    for packet in (probe, solicitation):
-        assert FakeNetwork(network).send("vm1", packet).receivers == {"vm2": 1}
+    for packet in (probe, solicitation(vm, "fd00::1"), solicitation(vm, str(link_local(vm.mac)))):
+        assert FakeNetwork(network).send("vm1", replace(packet, eth_dst=BROADCAST)).receivers == {"vm2": 1}
+
+
+@pytest.mark.parametrize("kind", [131, 132, 133, 143])
+def test_a_vm_without_an_address_may_ask_for_routers_and_join_groups(kind: int) -> None:
+    network = two_hypervisors()
+    vm = network.vms["vm1"]
+    packet = ipv6(vm, vm, source="::", ip_proto=ICMPV6, icmpv6_type=kind)
+    assert FakeNetwork(network).send("vm1", replace(packet, eth_dst=ALL_NODES)).receivers == {"vm2": 1}
 
 
 @pytest.mark.parametrize("scheduler", Scheduler)

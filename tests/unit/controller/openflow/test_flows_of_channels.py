@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from support.fake_table import (
     UDP,
     FakeNetwork,
     Label,
+    Outcome,
     Packet,
     address,
     arp,
@@ -27,7 +30,7 @@ from support.fake_table import (
 from support.flow_networks import SCHEDULED, each_channel, on_one_hypervisor, pairs
 from support.networks import FAST, SLOW, channel, two_hypervisors
 
-from controller.model import Bypass, Channel, Excess, Network, Protocol, Scheduler, Switch, SwitchKind
+from controller.model import Bypass, Channel, Excess, Host, Network, Protocol, Scheduler, Switch, SwitchKind, Vm
 from controller.network.labels import TTL_CHANNEL, TTL_RELATIVE, TTL_STAMPED, relative_deadline_label
 from controller.network.wiring import EDF_PORT, UPLINK_PORT, port_to
 from controller.openflow.flows import METER_MAX, base_entries, talker_entries
@@ -119,11 +122,24 @@ def test_a_channel_whose_excess_is_dropped_has_a_meter_of_its_own() -> None:
     network = with_channels(full, selecting("free", 22), small)
     meters = {name: talker_entries(network, network.channels[name]) for name in network.channels}
     assert meters["full"][0] == Meter(20, rate_kbps=1514, burst_kbits=32)
-    assert meters["small"][0] == Meter(21, rate_kbps=60, burst_kbits=24)
+    assert meters["small"][0] == Meter(21, rate_kbps=60, burst_kbits=16)
     assert [getattr(entry, "meter_id", None) for entry in meters["full"]] == [20, 20]
     assert [getattr(entry, "meter_id", None) for entry in meters["small"]] == [21, 21, 21]
     assert [getattr(entry, "meter_id", None) for entry in meters["free"]] == [None]
     switch_of(network, "left")
+
+
+@pytest.mark.parametrize("packet_bytes", [18, 100, 500, 1472])
+@pytest.mark.parametrize("burst_bytes", [64, 1546, 3092, 15_000, 92_000])
+def test_a_meter_lets_a_burst_pass_and_less_than_a_full_packet_more(packet_bytes: int, burst_bytes: int) -> None:
+    """Contracts count on the wire: 8 bytes of labels and 24 of link are with each packet."""
+    made = selecting("made", 20, excess=Excess.DROP, packet_bytes=packet_bytes, burst_bytes=burst_bytes)
+    meter = talker_entries(with_channels(made), made)[0]
+    assert isinstance(meter, Meter)
+    frame_bytes, contract_bytes = max(packet_bytes + 42, 60), max(burst_bytes, 1546)
+    packets = meter.burst_kbits * 125 // frame_bytes
+    assert contract_bytes // (frame_bytes + 32) <= packets < (contract_bytes + 1546) / (frame_bytes + 32)
+    assert meter.burst_kbits * 125 >= 1514
 
 
 @each_channel
@@ -319,15 +335,30 @@ def test_a_host_and_a_vm_reach_each_other() -> None:
         assert [name for name, _ in fabric.send(vm.name, arp(vm, "10.0.0.9")).at_hosts] == ["recorder"]
 
 
-@pytest.mark.parametrize("labels", [(Label(17),), (Label(500, 5), Label(17, 5))])
-def test_a_host_at_an_ovs_switch_has_no_business_with_labels(labels: tuple[Label, ...]) -> None:
+def at_the_hosts_port(packet: Callable[[Host, Vm], Packet]) -> Outcome:
+    """What an ovs switch makes of a `packet` of its host for a VM at `right`."""
     network = example("plain_host")
     network = replace(network, switches={"core": Switch("core", SwitchKind.OVS, datapath_id=9, domain="left")})
-    core, host = switch_of(network, "core"), network.hosts["recorder"]
     port = port_to(network, "core", "recorder").number
-    plain = Packet(host.mac, network.vms["screen"].mac, source=address(host), destination="10.0.0.2")
-    assert core.forward(replace(plain, labels=labels), port).dropped is Purpose.SPOOFED
-    assert core.forward(plain, port).ports == [port_to(network, "core", "right").number]
+    outcome = switch_of(network, "core").forward(packet(network.hosts["recorder"], network.vms["screen"]), port)
+    assert set(outcome.ports) <= {port_to(network, "core", "right").number}
+    return outcome
+
+
+@pytest.mark.parametrize("labels", [(Label(17),), (Label(500, 5), Label(17, 5))])
+def test_a_host_at_an_ovs_switch_has_no_business_with_labels(labels: tuple[Label, ...]) -> None:
+    outcome = at_the_hosts_port(lambda host, vm: ipv4(host, vm, labels=labels))
+    assert (outcome.departures, outcome.dropped) == ((), Purpose.SPOOFED)
+
+
+@pytest.mark.parametrize("make", [ipv4, partial(ipv6, source="fd00::9", destination="fd00::2")])
+def test_what_a_host_at_an_ovs_switch_sends_has_its_dscp_cleared(make: Callable[..., Packet]) -> None:
+    departure = at_the_hosts_port(partial(make, dscp=46)).only
+    assert (departure.packet.dscp, departure.queue_id) == (0, 0)
+
+
+def test_a_host_at_an_ovs_switch_asks_for_addresses() -> None:
+    assert at_the_hosts_port(lambda host, vm: arp(host, address(vm), eth_dst=vm.mac)).departures
 
 
 # A channel within one hypervisor

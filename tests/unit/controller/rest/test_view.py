@@ -35,7 +35,7 @@ from controller.domain.events import (
 )
 from controller.domain.lifecycle import State
 from controller.domain.reports import Role, Summary
-from controller.model import Excess, Network, Protocol, Scheduler, SwitchKind
+from controller.model import Bypass, Excess, Network, Protocol, Scheduler, SwitchKind
 from controller.network.wiring import LIVENESS_PORT, UPLINK_PORT
 from controller.openflow.pipeline import Purpose
 from controller.peering.messages import MissReport
@@ -267,6 +267,18 @@ def test_a_shim_that_packets_go_past_is_trouble_and_says_since_when(talker: Driv
     assert view.health(talker.domain).is_healthy
 
 
+def test_a_channel_that_wants_no_bypass_says_that_its_packets_are_dropped() -> None:
+    strict = replace(NETWORK.channels["video"], on_bypass=Bypass.BLOCK)
+    network = replace(NETWORK, channels=NETWORK.channels | {"video": strict})
+    for name, peer, role in (("left", "right", Role.LISTENER), ("right", "left", Role.TALKER)):
+        driver = Driver(network, name)
+        driver.connect()
+        driver.hear(peer_tells(network, peer, role), PortReported(name, LIVENESS_PORT, is_up=False))
+        what = "packets are dropped" if name == "left" else "packets go past it"
+        end = view.ends(driver.domain).ends["video"]
+        assert (end.state, end.why) == (State.DEGRADED, f"the shim of {name} does not forward; {what}")
+
+
 def test_what_exceeds_the_contract_is_counted_at_the_talker_whoever_dropped_it() -> None:
     strict = replace(NETWORK.channels["video"], excess=Excess.DROP)
     driver = Driver(replace(NETWORK, channels=NETWORK.channels | {"video": strict}), "left")
@@ -294,6 +306,34 @@ def test_a_class_is_proved_or_not_at_the_uplink_and_what_is_not_is_trouble(talke
     talker.hear(QueuesProbed("left", {(UPLINK_PORT, 5): Proof.NOT_PROVED}))
     assert proof_of_fast() is Proof.NOT_PROVED
     assert view.health(talker.domain).problems == ("queue 5 of left-up is not proved",)
+
+
+def test_without_a_shim_a_channel_is_degraded_while_the_queue_of_its_class_is_not_proved() -> None:
+    network = NETWORK.with_scheduler(Scheduler.QUEUES)
+    driver = Driver(network, "left")
+    driver.connect()
+    driver.hear(peer_tells(network, "right", Role.LISTENER), now_ns=2 * S)
+
+    def video() -> tuple[State, str, int]:
+        end = view.ends(driver.domain).ends["video"]
+        return end.state, end.why, end.since_ns
+
+    assert video() == (State.DEGRADED, "queue 5 of left-up is not tried yet", 2 * S)
+    driver.hear(QueuesProbed("left", {(UPLINK_PORT, 5): Proof.PROVED}), now_ns=3 * S)
+    assert video() == (State.INSTALLED, "", 2 * S)
+    for proof in (Proof.NOT_PROVED, Proof.NOT_SUPPORTED):
+        driver.hear(QueuesProbed("left", {(UPLINK_PORT, 5): proof}), now_ns=4 * S)
+        assert video() == (State.DEGRADED, f"queue 5 of left-up is {proof}", 4 * S)
+    driver.hear(QueuesProbed("left", {(UPLINK_PORT, 5): proof}), now_ns=5 * S)
+    assert video()[2] == 4 * S
+
+
+def test_no_proof_is_asked_of_the_queues_of_a_listeners_uplink_nor_beside_a_shim(talker: Driver) -> None:
+    network = NETWORK.with_scheduler(Scheduler.QUEUES)
+    listener = Driver(network, "right")
+    listener.connect()
+    for driver in (listener, talker):
+        assert view.ends(driver.domain).ends["video"].state is State.INSTALLED
 
 
 def test_the_bound_stands_beside_what_was_measured(talker: Driver) -> None:
