@@ -238,10 +238,12 @@ class Domain(Known):
     def _on_misses(self, event: Missed, _: int) -> None:
         reports = reports_by_domain(self.network, self._names, event.counts, self.clocks.differences_ns)
         self._orders += [ReportMisses(domain, each) for domain, each in reports.items()]
+        for count in event.counts:
+            if count.label in self._names:
+                self._notices.see_misses(self._names[count.label], count.misses, count.worst_ns)
         for miss in event.misses:
             if miss["label"] in self._names:
                 self.misses.append(Miss(self._names[miss["label"]], miss["lateness_ns"], miss["at_ns"]))
-                self._notices.see_miss(self._names[miss["label"]], miss["lateness_ns"])
 
     def _on_misses_reported(self, event: MissesReported, now_ns: int) -> None:
         for report in event.reports:

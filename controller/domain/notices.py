@@ -135,10 +135,10 @@ class Notices:
             if before.get(name, 0) != adapted_ns.get(name, 0):
                 self._note(AdaptationNotice, at_ns, channel=name, adapted_ns=adapted_ns.get(name, 0))
 
-    def see_miss(self, channel: str, lateness_ns: int) -> None:
-        """A packet of `channel` was late."""
-        count, worst_ns = self._misses.get(channel, (0, 0))
-        self._misses[channel] = (count + 1, max(worst_ns, lateness_ns))
+    def see_misses(self, channel: str, misses: int, worst_ns: int) -> None:
+        """So many packets of `channel` were late, by `worst_ns` at worst."""
+        count, former_ns = self._misses.get(channel, (0, 0))
+        self._misses[channel] = (count + misses, max(former_ns, worst_ns))
 
     def _note(self, kind: type[Notice], at_ns: int, **fields: object) -> None:
         self._made.append(kind.model_validate({"domain": self._domain, "at_ns": at_ns, **fields}))

@@ -39,7 +39,8 @@ def talker() -> Domain:
 def test_the_listeners_domain_reports_to_the_talkers() -> None:
     listener = domain_of(NETWORK, "right")
     strange = MissCount(999, *[1] * 7)
-    assert listener.handle(Missed((), (COUNT, strange)), S) == [ReportMisses("left", (REPORT,))]
+    commands = listener.handle(Missed((), (COUNT, strange)), S)
+    assert [each for each in commands if isinstance(each, ReportMisses)] == [ReportMisses("left", (REPORT,))]
 
 
 def test_the_talkers_domain_has_them_handled(talker: Domain) -> None:
