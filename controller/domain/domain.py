@@ -102,6 +102,7 @@ class Domain(Known):
         self._settings: Settings | None = None
         self._leaving: dict[int, Terms] = {}
         self._standings: dict[str, Standing] = {}
+        self._told_misses: dict[int, int] = {}
         self._notices = Notices(name)
         self._handlers: Mapping[type[Event], Callable[[Any, int], None]] = {
             ChannelsTold: self._on_channels,
@@ -150,6 +151,7 @@ class Domain(Known):
         self.guarantees = Guarantees(lenient(self.network, event.jitter_ns), self.guarantees, event.bounds)
         self._names = {channel.label: channel.name for channel in self.channels.values()}
         self.total_misses = {label: total for label, total in self.total_misses.items() if label in self._names}
+        self._told_misses = {label: missed for label, missed in self._told_misses.items() if label in self._names}
         self._notices.see_channels(self.channels, self.wall_offset_ns + now_ns)
         self._follow_peers()
         self._review_clocks(now_ns)
@@ -285,11 +287,13 @@ class Domain(Known):
 
     def _forget_misses(self, event: PeerReported) -> None:
         """Of channels whose listener's shim has begun to count anew: its totals until then hide those from now on."""
-        former = self.peers[event.domain].ends if event.domain in self.peers else {}
-        for name in event.ends.keys() & former.keys() & self.channels.keys():
-            label, missed = self.channels[name].label, former[name].missed
-            if event.ends[name].missed < missed <= self.total_misses.get(label, 0):
+        for name in event.ends.keys() & self.channels.keys():
+            label, missed = self.channels[name].label, event.ends[name].missed
+            if missed is None or self.network.domains(self.channels[name]) != (self.name, event.domain):
+                continue
+            if missed < self._told_misses.get(label, 0) <= self.total_misses.get(label, 0):
                 del self.total_misses[label]
+            self._told_misses[label] = missed
 
     def _on_peer_gone(self, event: PeerGone, _: int) -> None:
         self._change_peer(event.domain, is_reachable=False, why=event.why, told=None)
@@ -353,7 +357,7 @@ class Domain(Known):
                 yield AskQueues(bridge.name)
                 if bridge.has_meters:
                     yield AskMeters(bridge.name)
-        if is_tick and self.shim.is_ready:
+        if self.shim.is_ready and (is_tick or (isinstance(event, ShimReady) and self.awaits_counts)):
             yield AskShim()
 
     def _news(self, event: Event, now_ns: int) -> Iterator[Command]:
@@ -459,7 +463,9 @@ class Domain(Known):
 
     def _tell_peers(self, event: Event) -> Iterator[Command]:
         """All ends once a second and when a session begins, and at once those whose standing has changed."""
-        own = {name: (*self.standing(end), self.versions.get(name)) for name, end in self.ends.items()}
+        own = {
+            name: (*self.standing(end), self.versions.get(name), self.awaits_counts) for name, end in self.ends.items()
+        }
         reports: Mapping[str, EndReport] | None = None
         for domain, peer in self.peers.items():
             if peer.told is None:

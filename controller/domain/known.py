@@ -16,7 +16,7 @@ from controller.domain.lifecycle import Installation, State, standing
 from controller.domain.miss_reports import HeardReport
 from controller.domain.notices import Part
 from controller.domain.parts import Bridge, End, Miss, Peer, Shim
-from controller.domain.reports import EndReport, Role
+from controller.domain.reports import EndReport, Role, unknown_end
 from controller.guests.books import GuestBook
 from controller.handlers.declared import ADAPT
 from controller.model import Channel, Network, Scheduler
@@ -69,6 +69,11 @@ class Known:
     def has_shim(self) -> bool:
         return self.network.hypervisors[self.name].uplink.scheduler is Scheduler.EDF
 
+    @property
+    def awaits_counts(self) -> bool:
+        """Whether the shim has not told yet what it has counted."""
+        return self.has_shim and not self.shim.statistics
+
     def is_adapting(self, channel: Channel) -> bool:
         """Whether `channel` talks from here, and is to be sent earlier when its packets come late."""
         return ADAPT in channel.on_miss and self.has_shim and self.network.talker_domain(channel) == self.name
@@ -105,12 +110,12 @@ class Known:
         return self.clocks.differences_ns.get(others[0]) if others else 0
 
     def remote_end(self, channel: Channel) -> EndReport:
-        """The end of `channel` that is in another domain, as its controller told; waiting when that does not answer."""
+        """The end of `channel` that is in another domain, as its controller tells; unknown when it does not."""
         talker_domain, listener_domain = self.network.domains(channel)
         role, other = (Role.LISTENER, listener_domain) if talker_domain == self.name else (Role.TALKER, talker_domain)
         peer = self.peers[other]
-        told = peer.ends.get(channel.name, EndReport(role=role, state=State.WAITING))
-        if peer.is_reachable:
-            return told.model_copy(update={"missed": max(told.missed, self.total_misses.get(channel.label, 0))})
-        why = f"the controller of {other} {peer.why}"
-        return told.model_copy(update={"state": State.WAITING, "why": why})
+        if not peer.is_reachable:
+            return unknown_end(role, f"the controller of {other} {peer.why}")
+        told = peer.ends.get(channel.name, unknown_end(role))
+        totals = [each for each in (told.missed, self.total_misses.get(channel.label)) if each is not None]
+        return told.model_copy(update={"missed": max(totals, default=None)})

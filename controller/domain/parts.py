@@ -201,14 +201,15 @@ class Shim:
         return "does not forward; packets go past it" if self.is_bypassed else ""
 
 
-Told = tuple[State, str, int | None]
+Told = tuple[State, str, int | None, bool]
 
 
 @dataclass
 class Peer:
     """Another controller that shares channels with this one. `why` explains when it is not reachable.
 
-    `told` is how the ends stood of which it was told last: state, reason and version. None: there is no session.
+    `told` is how the ends stood of which it was told last: state, reason, version, and whether counts of the shim were
+    still awaited. None: there is no session.
     """
 
     is_reachable: bool = False

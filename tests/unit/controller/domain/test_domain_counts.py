@@ -26,8 +26,10 @@ from controller.openflow.counts import Traffic
 
 def test_each_second_everything_that_is_there_is_asked(left: Script) -> None:
     assert left.hear(Tick()) == []
-    left.hear(ShimReady(1))
+    assert left.hear(ShimReady(1)) == [AskShim()], "a shim that is new to us at once"
     assert left.hear(Tick()) == [AskShim()]
+    left.hear(ShimReported({"classes": {}}))
+    assert left.hear(ShimReady(1)) == []
     left.hear(SwitchConnected("left"))
     assert left.hear(Tick()) == [AskContents("left"), AskQueues("left"), AskShim()]
     left.hear(ShimGone("is not running"))

@@ -133,6 +133,21 @@ def test_the_listeners_controller_tells_what_arrived() -> None:
     assert not any(name == "rtvnic_channel_sent_packets_total" for name, _ in found)
 
 
+def test_what_is_not_known_has_no_sample() -> None:
+    """For a counter that falls to 0 and comes back is taken for new."""
+    for name in ("left", "right"):
+        new = Driver(NETWORK, name)
+        new.connect()
+        told = {metric.removeprefix("rtvnic_") for metric, _ in scrape(new)}
+        counts = ("missed", "within_clock_error", "unjudged", "bypassed", "postponed", "demoted", "late_dropped")
+        assert not told & {f"{of}_{count}_packets_total" for of in ("channel", "class") for count in counts}
+        assert not told & {"class_sent_packets_total", "class_received_packets_total", "clock_steps_total"}
+        assert "channel_lost_packets" not in told
+    gone = driver("right")
+    gone.hear(PeerGone("left", "is not running"))
+    assert not any(name == "rtvnic_channel_lost_packets" for name, _ in scrape(gone))
+
+
 def test_classes_count_both_ways() -> None:
     found = scrape(driver("left"))
     fast = {"domain": "left", "class": "fast"}
