@@ -53,6 +53,7 @@ from controller.domain.events import (
     ShimReady,
     ShimReported,
     Standing,
+    StrangersReported,
     SwitchConnected,
     SwitchGone,
     Tell,
@@ -85,6 +86,7 @@ COUNTS = (
     Missed,
     MissesReported,
     PeeringReported,
+    StrangersReported,
     GuestsReported,
 )
 """Events that change no state."""
@@ -123,6 +125,7 @@ class Domain(Known):
             Missed: self._on_misses,
             PeerJoined: self._on_peer_joined,
             PeeringReported: self._on_peering,
+            StrangersReported: self._on_strangers,
             PeerReported: self._on_peer,
             PeerGone: self._on_peer_gone,
             MissesReported: self._on_misses_reported,
@@ -136,7 +139,7 @@ class Domain(Known):
         """What is to be done now that `event` has happened."""
         self._handlers[type(event)](event, now_ns)
         if isinstance(
-            event, Missed | MissesReported | PeeringReported | GuestsReported
+            event, Missed | MissesReported | PeeringReported | StrangersReported | GuestsReported
         ):  # of these nothing follows for any end
             return [*self._take_orders(), *self._news(event, now_ns)]
         orders = [*self._take_orders(), *self._questions(event), *self._install_what_is_due(now_ns)]
@@ -280,6 +283,9 @@ class Domain(Known):
 
     def _on_peering(self, event: PeeringReported, _: int) -> None:
         self._change_peer(event.domain, link=event.link)
+
+    def _on_strangers(self, event: StrangersReported, _: int) -> None:
+        self.strangers = event.count
 
     def _on_peer(self, event: PeerReported, _: int) -> None:
         self._forget_misses(event)

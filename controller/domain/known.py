@@ -35,7 +35,7 @@ class Known:
     `owners` are the store's. `counts` are those of the controller that was there before, by bridge.
     `revision` is that of the last settings for the shim. `heard` are the last miss reports on channels that talk from
     here, `total_misses` what the last one of each channel said in total, by label; `adaptations` are what it led to.
-    `guests` are the counts of VMs that may ask.
+    `guests` are the counts of VMs that may ask. `strangers` have connected as a peer and were none.
     """
 
     def __init__(self, network: Network, name: str, counts: Mapping[str, Counts] | None = None) -> None:
@@ -54,6 +54,7 @@ class Known:
         self.ends: dict[str, End] = {}
         self.guarantees = Guarantees(self.network)
         self.peers: dict[str, Peer] = {}
+        self.strangers = 0
         self.shim = Shim()
         self.misses: deque[Miss] = deque(maxlen=MISSES_KEPT)
         self.heard: deque[HeardReport] = deque(maxlen=MISSES_KEPT)

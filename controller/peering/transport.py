@@ -31,6 +31,7 @@ from controller.domain.events import (
     PeeringReported,
     PeerJoined,
     PeerReported,
+    StrangersReported,
 )
 from controller.domain.reports import EndReport
 from controller.model import Network
@@ -209,6 +210,7 @@ class Peering:
         self._peers: dict[str, _Peer] = {}
         self._connections: dict[_Connection, None] = {}
         self._next_accept_ns = 0
+        self._strangers = self._strangers_told = 0
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._word = os.eventfd(0, os.EFD_NONBLOCK)
         self._is_stopping = False
@@ -278,8 +280,14 @@ class Peering:
             self._advance(connection, now_ns, self._send)
         if now_ns >= self._next_report_ns:
             self._next_report_ns = now_ns + REPORT_NS
-            for domain in self._peers:
-                self._tell_link(domain)
+            self._report_state()
+
+    def _report_state(self) -> None:
+        for domain in self._peers:
+            self._tell_link(domain)
+        if self._strangers != self._strangers_told:
+            self._strangers_told = self._strangers
+            self._post(StrangersReported(self._strangers))
 
     def _take_orders(self) -> None:
         try:
@@ -387,6 +395,7 @@ class Peering:
         session, peer = connection.session, self._peers.get(connection.domain)
         if peer is None or peer.connection is not connection:
             LOG.warning("who connected as another controller %s", session.why)
+            self._strangers += 1
             self._drop(connection)
             return
         peer.refused += session.is_refused

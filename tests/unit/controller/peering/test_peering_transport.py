@@ -25,6 +25,7 @@ from controller.domain.events import (
     PeeringReported,
     PeerJoined,
     PeerReported,
+    StrangersReported,
 )
 from controller.domain.lifecycle import State
 from controller.domain.reports import EndReport, Role
@@ -60,6 +61,13 @@ class Controller:
         """All that it has heard and nobody has looked at."""
         found = []
         while not self.mailbox.is_empty:
+            found.append(self.mailbox.next())
+        return found
+
+    def heard_until(self, kind: type[Event]) -> list[Event]:
+        """All that it hears up to the next of `kind`."""
+        found = [self.mailbox.next()]
+        while not isinstance(found[-1], kind):
             found.append(self.mailbox.next())
         return found
 
@@ -144,9 +152,7 @@ def test_what_a_peer_has_said_before_it_hung_up_is_heard(start: Start) -> None:
         right.peering._order(lambda: held_until(both_are_there))
         left.sendall(encode(Frame(hello.session_id, 1, Misses((REPORT,)))))
     both_are_there.set()
-    told = [right.mailbox.next()]
-    while not isinstance(told[-1], PeerGone):
-        told.append(right.mailbox.next())
+    told = right.heard_until(PeerGone)
     assert MissesReported("left", (REPORT,)) in told
     assert told[-1] == PeerGone("left", "has ended the conversation")
 
@@ -170,10 +176,7 @@ def test_the_oldest_stranger_gives_way_to_a_peer(start: Start) -> None:
     with ExitStack() as stack:
         strangers = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(STRANGERS_MAX)]
         left = start(network_at(port), "left")
-        told = [left.mailbox.next()]
-        while not isinstance(told[-1], PeerJoined):
-            told.append(left.mailbox.next())
-        assert not any(isinstance(event, PeerGone) for event in told), "let in at once"
+        assert not any(isinstance(event, PeerGone) for event in left.heard_until(PeerJoined)), "let in at once"
         right.mailbox.next_of(PeerJoined)
         first_frame(strangers[0])
         assert strangers[0].recv(1 << 16) == b"", "hung up on"
@@ -259,7 +262,9 @@ def test_a_stranger_is_not_talked_to(start: Start, name: str) -> None:
         stranger.sendall(encode(Frame(7, 0, Hello(name, 7))))
         while stranger.recv(1 << 16):
             pass
-    assert not any(isinstance(event, PeerJoined) for event in right.heard())
+    told = right.heard_until(StrangersReported)
+    assert told[-1] == StrangersReported(1)
+    assert not any(isinstance(event, PeerJoined) for event in told)
 
 
 def test_without_tls_on_the_wire_there_is_no_session(tmp_path: Path, start: Start) -> None:

@@ -23,12 +23,14 @@ from controller.domain.events import (
     MissesReported,
     PeerClockReported,
     PeerGone,
+    PeeringReported,
     PeerJoined,
     Proof,
     QueueCount,
     QueuesProbed,
     QueuesReported,
     ShimReported,
+    StrangersReported,
 )
 from controller.domain.lifecycle import State
 from controller.domain.reports import Role
@@ -39,6 +41,7 @@ from controller.network.wiring import FIRST_VM_PORT
 from controller.openflow.counts import Traffic
 from controller.openflow.pipeline import Purpose
 from controller.peering.messages import MissReport
+from controller.peering.session import Link
 from controller.rest import metrics
 from controller.rest.resources import HandlerView
 
@@ -186,6 +189,15 @@ def test_clocks() -> None:
     found = scrape(left)
     assert value(found, "clock_difference_seconds", domain="left", peer="right") is None
     assert value(found, "up", domain="left", part="clock", name="right") == 0
+
+
+def test_peers() -> None:
+    left = driver("left")
+    left.hear(PeeringReported("right", Link(dropped=3, refused=2, reconnects=5)), StrangersReported(7))
+    found, right = scrape(left), {"domain": "left", "peer": "right"}
+    counts = [value(found, f"peer_{name}_total", **right) for name in ("dropped", "refused", "reconnects")]
+    assert counts == [3, 2, 5]
+    assert value(found, "peer_strangers_total", domain="left") == 7
 
 
 def test_states() -> None:
