@@ -42,6 +42,7 @@ _ROLES = tuple(Role)
 _STATES = tuple(State)
 _SOURCES = tuple(Source)
 _COUNTS = ("packets", "bytes", "missed", "within_clock_error", "unjudged", "bypassed")
+_EXCESS = tuple(Excess.model_fields)
 _QUANTILES = tuple(name for name in Summary.model_fields if name != "count")
 
 
@@ -267,7 +268,7 @@ def _end(end: EndReport) -> bytes:
         *(_ROLES.index(end.role), _STATES.index(end.state), _number(end.version), _number(end.clock_error_ns)),
         end.since_ns,
         *(_number(getattr(end, name)) for name in _COUNTS),
-        *(_number(getattr(end.excess, name, None)) for name in Excess.model_fields),
+        *(_number(getattr(end.excess, name, None)) for name in _EXCESS),
         delay.count,
     )
     quantiles = (getattr(delay, name) for name in _QUANTILES)
@@ -306,7 +307,7 @@ def _read_end(body: _Body) -> EndReport:
         since_ns=since_ns,
         **dict(zip(_COUNTS, map(_known, numbers), strict=False)),
         clock_error_ns=_known(clock_error_ns),
-        excess=None if -1 in excess else Excess(**dict(zip(Excess.model_fields, excess, strict=True))),
+        excess=None if -1 in excess else Excess(**dict(zip(_EXCESS, excess, strict=True))),
         delay=Summary(count=count, **quantiles),
     )
 
