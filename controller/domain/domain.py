@@ -244,11 +244,16 @@ class Domain(Known):
         reports = reports_by_domain(self.network, self._names, event.counts, self.clocks.differences_ns)
         self._orders += [ReportMisses(domain, each) for domain, each in reports.items()]
         for count in event.counts:
-            if count.label in self._names:
-                self._notices.see_misses(self._names[count.label], count.misses, count.worst_ns)
+            if channel := self._channel(count.label):
+                error_ns = self.clock_error_ns(channel)
+                self._notices.see_misses(channel.name, count.misses, count.worst_ns, error_ns)
         for miss in event.misses:
-            if miss["label"] in self._names:
-                self.misses.append(Miss(self._names[miss["label"]], miss["lateness_ns"], miss["at_ns"]))
+            if channel := self._channel(miss["label"]):
+                error_ns = self.clock_error_ns(channel)
+                self.misses.append(Miss(channel.name, miss["lateness_ns"], miss["at_ns"], error_ns))
+
+    def _channel(self, label: int) -> Channel | None:
+        return self.channels[self._names[label]] if label in self._names else None
 
     def _on_misses_reported(self, event: MissesReported, now_ns: int) -> None:
         for report in event.reports:

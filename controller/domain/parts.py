@@ -222,8 +222,12 @@ class Peer:
 
 @dataclass(frozen=True)
 class Miss:
-    """A packet of `channel` that arrived `lateness_ns` after its deadline, at `at_ns` of the wall clock."""
+    """A packet of `channel` that arrived `lateness_ns` after its deadline, at `at_ns` of the wall clock.
+
+    That is right within `clock_error_ns`; None: nobody knows.
+    """
 
     channel: str
     lateness_ns: int
     at_ns: int
+    clock_error_ns: int | None

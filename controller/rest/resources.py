@@ -248,11 +248,12 @@ class PeerView(Model):
 
 
 class MissView(Model):
-    """A packet that arrived after its deadline, on the wall clock."""
+    """A packet that arrived after its deadline, on the wall clock. `lateness_ns` is right within `clock_error_ns`."""
 
     channel: str
     lateness_ns: int
     at_ns: int
+    clock_error_ns: int | None
 
 
 class MissReportView(Model):

@@ -379,7 +379,7 @@ def _switch(network: Network, bridge: Bridge) -> SwitchView:
 
 
 def _miss(miss: Miss) -> MissView:
-    return MissView(channel=miss.channel, lateness_ns=miss.lateness_ns, at_ns=miss.at_ns)
+    return MissView(**asdict(miss))
 
 
 def _miss_report(heard: HeardReport) -> MissReportView:

@@ -50,7 +50,7 @@ def miss(label: int, lateness_ns: int = 5) -> Mapping[str, int]:
 
 def test_misses_are_those_of_the_domains_channels(right: Script) -> None:
     assert right.hear(Missed((miss(17), miss(4711), miss(18, 6)))) == []
-    assert list(right.domain.misses) == [Miss("video", 5, 99), Miss("audio", 6, 99)]
+    assert list(right.domain.misses) == [Miss("video", 5, 99, 0), Miss("audio", 6, 99, 0)]
 
 
 def test_only_the_last_misses_are_kept(right: Script) -> None:

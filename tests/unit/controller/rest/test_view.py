@@ -397,7 +397,7 @@ def test_a_peer_shares_only_the_channels_that_end_there() -> None:
 
 def test_misses(listener: Driver) -> None:
     listener.hear(Missed(({"label": 17, "lateness_ns": 5, "at_ns": 99},)))
-    assert view.misses(listener.domain) == [MissView(channel="video", lateness_ns=5, at_ns=99)]
+    assert view.misses(listener.domain) == [MissView(channel="video", lateness_ns=5, at_ns=99, clock_error_ns=0)]
 
 
 def test_miss_reports_of_the_listeners_controller(talker: Driver) -> None:
