@@ -41,6 +41,7 @@ class Known:
     def __init__(self, network: Network, name: str, counts: Mapping[str, Counts] | None = None) -> None:
         self.network = replace(network, channels={})
         self.name = name
+        self.has_shim = network.hypervisors[name].uplink.scheduler is Scheduler.EDF
         self.bridges = {
             bridge: Bridge(
                 bridge, Installation(bridge, base_entries(network, bridge)), counts=(counts or {}).get(bridge, Counts())
@@ -67,10 +68,6 @@ class Known:
         self._ways = ways(network)
 
     @property
-    def has_shim(self) -> bool:
-        return self.network.hypervisors[self.name].uplink.scheduler is Scheduler.EDF
-
-    @property
     def awaits_counts(self) -> bool:
         """Whether the shim has not told yet what it has counted."""
         return self.has_shim and not self.shim.statistics
@@ -89,8 +86,8 @@ class Known:
 
     def standing(self, end: End) -> tuple[State, str]:
         """How `end` stands, and why: without its shim it is installed in name only."""
-        needs_shim = self.has_shim and not self.network.is_local(end.channel)
-        if end.state is State.INSTALLED and needs_shim and self.shim.trouble:
+        is_at_risk = self.shim.trouble and self.has_shim and end.state is State.INSTALLED
+        if is_at_risk and not self.network.is_local(end.channel):
             return State.DEGRADED, f"the shim of {self.name} {self.shim.trouble}"
         return end.state, end.why
 
@@ -117,6 +114,6 @@ class Known:
         peer = self.peers[other]
         if not peer.is_reachable:
             return unknown_end(role, f"the controller of {other} {peer.why}")
-        told = peer.ends.get(channel.name, unknown_end(role))
+        told = peer.ends.get(channel.name) or unknown_end(role)
         totals = [each for each in (told.missed, self.total_misses.get(channel.label)) if each is not None]
         return told.model_copy(update={"missed": max(totals, default=None)})
