@@ -53,6 +53,7 @@ from controller.domain.events import (
     ShimReady,
     ShimReported,
     Standing,
+    StrangersReported,
     SwitchConnected,
     SwitchGone,
     Tell,
@@ -84,6 +85,7 @@ COUNTS = (
     Missed,
     MissesReported,
     PeeringReported,
+    StrangersReported,
     GuestsReported,
 )
 """Events that change no state."""
@@ -101,6 +103,7 @@ class Domain(Known):
         self._settings: Settings | None = None
         self._leaving: dict[int, Terms] = {}
         self._standings: dict[str, Standing] = {}
+        self._told_misses: dict[int, int] = {}
         self._notices = Notices(name)
         self._handlers: Mapping[type[Event], Callable[[Any, int], None]] = {
             ChannelsTold: self._on_channels,
@@ -121,6 +124,7 @@ class Domain(Known):
             Missed: self._on_misses,
             PeerJoined: self._on_peer_joined,
             PeeringReported: self._on_peering,
+            StrangersReported: self._on_strangers,
             PeerReported: self._on_peer,
             PeerGone: self._on_peer_gone,
             MissesReported: self._on_misses_reported,
@@ -134,7 +138,7 @@ class Domain(Known):
         """What is to be done now that `event` has happened."""
         self._handlers[type(event)](event, now_ns)
         if isinstance(
-            event, Missed | MissesReported | PeeringReported | GuestsReported
+            event, Missed | MissesReported | PeeringReported | StrangersReported | GuestsReported
         ):  # of these nothing follows for any end
             return [*self._take_orders(), *self._news(event, now_ns)]
         orders = [*self._take_orders(), *self._questions(event), *self._install_what_is_due(now_ns)]
@@ -149,6 +153,7 @@ class Domain(Known):
         self.guarantees = Guarantees(lenient(self.network, event.jitter_ns), self.guarantees, event.bounds)
         self._names = {channel.label: channel.name for channel in self.channels.values()}
         self.total_misses = {label: total for label, total in self.total_misses.items() if label in self._names}
+        self._told_misses = {label: missed for label, missed in self._told_misses.items() if label in self._names}
         self._notices.see_channels(self.channels, self.wall_offset_ns + now_ns)
         self._follow_peers()
         self._review_clocks(now_ns)
@@ -239,10 +244,17 @@ class Domain(Known):
     def _on_misses(self, event: Missed, _: int) -> None:
         reports = reports_by_domain(self.network, self._names, event.counts, self.clocks.differences_ns)
         self._orders += [ReportMisses(domain, each) for domain, each in reports.items()]
+        for count in event.counts:
+            if channel := self._channel(count.label):
+                error_ns = self.clock_error_ns(channel)
+                self._notices.see_misses(channel.name, count.misses, count.worst_ns, error_ns)
         for miss in event.misses:
-            if miss["label"] in self._names:
-                self.misses.append(Miss(self._names[miss["label"]], miss["lateness_ns"], miss["at_ns"]))
-                self._notices.see_miss(self._names[miss["label"]], miss["lateness_ns"])
+            if channel := self._channel(miss["label"]):
+                error_ns = self.clock_error_ns(channel)
+                self.misses.append(Miss(channel.name, miss["lateness_ns"], miss["at_ns"], error_ns))
+
+    def _channel(self, label: int) -> Channel | None:
+        return self.channels[self._names[label]] if label in self._names else None
 
     def _on_misses_reported(self, event: MissesReported, now_ns: int) -> None:
         for report in event.reports:
@@ -278,17 +290,22 @@ class Domain(Known):
     def _on_peering(self, event: PeeringReported, _: int) -> None:
         self._change_peer(event.domain, link=event.link)
 
+    def _on_strangers(self, event: StrangersReported, _: int) -> None:
+        self.strangers = event.count
+
     def _on_peer(self, event: PeerReported, _: int) -> None:
         self._forget_misses(event)
         self._change_peer(event.domain, is_reachable=True, why="", ends=event.ends)
 
     def _forget_misses(self, event: PeerReported) -> None:
         """Of channels whose listener's shim has begun to count anew: its totals until then hide those from now on."""
-        former = self.peers[event.domain].ends if event.domain in self.peers else {}
-        for name in event.ends.keys() & former.keys() & self.channels.keys():
-            label, missed = self.channels[name].label, former[name].missed
-            if event.ends[name].missed < missed <= self.total_misses.get(label, 0):
+        for name in event.ends.keys() & self.channels.keys():
+            label, missed = self.channels[name].label, event.ends[name].missed
+            if missed is None or self.network.domains(self.channels[name]) != (self.name, event.domain):
+                continue
+            if missed < self._told_misses.get(label, 0) <= self.total_misses.get(label, 0):
                 del self.total_misses[label]
+            self._told_misses[label] = missed
 
     def _on_peer_gone(self, event: PeerGone, _: int) -> None:
         self._change_peer(event.domain, is_reachable=False, why=event.why, told=None)
@@ -352,7 +369,7 @@ class Domain(Known):
                 yield AskQueues(bridge.name)
                 if bridge.has_meters:
                     yield AskMeters(bridge.name)
-        if is_tick and self.shim.is_ready:
+        if self.shim.is_ready and (is_tick or (isinstance(event, ShimReady) and self.awaits_counts)):
             yield AskShim()
 
     def _news(self, event: Event, now_ns: int) -> Iterator[Command]:
@@ -458,7 +475,9 @@ class Domain(Known):
 
     def _tell_peers(self, event: Event) -> Iterator[Command]:
         """All ends once a second and when a session begins, and at once those whose standing has changed."""
-        own = {name: (*self.standing(end), self.versions.get(name)) for name, end in self.ends.items()}
+        own = {
+            name: (*self.standing(end), self.versions.get(name), self.awaits_counts) for name, end in self.ends.items()
+        }
         reports: Mapping[str, EndReport] | None = None
         for domain, peer in self.peers.items():
             if peer.told is None:

@@ -25,6 +25,12 @@ def end_report(domain: Known, end: End, traffic: Mapping[tuple[Purpose, int], Tr
     since_ns = domain.degraded_since_ns(end) if state is State.DEGRADED else end.since_ns
     counted = traffic.get((Purpose.TALKER if is_talker else Purpose.LISTENER, end.channel.label), Traffic())
     book = domain.shim.statistics.get("channels", {}).get(str(end.channel.label), {})
+
+    def of_listener(name: str) -> int | None:
+        if is_talker:
+            return 0
+        return None if domain.awaits_counts else book.get(name, 0)
+
     return EndReport(
         role=end.role,
         state=state,
@@ -33,18 +39,20 @@ def end_report(domain: Known, end: End, traffic: Mapping[tuple[Purpose, int], Tr
         since_ns=domain.wall_offset_ns + since_ns,
         packets=counted.packets,
         bytes=counted.bytes,
-        missed=0 if is_talker else book.get("missed", 0),
-        within_clock_error=0 if is_talker else book.get("within_clock_error", 0),
-        unjudged=0 if is_talker else book.get("unjudged", 0),
+        missed=of_listener("missed"),
+        within_clock_error=of_listener("within_clock_error"),
+        unjudged=of_listener("unjudged"),
         clock_error_ns=domain.clock_error_ns(end.channel),
-        bypassed=0 if is_talker else book.get("bypassed", 0),
+        bypassed=of_listener("bypassed"),
         excess=_excess(domain, end, book) if is_talker else Excess(),
         delay=Summary(**book.get("queueing_delay" if is_talker else "lateness", {"count": 0})),
     )
 
 
-def _excess(domain: Known, end: End, book: Mapping[str, Any]) -> Excess:
+def _excess(domain: Known, end: End, book: Mapping[str, Any]) -> Excess | None:
     """What the shim has counted, and what the channel's meter has dropped."""
+    if domain.awaits_counts:
+        return None
     metered = domain.bridges[domain.name].meters.get(end.channel.label, 0) if end.has_meter else 0
     counted = {name: book.get(name, 0) for name in Excess.model_fields}
     return Excess(**{**counted, "excess_dropped": counted["excess_dropped"] + metered})

@@ -211,6 +211,13 @@ class PeeringReported:
 
 
 @dataclass(frozen=True)
+class StrangersReported:
+    """Once a second while there are more: how many have connected as a controller and were shown out, so far."""
+
+    count: int
+
+
+@dataclass(frozen=True)
 class MissesReported:
     """When another controller, of listeners, has told of misses on channels."""
 
@@ -282,6 +289,7 @@ Event = (
     | Missed
     | PeerJoined
     | PeeringReported
+    | StrangersReported
     | PeerReported
     | PeerGone
     | MissesReported

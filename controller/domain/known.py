@@ -17,7 +17,7 @@ from controller.domain.lifecycle import Installation, State, standing
 from controller.domain.miss_reports import HeardReport
 from controller.domain.notices import Part
 from controller.domain.parts import Bridge, End, Miss, Peer, Shim
-from controller.domain.reports import EndReport, Role
+from controller.domain.reports import EndReport, Role, unknown_end
 from controller.guests.books import GuestBook
 from controller.handlers.declared import ADAPT
 from controller.model import Channel, Network, Scheduler
@@ -37,12 +37,13 @@ class Known:
     `owners` are the store's. `counts` are those of the controller that was there before, by bridge.
     `revision` is that of the last settings for the shim. `heard` are the last miss reports on channels that talk from
     here, `total_misses` what the last one of each channel said in total, by label; `adaptations` are what it led to.
-    `guests` are the counts of VMs that may ask.
+    `guests` are the counts of VMs that may ask. `strangers` have connected as a peer and were none.
     """
 
     def __init__(self, network: Network, name: str, counts: Mapping[str, Counts] | None = None) -> None:
         self.network = replace(network, channels={})
         self.name = name
+        self.has_shim = network.hypervisors[name].uplink.scheduler is Scheduler.EDF
         self.bridges = {
             bridge: Bridge(
                 bridge, Installation(bridge, base_entries(network, bridge)), counts=(counts or {}).get(bridge, Counts())
@@ -56,6 +57,7 @@ class Known:
         self.ends: dict[str, End] = {}
         self.guarantees = Guarantees(self.network)
         self.peers: dict[str, Peer] = {}
+        self.strangers = 0
         self.shim = Shim()
         self.misses: deque[Miss] = deque(maxlen=MISSES_KEPT)
         self.heard: deque[HeardReport] = deque(maxlen=MISSES_KEPT)
@@ -68,8 +70,9 @@ class Known:
         self._ways = ways(network)
 
     @property
-    def has_shim(self) -> bool:
-        return self.network.hypervisors[self.name].uplink.scheduler is Scheduler.EDF
+    def awaits_counts(self) -> bool:
+        """Whether the shim has not told yet what it has counted."""
+        return self.has_shim and not self.shim.statistics
 
     def is_adapting(self, channel: Channel) -> bool:
         """Whether `channel` talks from here, and is to be sent earlier when its packets come late."""
@@ -97,11 +100,10 @@ class Known:
 
     def _uplink_trouble(self, end: End) -> str:
         """Why its packets have no guarantee at the uplink; empty when they have, or do not leave by it."""
-        if self.network.is_local(end.channel):
+        if (self.has_shim and not self.shim.trouble) or self.network.is_local(end.channel):
             return ""
         if self.has_shim:
-            trouble = self.shim.trouble_of(end)
-            return f"the shim of {self.name} {trouble}" if trouble else ""
+            return f"the shim of {self.name} {self.shim.trouble_of(end)}"
         return self._queue_trouble(end.channel.deadline_class.queue_id) if end.role is Role.TALKER else ""
 
     def _queue_trouble(self, queue_id: int) -> str:
@@ -128,12 +130,12 @@ class Known:
         return self.clocks.differences_ns.get(others[0]) if others else 0
 
     def remote_end(self, channel: Channel) -> EndReport:
-        """The end of `channel` that is in another domain, as its controller told; waiting when that does not answer."""
+        """The end of `channel` that is in another domain, as its controller tells; unknown when it does not."""
         talker_domain, listener_domain = self.network.domains(channel)
         role, other = (Role.LISTENER, listener_domain) if talker_domain == self.name else (Role.TALKER, talker_domain)
         peer = self.peers[other]
-        told = peer.ends.get(channel.name, EndReport(role=role, state=State.WAITING))
-        if peer.is_reachable:
-            return told.model_copy(update={"missed": max(told.missed, self.total_misses.get(channel.label, 0))})
-        why = f"the controller of {other} {peer.why}"
-        return told.model_copy(update={"state": State.WAITING, "why": why})
+        if not peer.is_reachable:
+            return unknown_end(role, f"the controller of {other} {peer.why}")
+        told = peer.ends.get(channel.name) or unknown_end(role)
+        totals = [each for each in (told.missed, self.total_misses.get(channel.label)) if each is not None]
+        return told.model_copy(update={"missed": max(totals, default=None)})

@@ -2,6 +2,7 @@
 
 Everybody else reaches the domain by the queue: `post` for events, `ask` for a reading of its state. A full queue makes
 them wait, and so, by way of TCP, whoever sends more than the domain can take. The domain's own thread waits for nobody.
+Of what the store tells of its channels, each time all of them, only the last is handled: many changes cost as one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from controller.domain.domain import Domain
-from controller.domain.events import Command, Event, Tick
+from controller.domain.events import ChannelsTold, Command, Event, Tick
 from controller.units import NS_PER_S
 
 LOG = logging.getLogger(__name__)
@@ -33,13 +34,19 @@ class DomainLoop:
         self._domain = domain
         self._perform = perform
         self._queue: queue.Queue[Event | Callable[[], None]] = queue.Queue(EVENTS_MAX)
+        self._last_told: Event | None = None
         self._thread = threading.Thread(target=self._run, name="domain", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def post(self, event: Event) -> None:
-        """Have the domain handle `event`. Any thread but its own; returns at once unless the queue is full."""
+        """Have the domain handle `event`. Any thread but its own; returns at once unless the queue is full.
+
+        Not ChannelsTold after which another one was posted in time; one thread at a time posts these.
+        """
+        if isinstance(event, ChannelsTold):
+            self._last_told = event
         self._queue.put(event)
 
     def ask(self, question: Callable[[Domain], Answer]) -> Answer:
@@ -71,7 +78,7 @@ class DomainLoop:
                 continue
             if callable(item):
                 item()
-            else:
+            elif not isinstance(item, ChannelsTold) or item is self._last_told:
                 self._handle(item)
 
     def _handle(self, event: Event) -> None:

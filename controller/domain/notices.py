@@ -53,12 +53,16 @@ class StateNotice(Notice):
 
 
 class MissNotice(Notice):
-    """When packets of a channel arrived after their deadline: `count`, and the worst, since the notice before."""
+    """When packets of a channel arrived after their deadline: `count`, and the worst, since the notice before.
+
+    The lateness is right within `clock_error_ns`; null: nobody knows.
+    """
 
     kind: Literal["misses"] = "misses"
     channel: str
     count: int
     worst_lateness_ns: int
+    clock_error_ns: int | None
 
 
 class AdaptationNotice(Notice):
@@ -93,7 +97,7 @@ class Notices:
         self._states: Mapping[str, State] = {}
         self._troubles: Mapping[Part, str] = {}
         self._adapted_ns: Mapping[str, int] = {}
-        self._misses: dict[str, tuple[int, int]] = {}
+        self._misses: dict[str, tuple[int, int, int | None]] = {}
         self._told_ns: dict[str, int] = {}
 
     def take(self, now_ns: int, at_ns: int) -> tuple[Notice, ...]:
@@ -135,10 +139,10 @@ class Notices:
             if before.get(name, 0) != adapted_ns.get(name, 0):
                 self._note(AdaptationNotice, at_ns, channel=name, adapted_ns=adapted_ns.get(name, 0))
 
-    def see_miss(self, channel: str, lateness_ns: int) -> None:
-        """A packet of `channel` was late."""
-        count, worst_ns = self._misses.get(channel, (0, 0))
-        self._misses[channel] = (count + 1, max(worst_ns, lateness_ns))
+    def see_misses(self, channel: str, misses: int, worst_ns: int, clock_error_ns: int | None) -> None:
+        """So many packets of `channel` were late, the worst by `worst_ns`, which is right within `clock_error_ns`."""
+        count, former_ns, _ = self._misses.get(channel, (0, 0, None))
+        self._misses[channel] = (count + misses, max(former_ns, worst_ns), clock_error_ns)
 
     def _note(self, kind: type[Notice], at_ns: int, **fields: object) -> None:
         self._made.append(kind.model_validate({"domain": self._domain, "at_ns": at_ns, **fields}))
@@ -146,6 +150,8 @@ class Notices:
     def _note_misses(self, now_ns: int, at_ns: int) -> None:
         self._told_ns = {name: told for name, told in self._told_ns.items() if now_ns - told < MISS_PERIOD_NS}
         for name in sorted(self._misses.keys() - self._told_ns.keys()):
-            count, worst_ns = self._misses.pop(name)
+            count, worst_ns, error_ns = self._misses.pop(name)
             self._told_ns[name] = now_ns
-            self._note(MissNotice, at_ns, channel=name, count=count, worst_lateness_ns=worst_ns)
+            self._note(
+                MissNotice, at_ns, channel=name, count=count, worst_lateness_ns=worst_ns, clock_error_ns=error_ns
+            )

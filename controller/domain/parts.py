@@ -209,14 +209,15 @@ class Shim:
         return self.trouble
 
 
-Told = tuple[State, str, int | None]
+Told = tuple[State, str, int | None, bool]
 
 
 @dataclass
 class Peer:
     """Another controller that shares channels with this one. `why` explains when it is not reachable.
 
-    `told` is how the ends stood of which it was told last: state, reason and version. None: there is no session.
+    `told` is how the ends stood of which it was told last: state, reason, version, and whether counts of the shim were
+    still awaited. None: there is no session.
     """
 
     is_reachable: bool = False
@@ -229,8 +230,12 @@ class Peer:
 
 @dataclass(frozen=True)
 class Miss:
-    """A packet of `channel` that arrived `lateness_ns` after its deadline, at `at_ns` of the wall clock."""
+    """A packet of `channel` that arrived `lateness_ns` after its deadline, at `at_ns` of the wall clock.
+
+    That is right within `clock_error_ns`; None: nobody knows.
+    """
 
     channel: str
     lateness_ns: int
     at_ns: int
+    clock_error_ns: int | None

@@ -58,8 +58,8 @@ class EndReport(Model):
     `since_ns` is when the state began, on the wall clock. `packets` and `bytes`: what the talker's switch labelled, or
     the listener's delivered. `delay`: the queueing delay at the talker's shim, or the lateness at the listener's
     (negative: early). `missed`, `within_clock_error`, `unjudged` and `bypassed` are the listener's, `excess` is the
-    talker's. `clock_error_ns` is how far the clocks of both ends may be apart; None: nobody knows. `version` is that of
-    the channel, as its controller knows it.
+    talker's. `clock_error_ns` is how far the clocks of both ends may be apart. `version` is that of the channel, as its
+    controller knows it. None: nobody knows, or the shim has not told yet.
     """
 
     role: Role
@@ -67,15 +67,32 @@ class EndReport(Model):
     why: str = ""
     version: int | None = None
     since_ns: int = 0
-    packets: int = 0
-    bytes: int = 0
-    missed: int = 0
-    within_clock_error: int = 0
-    unjudged: int = 0
-    bypassed: int = 0
+    packets: int | None = 0
+    bytes: int | None = 0
+    missed: int | None = 0
+    within_clock_error: int | None = 0
+    unjudged: int | None = 0
+    bypassed: int | None = 0
     clock_error_ns: int | None = 0
-    excess: Excess = Excess()
+    excess: Excess | None = Excess()
     delay: Summary = Summary()
+
+
+def unknown_end(role: Role, why: str = "") -> EndReport:
+    """An end of which nobody tells."""
+    return EndReport(
+        role=role,
+        state=State.WAITING,
+        why=why,
+        packets=None,
+        bytes=None,
+        missed=None,
+        within_clock_error=None,
+        unjudged=None,
+        bypassed=None,
+        clock_error_ns=None,
+        excess=None,
+    )
 
 
 class EndReports(Model):

@@ -18,7 +18,7 @@ from controller.clocks.clock import Clock, Source
 from controller.domain.lifecycle import State
 from controller.domain.reports import EndReport, Excess, Role, Summary
 
-VERSION = 2
+VERSION = 3
 FRAME_BYTES_MAX = 1 << 16
 NAME_BYTES_MAX = 255
 WHY_BYTES_MAX = 500
@@ -33,7 +33,7 @@ _HELLO = struct.Struct(">Q")
 _BEAT = struct.Struct(">Q?")
 _PART = struct.Struct(">HHH")
 _COUNT = struct.Struct(">H")
-_END = struct.Struct(">BBqq12Q")
+_END = struct.Struct(">BBqqQ10qQ")
 _DISTRIBUTION = struct.Struct(">7q")
 _REPORT = struct.Struct(">QQqqQQQQ")
 _CLOCK = struct.Struct(">Bq")
@@ -41,6 +41,8 @@ _CLOCK = struct.Struct(">Bq")
 _ROLES = tuple(Role)
 _STATES = tuple(State)
 _SOURCES = tuple(Source)
+_COUNTS = ("packets", "bytes", "missed", "within_clock_error", "unjudged", "bypassed")
+_EXCESS = tuple(Excess.model_fields)
 _QUANTILES = tuple(name for name in Summary.model_fields if name != "count")
 
 
@@ -261,11 +263,12 @@ def _text(text: str) -> bytes:
 
 
 def _end(end: EndReport) -> bytes:
-    excess, delay = end.excess, end.delay
+    delay = end.delay
     head = _END.pack(
         *(_ROLES.index(end.role), _STATES.index(end.state), _number(end.version), _number(end.clock_error_ns)),
-        *(end.since_ns, end.packets, end.bytes, end.missed, end.within_clock_error, end.unjudged, end.bypassed),
-        *(excess.postponed, excess.excess_dropped, excess.demoted, excess.late_dropped),
+        end.since_ns,
+        *(_number(getattr(end, name)) for name in _COUNTS),
+        *(_number(getattr(end.excess, name, None)) for name in _EXCESS),
         delay.count,
     )
     quantiles = (getattr(delay, name) for name in _QUANTILES)
@@ -290,26 +293,21 @@ def _read_ends(body: _Body) -> Ends:
 
 
 def _read_end(body: _Body) -> EndReport:
-    role, state, version, clock_error_ns, *counts = body.take(_END)
-    since_ns, packets, size, missed, within_clock_error, unjudged, bypassed, *excess, count = counts
-    if role >= len(_ROLES) or state >= len(_STATES) or min(version, clock_error_ns) < -1:
+    role, state, version, clock_error_ns, since_ns, *numbers, count = body.take(_END)
+    if role >= len(_ROLES) or state >= len(_STATES) or min(version, clock_error_ns, *numbers) < -1:
         raise FrameError("sent an end that cannot be")
     why = body.text(WHY_BYTES_MAX)
     quantiles = dict(zip(_QUANTILES, body.take(_DISTRIBUTION), strict=True)) if count else {}
+    excess = numbers[len(_COUNTS) :]
     return EndReport(
         role=_ROLES[role],
         state=_STATES[state],
         why=why,
         version=_known(version),
         since_ns=since_ns,
-        packets=packets,
-        bytes=size,
-        missed=missed,
-        within_clock_error=within_clock_error,
-        unjudged=unjudged,
-        bypassed=bypassed,
+        **dict(zip(_COUNTS, map(_known, numbers), strict=False)),
         clock_error_ns=_known(clock_error_ns),
-        excess=Excess(**dict(zip(Excess.model_fields, excess, strict=True))),
+        excess=None if -1 in excess else Excess(**dict(zip(_EXCESS, excess, strict=True))),
         delay=Summary(count=count, **quantiles),
     )
 

@@ -31,6 +31,7 @@ from controller.domain.events import (
     PeeringReported,
     PeerJoined,
     PeerReported,
+    StrangersReported,
 )
 from controller.domain.reports import EndReport
 from controller.model import Network
@@ -54,7 +55,11 @@ TURN_NS = NS_PER_S // 10
 REPORT_NS = NS_PER_S
 RECEIVE_BYTES = 1 << 16
 READS_PER_TURN = 16
-CONNECTIONS_MAX = 256
+STRANGERS_MAX = 256
+"""Of those that have not said yet whose they are; the oldest gives way."""
+
+TOGETHER_MAX = 32
+RETRY_NS = NS_PER_S
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -203,7 +208,9 @@ class Peering:
         self._contexts = (tls.peer_context(files), tls.server_context(files)) if files else (None, None)
         self._host = BOOT_ID.read_text().strip()
         self._peers: dict[str, _Peer] = {}
-        self._connections: set[_Connection] = set()
+        self._connections: dict[_Connection, None] = {}
+        self._next_accept_ns = 0
+        self._strangers = self._strangers_told = 0
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._word = os.eventfd(0, os.EFD_NONBLOCK)
         self._is_stopping = False
@@ -252,9 +259,9 @@ class Peering:
 
     def _wait(self) -> None:
         """For word, for something to read, room to write, or until the next turn is due."""
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:  # it takes no descriptor, of which none may be left
             selector.register(self._word, selectors.EVENT_READ)
-            if self._listener is not None:
+            if self._listener is not None and time.monotonic_ns() >= self._next_accept_ns:
                 selector.register(self._listener, selectors.EVENT_READ)
             for each in self._connections:
                 selector.register(each, selectors.EVENT_READ | (selectors.EVENT_WRITE if each.wants_to_write else 0))
@@ -273,8 +280,14 @@ class Peering:
             self._advance(connection, now_ns, self._send)
         if now_ns >= self._next_report_ns:
             self._next_report_ns = now_ns + REPORT_NS
-            for domain in self._peers:
-                self._tell_link(domain)
+            self._report_state()
+
+    def _report_state(self) -> None:
+        for domain in self._peers:
+            self._tell_link(domain)
+        if self._strangers != self._strangers_told:
+            self._strangers_told = self._strangers
+            self._post(StrangersReported(self._strangers))
 
     def _take_orders(self) -> None:
         try:
@@ -340,45 +353,60 @@ class Peering:
         return self._peers[domain].outbox
 
     def _accept(self, now_ns: int) -> None:
-        if self._listener is None:
+        if self._listener is None or now_ns < self._next_accept_ns:
             return
         self._listener.setblocking(False)
-        while True:
-            try:
-                plain, _ = self._listener.accept()
-            except OSError:
-                return
-            if len(self._connections) >= CONNECTIONS_MAX:
-                plain.close()
-            else:
-                self._open(_Connection(plain, self._contexts[1], is_server=True, domain=""), now_ns)
+        try:
+            for _ in range(TOGETHER_MAX):
+                self._let_in(self._listener.accept()[0], now_ns)
+        except BlockingIOError:
+            pass  # that were all
+        except OSError as error:
+            LOG.warning("a connection of another controller could not be taken: %s", error)
+            self._next_accept_ns = now_ns + RETRY_NS
+
+    def _let_in(self, plain: socket.socket, now_ns: int) -> None:
+        strangers = [each for each in self._connections if not each.domain]
+        if len(strangers) >= STRANGERS_MAX:
+            strangers[0].session.fail("gives way: too many have not introduced themselves")
+            self._lose(strangers[0], now_ns)
+        self._open(_Connection(plain, self._contexts[1], is_server=True, domain=""), now_ns)
 
     def _connect(self, domain: str, peer: _Peer, now_ns: int) -> None:
         endpoint = self._endpoints[domain]
-        plain = socket.socket(socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET)
+        try:
+            plain = socket.socket(socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET)
+        except OSError as error:
+            self._put_off(domain, peer, _reason(error), now_ns)
+            return
         peer.connection = _Connection(plain, self._contexts[0], is_server=False, domain=domain)
         self._open(peer.connection, now_ns)
-        if (error := plain.connect_ex((endpoint.address, endpoint.peering_port))) not in (0, errno.EINPROGRESS):
-            peer.connection.session.fail(_reason(OSError(error, os.strerror(error))))
+        if (code := plain.connect_ex((endpoint.address, endpoint.peering_port))) not in (0, errno.EINPROGRESS):
+            peer.connection.session.fail(_reason(OSError(code, os.strerror(code))))
             self._lose(peer.connection, now_ns)
 
     def _open(self, connection: _Connection, now_ns: int) -> None:
         hello = Hello(self._name, int.from_bytes(os.urandom(8)), self._host)
         connection.session = Session(hello, lambda domain: self._outbox_for(connection, domain), now_ns)
-        self._connections.add(connection)
+        self._connections[connection] = None
 
     def _lose(self, connection: _Connection, now_ns: int) -> None:
-        """It has ended: say why, and try again after a while."""
+        """It has ended."""
         session, peer = connection.session, self._peers.get(connection.domain)
         if peer is None or peer.connection is not connection:
             LOG.warning("who connected as another controller %s", session.why)
+            self._strangers += 1
             self._drop(connection)
             return
         peer.refused += session.is_refused
-        peer.next_try_ns = now_ns + peer.back_off.pause_ns()
         self._forget(peer, connection)
-        self._post(PeerGone(connection.domain, session.why))
-        self._tell_link(connection.domain)
+        self._put_off(connection.domain, peer, session.why, now_ns)
+
+    def _put_off(self, domain: str, peer: _Peer, why: str, now_ns: int) -> None:
+        """Say why there is no connection, and try again after a while."""
+        peer.next_try_ns = now_ns + peer.back_off.pause_ns()
+        self._post(PeerGone(domain, why))
+        self._tell_link(domain)
 
     def _forget(self, peer: _Peer, connection: _Connection) -> None:
         peer.sent += connection.session.sent
@@ -387,7 +415,7 @@ class Peering:
         self._drop(connection)
 
     def _drop(self, connection: _Connection) -> None:
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         connection.close()
 
     def _follow(self, wanted: set[str]) -> None:

@@ -20,7 +20,16 @@ from controller.domain.known import Known
 from controller.domain.lifecycle import State
 from controller.domain.reports import Role
 from controller.rest import view
-from controller.rest.resources import ChannelView, ClassView, ClockView, GuestView, HandlerView, QueueView, SwitchView
+from controller.rest.resources import (
+    ChannelView,
+    ClassView,
+    ClockView,
+    GuestView,
+    HandlerView,
+    PeerView,
+    QueueView,
+    SwitchView,
+)
 from controller.units import NS_PER_S
 
 CHANNELS_MAX = 200
@@ -49,6 +58,8 @@ class Reading:
     switches: Sequence[SwitchView]
     queues: Sequence[QueueView]
     guests: Sequence[GuestView]
+    peers: Sequence[PeerView]
+    strangers: int
     parts: Mapping[tuple[str, str], bool]
     clock: ClockView
     statistics: Mapping[str, Any]
@@ -69,6 +80,8 @@ def read(domain: Known) -> Reading:
         switches=view.switches(domain),
         queues=view.queues(domain),
         guests=view.guests(domain),
+        peers=view.peers(domain),
+        strangers=domain.strangers,
         parts=_parts(domain),
         clock=view.clock(domain),
         statistics=domain.shim.statistics,
@@ -83,6 +96,7 @@ def families(reading: Reading) -> Iterator[Metric]:
     yield from _shim(reading)
     yield from _switches(reading)
     yield from _guests(reading)
+    yield from _peers(reading)
     yield from _clock(reading)
     yield _gauge("up", "Whether a part of the domain works: shim, switch, peer, clock or store.",
          ("domain", "part", "name"),
@@ -294,6 +308,22 @@ def _guests(reading: Reading) -> Iterator[Metric]:
         [(named[each.vm], each.call_ups) for each in reading.guests])  # fmt: skip
     yield _counter("guest_call_ups_dropped", "Reports of misses that a VM could not be told of.", labels,
         [(named[each.vm], each.call_ups_dropped) for each in reading.guests])  # fmt: skip
+
+
+def _peers(reading: Reading) -> Iterator[Metric]:
+    for name, documentation in _PEER_COUNTERS.items():
+        yield _counter(f"peer_{name}", documentation, ("domain", "peer"),
+            [((reading.domain, each.domain), getattr(each, name)) for each in reading.peers])  # fmt: skip
+    yield _counter("peer_strangers", "Connected as another controller, and shown out.", ("domain",),
+        [((reading.domain,), reading.strangers)])  # fmt: skip
+
+
+_PEER_COUNTERS = {
+    "dropped": "Messages that had no room.",
+    "refused": "Sessions that ended because of what the other side said or showed.",
+    "reconnects": "Sessions after the first.",
+}
+"""By the names of REST."""
 
 
 def _clock(reading: Reading) -> Iterator[Metric]:

@@ -38,7 +38,8 @@ class ChannelView(Model):
 
     `owner` may change it: `file`, `rest` or `guest`. `version` is another one after each change.
 
-    Where a host listens, nobody tells what it received: what only a listener's controller knows is null.
+    Where a host listens, nobody tells what it received: what only a listener's controller knows is null. So is what the
+    other end's controller knows while it does not answer, and what the shim counts until it has told.
 
     `bound_ns` is the longest that admission lets a packet take, `allowance_ns` of it in the talker's host and the rest
     at `hops`; `longest_ns` is the longest that one took. Both end at the listener's uplink. `adaptation` is null at
@@ -81,7 +82,7 @@ class ChannelView(Model):
     queue_id: int
     tc: int
     dscp: int
-    sent: int
+    sent: int | None
     received: int | None
     lost: int | None
     missed: int | None
@@ -89,11 +90,11 @@ class ChannelView(Model):
     unjudged: int | None
     bypassed: int | None
     clock_error_ns: int | None
-    conforming: int
-    postponed: int
-    excess_dropped: int
-    demoted: int
-    late_dropped: int
+    conforming: int | None
+    postponed: int | None
+    excess_dropped: int | None
+    demoted: int | None
+    late_dropped: int | None
     queueing_delay: Summary
     lateness: Summary
 
@@ -115,7 +116,7 @@ class WrittenView(Model):
 class ClassView(Model):
     """A deadline class in a domain: what it takes, how its packets are marked, its channels, what the shim counted.
 
-    `proof` is that of its queue at the domain's uplink.
+    `proof` is that of its queue at the domain's uplink. Counts are null until the shim has told.
     """
 
     domain: str
@@ -127,16 +128,16 @@ class ClassView(Model):
     up_to_ns: int
     channels: tuple[str, ...]
     proof: Proof | None
-    sent: int
-    received: int
-    missed: int
-    within_clock_error: int
-    unjudged: int
-    bypassed: int
-    postponed: int
-    excess_dropped: int
-    demoted: int
-    late_dropped: int
+    sent: int | None
+    received: int | None
+    missed: int | None
+    within_clock_error: int | None
+    unjudged: int | None
+    bypassed: int | None
+    postponed: int | None
+    excess_dropped: int | None
+    demoted: int | None
+    late_dropped: int | None
     queueing_delay: Summary
     lateness: Summary
 
@@ -209,8 +210,8 @@ class PeerClockView(Model):
 class ClockView(Model):
     """The wall clock of this machine: within `error_ns` of `reference`, says `source`, or `why` nobody knows.
 
-    `same-host`: all peers are on this machine, and nobody has to know. `steps`: how often it was set under the shim.
-    `peers` are those on other machines.
+    `same-host`: all peers are on this machine, and nobody has to know. `steps`: how often it was set under the shim, as
+    that tells. `peers` are those on other machines.
     """
 
     domain: str
@@ -218,7 +219,7 @@ class ClockView(Model):
     error_ns: int | None
     reference: str
     why: str
-    steps: int
+    steps: int | None
     peers: tuple[PeerClockView, ...]
 
 
@@ -248,11 +249,12 @@ class PeerView(Model):
 
 
 class MissView(Model):
-    """A packet that arrived after its deadline, on the wall clock."""
+    """A packet that arrived after its deadline, on the wall clock. `lateness_ns` is right within `clock_error_ns`."""
 
     channel: str
     lateness_ns: int
     at_ns: int
+    clock_error_ns: int | None
 
 
 class MissReportView(Model):

@@ -103,7 +103,10 @@ def _add_channels(app: FastAPI, domain: Readable) -> None:
 
     @app.get("/v1/misses")
     def misses() -> list[resources.MissView]:
-        """The last 1000 packets that arrived here after their deadline, oldest first."""
+        """The last 1000 packets known that arrived here after their deadline, oldest first.
+
+        A sample: of many at once the shim tells some. Channels, events and miss reports count all of them.
+        """
         return domain.ask(view.misses)
 
     @app.get("/v1/miss_reports")

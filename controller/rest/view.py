@@ -124,7 +124,7 @@ def clock(domain: Known) -> ClockView:
         error_ns=own.error_ns,
         reference=own.reference,
         why=own.why,
-        steps=clock_steps(domain.shim.statistics),
+        steps=None if domain.awaits_counts else clock_steps(domain.shim.statistics),
         peers=tuple(_peer_clock(domain, name) for name, peer in domain.peers.items() if not peer.is_same_host),
     )
 
@@ -212,6 +212,7 @@ def _unproved(network: Network, bridge: Bridge) -> list[str]:
 
 def _channel(domain: Known, channel: Channel, own: EndReport | None) -> ChannelView:
     talker, listener = _both_ends(domain, channel, own)
+    excess = talker.excess
     worst = max((listener, talker), key=lambda end: BADNESS[end.state])  # of equals the one that comes first
     guarantee = domain.guarantees.by_channel.get(channel.name)
     longest_ns = None if listener.delay.max is None else channel.deadline_ns + listener.delay.max
@@ -252,17 +253,22 @@ def _channel(domain: Known, channel: Channel, own: EndReport | None) -> ChannelV
         dscp=channel.deadline_class.dscp,
         sent=talker.packets,
         received=listener.packets if is_heard else None,
-        lost=max(0, talker.packets - listener.packets) if is_heard else None,
+        lost=_less(talker.packets, listener.packets) if is_heard else None,
         missed=listener.missed if is_heard else None,
         within_clock_error=listener.within_clock_error if is_heard else None,
         unjudged=listener.unjudged if is_heard else None,
         bypassed=listener.bypassed if is_heard else None,
         clock_error_ns=listener.clock_error_ns if is_heard else None,
-        conforming=max(0, talker.packets - talker.excess.postponed - talker.excess.excess_dropped),
-        **talker.excess.model_dump(),
+        conforming=_less(talker.packets, excess.postponed + excess.excess_dropped) if excess else None,
+        **(excess.model_dump() if excess else dict.fromkeys(Excess.model_fields)),
         queueing_delay=talker.delay,
         lateness=listener.delay,
     )
+
+
+def _less(count: int | None, part: int | None) -> int | None:
+    """`count` without `part`, which may have been read later; None where either is not known."""
+    return None if count is None or part is None else max(0, count - part)
 
 
 def _adaptation(domain: Known, channel: Channel) -> AdaptationView | None:
@@ -305,6 +311,10 @@ def _both_ends(domain: Known, channel: Channel, own: EndReport | None) -> tuple[
 
 def _class(domain: Known, deadline_class: DeadlineClass) -> ClassView:
     books = domain.shim.statistics.get("classes", {}).get(str(deadline_class.queue_id), {})
+
+    def count(name: str) -> int | None:
+        return None if domain.awaits_counts else books.get(name, 0)
+
     return ClassView(
         domain=domain.name,
         name=deadline_class.name,
@@ -315,13 +325,13 @@ def _class(domain: Known, deadline_class: DeadlineClass) -> ClassView:
         up_to_ns=deadline_class.up_to_ns,
         channels=tuple(each.name for each in domain.channels.values() if each.deadline_class == deadline_class),
         proof=domain.bridges[domain.name].proofs.get((UPLINK_PORT, deadline_class.queue_id)),
-        sent=books.get("packets", 0),
-        received=books.get("received_packets", 0),
-        missed=books.get("missed", 0),
-        within_clock_error=books.get("within_clock_error", 0),
-        unjudged=books.get("unjudged", 0),
-        bypassed=books.get("bypassed", 0),
-        **{name: books.get(name, 0) for name in Excess.model_fields},
+        sent=count("packets"),
+        received=count("received_packets"),
+        missed=count("missed"),
+        within_clock_error=count("within_clock_error"),
+        unjudged=count("unjudged"),
+        bypassed=count("bypassed"),
+        **{name: count(name) for name in Excess.model_fields},
         queueing_delay=Summary(**books.get("queueing_delay", {"count": 0})),
         lateness=Summary(**books.get("lateness", {"count": 0})),
     )
@@ -330,7 +340,7 @@ def _class(domain: Known, deadline_class: DeadlineClass) -> ClassView:
 def _queues(domain: Known, bridge: Bridge) -> list[QueueView]:
     interfaces = {port.number: port.interface for port in ports_of(domain.network, bridge.name)}
     names = {each.queue_id: each.name for each in domain.network.classes} | {0: "best-effort"}
-    by_class = domain.shim.statistics.get("classes", {}) if domain.has_shim and bridge.name == domain.name else None
+    by_class = domain.shim.statistics.get("classes") if domain.has_shim and bridge.name == domain.name else None
     views = []
     for queue in sorted(bridge.queues, key=lambda queue: (queue.port, queue.queue_id)):
         books = None if by_class is None else by_class.get(str(queue.queue_id), {})
@@ -370,7 +380,7 @@ def _switch(network: Network, bridge: Bridge) -> SwitchView:
 
 
 def _miss(miss: Miss) -> MissView:
-    return MissView(channel=miss.channel, lateness_ns=miss.lateness_ns, at_ns=miss.at_ns)
+    return MissView(**asdict(miss))
 
 
 def _miss_report(heard: HeardReport) -> MissReportView:

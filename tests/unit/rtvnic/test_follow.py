@@ -35,7 +35,9 @@ STATE = StateNotice(domain="left", at_ns=1, channel="video", role=Role.TALKER, s
 
 
 def miss(count: int) -> MissNotice:
-    return MissNotice(domain="left", at_ns=10**18, channel="video", count=count, worst_lateness_ns=1_500_000)
+    return MissNotice(
+        domain="left", at_ns=10**18, channel="video", count=count, worst_lateness_ns=1_500_000, clock_error_ns=0
+    )
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from controller.domain.events import (
     WatchClock,
 )
 from controller.domain.lifecycle import State
+from controller.domain.notices import MissNotice
 from controller.domain.reports import Role
 from controller.model import Endpoint, Network
 from controller.rest import view
@@ -156,11 +157,15 @@ def test_the_clock_is_told_once_a_second_to_those_who_listen(listener: Listener)
     assert listener.hear(Tick()) == [TellClock("left", STEADY)]
 
 
-def test_a_miss_report_says_how_good_the_clocks_were(listener: Listener) -> None:
+def test_each_verdict_says_how_good_the_clocks_were(listener: Listener) -> None:
     joined(listener).hear(ClockRead(OWN), PeerClockReported("left", OTHER))
-    listener.hear(Missed((), (MissCount(VIDEO, 3, 10, 700, 500, 100, 33, 99),)))
-    (report,) = [each for each in listener.commands if isinstance(each, ReportMisses)]
-    assert report.reports[0].clock_error_ns == 150_000
+    single = {"label": VIDEO, "lateness_ns": 700, "at_ns": 99}
+    commands = listener.domain.handle(Missed((single,), (MissCount(VIDEO, 3, 10, 700, 500, 100, 33, 99),)), S)
+    (report,) = [each for command in commands if isinstance(command, ReportMisses) for each in command.reports]
+    (notice,) = [each for command in commands if isinstance(command, Publish) for each in command.notices]
+    (miss,) = view.misses(listener.domain)
+    assert isinstance(notice, MissNotice)
+    assert report.clock_error_ns == notice.clock_error_ns == miss.clock_error_ns == 150_000
 
 
 def test_both_ends_show_what_is_in_doubt() -> None:

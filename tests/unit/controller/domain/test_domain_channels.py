@@ -182,8 +182,7 @@ def test_a_new_channel_waits_until_the_shim_has_its_terms(left: Script) -> None:
     assert sends(left.tell_channels(channels_of(left, new=new))) == []
     left.tell_listeners(State.INSTALLED)
     assert left.end("new") == (State.WAITING, "the shim of left has not taken its terms yet")
-    (batch,) = left.hear(ShimReady(left.revision))
-    assert isinstance(batch, Send)
+    batch = left.one_send(ShimReady(left.revision))
     assert batch.entries == talker_entries(left.domain.network, new)
     assert left.end("video") == (State.INSTALLED, "")
 

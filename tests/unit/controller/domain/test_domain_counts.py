@@ -26,8 +26,10 @@ from controller.openflow.counts import Traffic
 
 def test_each_second_everything_that_is_there_is_asked(left: Script) -> None:
     assert left.hear(Tick()) == []
-    left.hear(ShimReady(1))
+    assert left.hear(ShimReady(1)) == [AskShim()], "a shim that is new to us at once"
     assert left.hear(Tick()) == [AskShim()]
+    left.hear(ShimReported({"classes": {}}))
+    assert left.hear(ShimReady(1)) == []
     left.hear(SwitchConnected("left"))
     assert left.hear(Tick()) == [AskContents("left"), AskQueues("left"), AskShim()]
     left.hear(ShimGone("is not running"))
@@ -48,7 +50,7 @@ def miss(label: int, lateness_ns: int = 5) -> Mapping[str, int]:
 
 def test_misses_are_those_of_the_domains_channels(right: Script) -> None:
     assert right.hear(Missed((miss(17), miss(4711), miss(18, 6)))) == []
-    assert list(right.domain.misses) == [Miss("video", 5, 99), Miss("audio", 6, 99)]
+    assert list(right.domain.misses) == [Miss("video", 5, 99, 0), Miss("audio", 6, 99, 0)]
 
 
 def test_only_the_last_misses_are_kept(right: Script) -> None:

@@ -14,6 +14,7 @@ from controller.domain.domain import Domain
 from controller.domain.events import (
     AskContents,
     AskQueues,
+    ChannelsTold,
     Command,
     Contents,
     ContentsReported,
@@ -21,6 +22,7 @@ from controller.domain.events import (
     Publish,
     QueuesReported,
     Send,
+    SetQueues,
     ShimReady,
     SwitchConnected,
 )
@@ -56,6 +58,26 @@ def test_events_are_handled_in_their_order_and_commands_passed_on(loop: DomainLo
     loop.post(ContentsReported("left", Contents()))
     assert mailbox.next() == AskContents("left")
     assert isinstance(mailbox.next(), Send)
+
+
+def test_of_channels_told_again_and_again_the_last_are_handled(loop: DomainLoop, mailbox: Mailbox) -> None:
+    is_over = threading.Event()
+
+    def keep_busy() -> None:
+        is_over.wait()
+
+    loop._queue.put(keep_busy)
+    channels = two_hypervisors().channels
+    for some in ({}, {"video": channels["video"]}):
+        loop.post(ChannelsTold(some))
+    loop.post(SwitchConnected("left"))
+    loop.post(ChannelsTold(channels))
+    is_over.set()
+    assert loop.ask(lambda domain: domain.channels.keys()) == channels.keys()
+    told = [mailbox.next() for _ in range(4)]
+    assert told[0] == AskContents("left")
+    assert sum(isinstance(each, SetQueues) for each in told) == 1
+    assert mailbox.is_empty
 
 
 def test_a_question_is_answered_after_the_events_before_it(loop: DomainLoop) -> None:

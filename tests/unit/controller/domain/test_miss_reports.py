@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.domains import Driver, S, domain_of, peer_tells
+from support.domains import Driver, S, books, domain_of, peer_tells, statistics
 from support.networks import two_hypervisors
 
 from controller.domain.domain import Domain
@@ -19,6 +19,7 @@ from controller.domain.events import (
     PeerJoined,
     PeerReported,
     ReportMisses,
+    ShimReported,
     TellEnds,
     Tick,
 )
@@ -39,7 +40,8 @@ def talker() -> Domain:
 def test_the_listeners_domain_reports_to_the_talkers() -> None:
     listener = domain_of(NETWORK, "right")
     strange = MissCount(999, *[1] * 7)
-    assert listener.handle(Missed((), (COUNT, strange)), S) == [ReportMisses("left", (REPORT,))]
+    commands = listener.handle(Missed((), (COUNT, strange)), S)
+    assert [each for each in commands if isinstance(each, ReportMisses)] == [ReportMisses("left", (REPORT,))]
 
 
 def test_the_talkers_domain_has_them_handled(talker: Domain) -> None:
@@ -64,17 +66,23 @@ def test_what_the_ends_say_makes_up_for_reports_that_were_lost(talker: Domain) -
         assert talker.remote_end(talker.channels["video"]).missed == expected
 
 
-def missed(talker: Domain, told: int | None = None) -> int:
+def missed(talker: Domain, told: int | None) -> int | None:
     """On `video`, in all, once the listener's end has `told` so many."""
-    if told is not None:
-        end = EndReport(role=Role.LISTENER, state=State.INSTALLED, missed=told)
-        talker.handle(PeerReported("right", {"video": end}), S)
+    end = EndReport(role=Role.LISTENER, state=State.INSTALLED, missed=told)
+    talker.handle(PeerReported("right", {"video": end}), S)
     return talker.remote_end(talker.channels["video"]).missed
 
 
 def test_a_listeners_shim_that_counts_anew_is_believed(talker: Domain) -> None:
     talker.handle(MissesReported("right", (REPORT,)), S)
     assert [missed(talker, told) for told in (30, 33, 0, 1)] == [33, 33, 0, 1]
+
+
+def test_a_listeners_controller_that_knows_no_counts_yet_says_nothing_of_its_shim(talker: Domain) -> None:
+    assert missed(talker, None) is None
+    talker.handle(MissesReported("right", (REPORT,)), S)
+    assert [missed(talker, told) for told in (33, None, 33)] == [33, 33, 33]
+    assert [missed(talker, told) for told in (None, 0, 1)] == [33, 0, 1], "it counts anew"
 
 
 def test_a_report_of_a_shim_that_counts_anew_may_come_before_what_the_end_says(talker: Domain) -> None:
@@ -94,7 +102,7 @@ def test_the_misses_of_a_channel_that_is_gone_are_forgotten(talker: Domain) -> N
             talker.handle(ChannelsTold({"audio": NETWORK.channels["audio"]}), S)
             assert talker.total_misses == {}
         talker.handle(ChannelsTold({**NETWORK.channels, "video": again}), S)
-        assert missed(talker) == 0
+        assert missed(talker, None) is None
 
 
 def test_a_channel_that_changes_keeps_its_misses(talker: Domain) -> None:
@@ -116,6 +124,15 @@ def test_a_session_begins_with_all_ends_and_each_second_all_are_told(talker: Dom
     assert again.is_all
     talker.handle(PeerGone("right", "is not running"), 2 * S)
     assert told(talker.handle(Tick(), 3 * S)) == []
+
+
+def test_a_peer_is_told_what_the_shim_has_counted_as_soon_as_that_is_known() -> None:
+    right = domain_of(NETWORK, "right")
+    (first,) = told(right.handle(PeerJoined("left", is_same_host=True), S))
+    assert {end.missed for end in first.ends.values()} == {None}
+    (news,) = told(right.handle(ShimReported(statistics({17: books(missed=33)}, {})), S))
+    assert {name: end.missed for name, end in news.ends.items()} == {"video": 33, "audio": 0}
+    assert told(right.handle(ShimReported(statistics({17: books(missed=34)}, {})), S)) == []
 
 
 def test_a_talker_waits_until_the_listener_knows_its_last_change() -> None:

@@ -13,6 +13,7 @@ from controller.domain.domain import Domain
 from controller.domain.events import (
     ChannelsTold,
     Event,
+    MissCount,
     Missed,
     PeerGone,
     Proof,
@@ -50,7 +51,14 @@ def left() -> Driver:
 
 
 def late(*lateness_ns: int, label: int = 17) -> Missed:
-    return Missed(tuple({"label": label, "lateness_ns": each, "at_ns": 0} for each in lateness_ns))
+    return Missed(
+        tuple({"label": label, "lateness_ns": each, "at_ns": 0} for each in lateness_ns),
+        (counted(label, len(lateness_ns), max(lateness_ns)),),
+    )
+
+
+def counted(label: int, misses: int, worst_ns: int) -> MissCount:
+    return MissCount(label, misses, misses, worst_ns, worst_ns, 100 * MS, misses, 0)
 
 
 def test_channels_that_come_change_and_go(left: Driver) -> None:
@@ -119,10 +127,13 @@ def test_the_wall_clock_is_told(left: Driver) -> None:
     assert notice.at_ns == 1_002 * S
 
 
+def sums(found: list[Notice]) -> list[tuple[str, int, int]]:
+    return [(each.channel, each.count, each.worst_lateness_ns) for each in found if isinstance(each, MissNotice)]
+
+
 def test_the_first_miss_at_once_then_sums_of_100_ms(left: Driver) -> None:
     def misses(event: Event, now_ns: int) -> list[tuple[str, int, int]]:
-        found = told(left.domain, event, now_ns)
-        return [(each.channel, each.count, each.worst_lateness_ns) for each in found if isinstance(each, MissNotice)]
+        return sums(told(left.domain, event, now_ns))
 
     assert misses(late(5), S) == [("video", 1, 5)]
     assert misses(late(9, 7), S + 50 * MS) == []
@@ -131,6 +142,11 @@ def test_the_first_miss_at_once_then_sums_of_100_ms(left: Driver) -> None:
     assert misses(late(6), S + 101 * MS) == []
     assert misses(QueuesReported("left", ()), S + 250 * MS) == [("video", 1, 6)], "whatever happens next"
     assert misses(Tick(), 2 * S) == []
+
+
+def test_misses_are_told_as_counted_although_only_some_come_one_by_one(left: Driver) -> None:
+    event = replace(late(5, 7), counts=(counted(17, 10_000, 9), counted(18, 1, 3)))
+    assert sums(told(left.domain, event)) == [("audio", 1, 3), ("video", 10_000, 9)]
 
 
 def test_a_miss_of_no_channel_is_not_told(left: Driver) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,13 +25,14 @@ from controller.domain.events import (
     PeeringReported,
     PeerJoined,
     PeerReported,
+    StrangersReported,
 )
 from controller.domain.lifecycle import State
 from controller.domain.reports import EndReport, Role
 from controller.model import Endpoint, Network
 from controller.peering.messages import Frame, FrameReader, Hello, Misses, MissReport, encode
 from controller.peering.session import Phase
-from controller.peering.transport import Peering
+from controller.peering.transport import STRANGERS_MAX, Peering
 from rtvnic.authority import Authority, Holder, Use
 
 END = EndReport(role=Role.LISTENER, state=State.INSTALLED)
@@ -58,6 +61,13 @@ class Controller:
         """All that it has heard and nobody has looked at."""
         found = []
         while not self.mailbox.is_empty:
+            found.append(self.mailbox.next())
+        return found
+
+    def heard_until(self, kind: type[Event]) -> list[Event]:
+        """All that it hears up to the next of `kind`."""
+        found = [self.mailbox.next()]
+        while not isinstance(found[-1], kind):
             found.append(self.mailbox.next())
         return found
 
@@ -142,9 +152,7 @@ def test_what_a_peer_has_said_before_it_hung_up_is_heard(start: Start) -> None:
         right.peering._order(lambda: held_until(both_are_there))
         left.sendall(encode(Frame(hello.session_id, 1, Misses((REPORT,)))))
     both_are_there.set()
-    told = [right.mailbox.next()]
-    while not isinstance(told[-1], PeerGone):
-        told.append(right.mailbox.next())
+    told = right.heard_until(PeerGone)
     assert MissesReported("left", (REPORT,)) in told
     assert told[-1] == PeerGone("left", "has ended the conversation")
 
@@ -160,6 +168,59 @@ def first_frame(connection: socket.socket) -> Frame:
         for frame in reader.feed(data):
             return frame
     raise ConnectionResetError
+
+
+def test_the_oldest_stranger_gives_way_to_a_peer(start: Start) -> None:
+    port = unused_port()
+    right = start(network_at(port), "right", port)
+    with ExitStack() as stack:
+        strangers = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(STRANGERS_MAX)]
+        left = start(network_at(port), "left")
+        assert not any(isinstance(event, PeerGone) for event in left.heard_until(PeerJoined)), "let in at once"
+        right.mailbox.next_of(PeerJoined)
+        first_frame(strangers[0])
+        assert strangers[0].recv(1 << 16) == b"", "hung up on"
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """For this process, all of its threads."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 8, hard))
+    held: list[int] = []
+    try:
+        with suppress(OSError):
+            while True:
+                held.append(os.dup(0))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for each in held:
+            os.close(each)
+
+
+def test_peers_are_spoken_with_while_there_is_no_room_for_another(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    port, other = unused_port(), unused_port()
+    network = network_at(port)
+    zone = replace(network.hypervisors["right"], name="zone", controller=Endpoint("127.0.0.1", 1, 2, other))
+    network = replace(network, hypervisors={**network.hypervisors, "zone": zone})
+    left, right = start(network, "left"), start(network, "right", port)
+    right.mailbox.next_of(PeerJoined)
+    left.mailbox.next_of(PeerJoined)
+    with socket.socket() as late:
+        with no_descriptor_left():
+            left.peering.follow(["right", "zone"])
+            assert left.mailbox.next_of(PeerGone) == PeerGone("zone", "is not reachable: Too many open files")
+            late.connect(("127.0.0.1", port))
+            wait_until(lambda: "could not be taken" in caplog.text)
+            left.peering.tell_ends("right", {"video": END}, is_all=True)
+            assert right.mailbox.next_of(PeerReported) == PeerReported("left", {"video": END})
+            right.peering.report("left", (REPORT,))
+            assert left.mailbox.next_of(MissesReported) == MissesReported("right", (REPORT,))
+        first_frame(late)
+    wait_until(lambda: left.mailbox.next_of(PeerGone).why == "is not running")
 
 
 def test_a_certificate_of_another_authority(tmp_path: Path, start: Start) -> None:
@@ -201,7 +262,9 @@ def test_a_stranger_is_not_talked_to(start: Start, name: str) -> None:
         stranger.sendall(encode(Frame(7, 0, Hello(name, 7))))
         while stranger.recv(1 << 16):
             pass
-    assert not any(isinstance(event, PeerJoined) for event in right.heard())
+    told = right.heard_until(StrangersReported)
+    assert told[-1] == StrangersReported(1)
+    assert not any(isinstance(event, PeerJoined) for event in told)
 
 
 def test_without_tls_on_the_wire_there_is_no_session(tmp_path: Path, start: Start) -> None:

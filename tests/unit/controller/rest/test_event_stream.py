@@ -21,7 +21,7 @@ from controller.rest.problems import add_problems
 
 
 def miss(count: int) -> MissNotice:
-    return MissNotice(domain="left", at_ns=1, channel="video", count=count, worst_lateness_ns=5)
+    return MissNotice(domain="left", at_ns=1, channel="video", count=count, worst_lateness_ns=5, clock_error_ns=0)
 
 
 FIELDS = {
@@ -38,6 +38,7 @@ FIELDS = {
     "of": "shim",
     "name": "left",
     "is_over": False,
+    "clock_error_ns": 0,
 }
 """Of all kinds of notices."""
 

@@ -23,12 +23,14 @@ from controller.domain.events import (
     MissesReported,
     PeerClockReported,
     PeerGone,
+    PeeringReported,
     PeerJoined,
     Proof,
     QueueCount,
     QueuesProbed,
     QueuesReported,
     ShimReported,
+    StrangersReported,
 )
 from controller.domain.lifecycle import State
 from controller.domain.reports import Role
@@ -39,6 +41,7 @@ from controller.network.wiring import FIRST_VM_PORT
 from controller.openflow.counts import Traffic
 from controller.openflow.pipeline import Purpose
 from controller.peering.messages import MissReport
+from controller.peering.session import Link
 from controller.rest import metrics
 from controller.rest.resources import HandlerView
 
@@ -133,6 +136,21 @@ def test_the_listeners_controller_tells_what_arrived() -> None:
     assert not any(name == "rtvnic_channel_sent_packets_total" for name, _ in found)
 
 
+def test_what_is_not_known_has_no_sample() -> None:
+    """For a counter that falls to 0 and comes back is taken for new."""
+    for name in ("left", "right"):
+        new = Driver(NETWORK, name)
+        new.connect()
+        told = {metric.removeprefix("rtvnic_") for metric, _ in scrape(new)}
+        counts = ("missed", "within_clock_error", "unjudged", "bypassed", "postponed", "demoted", "late_dropped")
+        assert not told & {f"{of}_{count}_packets_total" for of in ("channel", "class") for count in counts}
+        assert not told & {"class_sent_packets_total", "class_received_packets_total", "clock_steps_total"}
+        assert "channel_lost_packets" not in told
+    gone = driver("right")
+    gone.hear(PeerGone("left", "is not running"))
+    assert not any(name == "rtvnic_channel_lost_packets" for name, _ in scrape(gone))
+
+
 def test_classes_count_both_ways() -> None:
     found = scrape(driver("left"))
     fast = {"domain": "left", "class": "fast"}
@@ -171,6 +189,15 @@ def test_clocks() -> None:
     found = scrape(left)
     assert value(found, "clock_difference_seconds", domain="left", peer="right") is None
     assert value(found, "up", domain="left", part="clock", name="right") == 0
+
+
+def test_peers() -> None:
+    left = driver("left")
+    left.hear(PeeringReported("right", Link(dropped=3, refused=2, reconnects=5)), StrangersReported(7))
+    found, right = scrape(left), {"domain": "left", "peer": "right"}
+    counts = [value(found, f"peer_{name}_total", **right) for name in ("dropped", "refused", "reconnects")]
+    assert counts == [3, 2, 5]
+    assert value(found, "peer_strangers_total", domain="left") == 7
 
 
 def test_states() -> None:

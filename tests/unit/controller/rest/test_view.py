@@ -19,6 +19,7 @@ from controller.domain.events import (
     PeerGone,
     PeeringReported,
     PeerJoined,
+    PeerReported,
     PortReported,
     Proof,
     QueueCount,
@@ -108,6 +109,31 @@ def test_the_listeners_side_counts_what_its_switch_delivered_and_hears_the_rest(
     audio = channel_of(listener, "audio")
     assert (audio.sent, audio.received, audio.lost, audio.missed, audio.bypassed) == (100, 97, 3, 2, 1)
     assert (audio.queueing_delay, audio.lateness) == (delay, Summary(**summary(97, -5)))
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_what_a_peer_does_not_tell_is_not_known(talker: Driver, listener: Driver, is_told: bool) -> None:
+    for driver, other, purpose in ((talker, "right", Purpose.TALKER), (listener, "left", Purpose.LISTENER)):
+        driver.hear(
+            ShimReported(statistics({}, {})), PeerReported(other, {}) if is_told else PeerGone(other, "is gone")
+        )
+        driver.count(driver.domain.name, purpose, 17, Traffic(100, 1))
+    near, far = channel_of(talker, "video"), channel_of(listener, "video")
+    assert (near.sent, near.conforming, near.postponed) == (100, 100, 0)
+    assert (near.received, near.lost, near.missed, near.bypassed, near.clock_error_ns) == (None,) * 5
+    assert (far.received, far.missed, far.bypassed) == (100, 0, 0)
+    assert (far.sent, far.lost, far.conforming, far.postponed) == (None,) * 4
+
+
+def test_what_the_shim_has_not_told_yet_is_not_known(talker: Driver, listener: Driver) -> None:
+    sent, received = channel_of(talker, "video"), channel_of(listener, "video")
+    assert (sent.sent, sent.conforming, sent.postponed, sent.late_dropped) == (0, None, None, None)
+    assert (received.received, received.missed, received.unjudged, received.bypassed) == (0, None, None, None)
+    fast, _ = view.classes(talker.domain)
+    assert (fast.sent, fast.received, fast.missed, fast.demoted) == (None,) * 4
+    assert view.clock(talker.domain).steps is None
+    talker.hear(QueuesReported("left", (QueueCount(1, 5, Traffic(3, 300), 0),)))
+    assert view.queues(talker.domain)[0].shim_packets is None
 
 
 def test_counts_read_at_different_times_are_no_negative_loss(talker: Driver) -> None:
@@ -412,7 +438,7 @@ def test_a_peer_shares_only_the_channels_that_end_there() -> None:
 
 def test_misses(listener: Driver) -> None:
     listener.hear(Missed(({"label": 17, "lateness_ns": 5, "at_ns": 99},)))
-    assert view.misses(listener.domain) == [MissView(channel="video", lateness_ns=5, at_ns=99)]
+    assert view.misses(listener.domain) == [MissView(channel="video", lateness_ns=5, at_ns=99, clock_error_ns=0)]
 
 
 def test_miss_reports_of_the_listeners_controller(talker: Driver) -> None:
