@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.fifo_simulator import Bucket, longest_delay
 
 from controller.admission.condition import Demand, delay_bounds_ns
-from controller.admission.guarantee import Guarantees, Refusal, Source, plain_bound_ns
+from controller.admission.guarantee import Guarantees, Refusal, Source, plain_bound_ns, plain_come_bits
 from controller.admission.paths import Port, Server
 from controller.admission.queues import Asked, class_bounds_ns
 from controller.model import Channel, Network, Scheduler, SwitchKind
@@ -153,6 +153,15 @@ def test_the_burst_that_ends_last_may_be_the_worst() -> None:
     first, second = (Source(50 * MBPS, MBPS, 1546 + 49 * 125 * ms) for ms in (1, 2))
     lasting = Source(60 * MBPS, 55 * MBPS, burst_bytes=10**6)
     assert plain_bound_ns(100 * MBPS, [first, second, lasting]) == 3_204_080 - 2 * NS_PER_MS
+
+
+@pytest.mark.parametrize("link_bps", [10 * MBPS, 100 * MBPS, 1000 * MBPS])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_the_bound_is_what_has_come_and_not_gone_where_that_is_most(link_bps: int, count: int) -> None:
+    sources = [Source(link_bps, each * MBPS, 2000 * each) for each in range(1, count + 1)]
+    times_ns = {0, *(int(source.bend_ns) for source in sources)}
+    most_bits = max(plain_come_bits(sources, t_ns) - 100 * MBPS * t_ns // NS_PER_S for t_ns in times_ns)
+    assert plain_bound_ns(100 * MBPS, sources) == pytest.approx(10 * most_bits, abs=10 * (count + 1))
 
 
 def test_nothing_limits_the_delay_where_the_rates_fill_the_port() -> None:
