@@ -66,11 +66,13 @@ class Guarantee:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What cannot be kept `at` a port, or for the channel of that name. `heaviest` weigh most there."""
+    """What cannot be kept `at` a port, or for the channel of that name. `heaviest` weigh most there; `cure` would help
+    them all."""
 
     at: Port | str
     what: str
     heaviest: tuple[str, ...]
+    cure: str = "a faster link"
 
 
 Bounds = Mapping[str, int | None]
@@ -246,7 +248,8 @@ class Guarantees:
             asked_bps = sum(bundle.rate_bps for bundle in bundles)
             if limit_bps is not None and asked_bps > limit_bps:
                 asked, allowed = RATE.format(asked_bps), RATE.format(limit_bps)
-                yield Refusal(port, f"{what} ask for {asked} on the wire; their limit is {allowed}", _by_rate(bundles))
+                over = f"{what} ask for {asked} on the wire; their limit is {allowed}"
+                yield Refusal(port, over, _by_rate(bundles), cure="a higher limit")
 
     def _limits(self, port: Port) -> Iterator[tuple[str, int | None, Collection[Bundle]]]:
         bundles = self.traffic.at(port)
@@ -277,7 +280,7 @@ class Guarantees:
             yield Refusal(name, f"its deadline is used up{when}: {spent}", (name,))
 
     def _spent(self, bundle: Bundle) -> str:
-        spent = [f"{DURATION.format(self.paths.allowance_ns(bundle.way))} for the host"]
+        spent = [f"{DURATION.format(self.paths.allowance_ns(bundle.way))} for {bundle.way[0].node}'s allowance"]
         if stamp_ns := self.paths.stamp_ns(bundle.way):
             spent.append(f"{DURATION.format(stamp_ns)} for the stamp")
         for port, bound_ns in self._without_shims(bundle.way, bundle.class_name):

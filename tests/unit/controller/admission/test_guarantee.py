@@ -296,7 +296,7 @@ def test_what_is_kept_is_not_refused() -> None:
 def test_more_than_the_uplink_may_carry() -> None:
     base = with_uplink(network(), "left", limit_bps=2 * MBPS)
     what = "all channels together ask for 2.101Mbps on the wire; their limit is 2Mbps"
-    assert refusals(base) == [Refusal(UPLINK, what, ("c",))]
+    assert refusals(base) == [Refusal(UPLINK, what, ("c",), "a higher limit")]
     assert refusals(with_uplink(base, "left", limit_bps=2_100_544)) == []
 
 
@@ -310,7 +310,7 @@ def test_more_than_a_class_may_carry() -> None:
     channels = [like(replace(base, classes=tuple(limited)), "c"), like(base, "slower", 10 * NS_PER_MS)]
     what = "the channels of class '8ms' ask for 2.101Mbps on the wire; their limit is 2Mbps"
     found = refusals(with_channels(replace(base, classes=tuple(limited)), channels))
-    assert found == [Refusal(port, what, ("c",)) for port in (UPLINK, TRUNK, LAST)]
+    assert found == [Refusal(port, what, ("c",), "a higher limit") for port in (UPLINK, TRUNK, LAST)]
 
 
 @pytest.mark.parametrize("kind", SwitchKind)
@@ -335,7 +335,7 @@ def test_a_deadline_that_is_used_up_on_the_way() -> None:
     assert found.at == "c"
     assert found.what == (
         "its deadline is used up before its shim has any: "
-        "200us for the host, 10us for the stamp, "
+        "200us for left's allowance, 10us for the stamp, "
         "504.2us at the port of near to far, 246.7us at the port of far to right"
     )
     assert found.heaviest == ("c",)
@@ -347,7 +347,7 @@ def test_a_deadline_that_class_queues_alone_use_up() -> None:
     base = with_uplink(network(), "left", scheduler=Scheduler.QUEUES)
     (found,) = refusals(with_channels(base, [like(base, "c", 500_000)]))
     assert found.at == "c"
-    assert found.what.startswith("its deadline is used up: 200us for the host, 247.4us at the uplink of left, ")
+    assert found.what.startswith("its deadline is used up: 200us for left's allowance, 247.4us at the uplink of left, ")
 
 
 @pytest.mark.parametrize(("scheduler", "refused"), [(Scheduler.QUEUES, []), (Scheduler.EDF, ["c"])])
