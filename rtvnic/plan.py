@@ -40,6 +40,19 @@ CHARTS_MOST = 60
 ABREAST_MOST = 3
 CHART_INCHES = (7.0, 3.2)
 
+LINK_HEADERS = ("link", "server", "rate", "channels", "asked", "be_slack", "smallest be_slack", "verdict")
+CHANNEL_HEADERS = (
+    "channel",
+    "hops + allowance",
+    "bound",
+    "deadline",
+    "margin",
+    "smallest deadline",
+    "min_rate",
+    "largest min_rate",
+    "burst B",
+)
+
 EPILOG = """\
 A line for each link, in each direction, that channels cross:
   server             what orders packets there: a shim (edf), class queues (queues), one queue (plain)
@@ -105,7 +118,10 @@ def _link(guarantees: Guarantees, port: Port) -> Json:
 
 
 def _utilisation(guarantees: Guarantees, port: Port) -> list[Json]:
-    """What may have to be sent within t of the worst moment, beside what can be; up to twice what counts most there."""
+    """What may have to be sent within t of the worst moment, beside what can be.
+
+    At a shim up to twice the longest deadline; elsewhere up to twice the time after which all that waits has gone.
+    """
     told_ns = _due_ns(guarantees, port) if guarantees.paths.server(port) is Server.EDF else {_busy_ns(guarantees, port)}
     last_ns = 2 * max(told_ns, default=0)
     asked_bits, rate_bps = guarantees.asked_bits(port), guarantees.paths.rate_bps(port)
@@ -161,22 +177,8 @@ def _channel(guarantees: Guarantees, guarantee: Guarantee, is_advised: bool) -> 
     }
 
 
-CHANNEL_HEADERS = (
-    "channel",
-    "hops + allowance",
-    "bound",
-    "deadline",
-    "margin",
-    "smallest deadline",
-    "min_rate",
-    "largest min_rate",
-    "burst B",
-)
-
-
 def _print(links: Sequence[Json], channels: Sequence[Json]) -> None:
-    headers = ("link", "server", "rate", "channels", "asked", "be_slack", "smallest be_slack", "verdict")
-    print(aligned(headers, [_link_row(link) for link in links]))
+    print(aligned(LINK_HEADERS, [_link_row(link) for link in links]))
     for link in links:
         if link["utilisation"]:
             print(f"\n{link['link']}: {_what(link)} within t, of what can be sent\n{_bars(link)}")

@@ -81,6 +81,14 @@ def test_as_json(slow: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )  # fmt: skip
 
 
+def test_what_a_column_says_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["plan", "--help"])
+    explained = {line[2:21].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  ")}
+    plain = {"link", "rate", "channels", "verdict", "channel", "deadline", "min_rate"}
+    assert {*plan.LINK_HEADERS, *plan.CHANNEL_HEADERS} - plain <= explained
+
+
 def test_what_it_advises_is_accepted(slow: Path) -> None:
     slow.write_text(SLOW.replace("{uplink: 10Mbps}", "{uplink: {rate: 10Mbps, be_slack: 3.71ms}}", 1))
     assert main(["plan", str(slow)]) == 0
