@@ -18,15 +18,15 @@ from pyroute2 import IPRoute
 from bench.forwarders import FIRST_CHANNEL_LABEL, Lane, make_lane
 from controller.errors import CannotRun
 from controller.network.labels import TTL_CHANNEL, TTL_RELATIVE, relative_deadline_label
+from controller.run_lock import held
 from controller.runtime import RUN_DIR
 from controller.units import NS_PER_MS
 from ovs_config.links import index_of, own
 from ovs_config.openvswitch import OpenVSwitch, ensure_running
 from ovs_config.ovsdb import TAG
-from ovs_config.realtime import real_time
+from ovs_config.realtime import VSWITCHD_PRIORITY, real_time
 from topologies.interruption import uninterrupted
-from topologies.run_lock import held
-from topologies.testbed import CPUS, VSWITCHD_PRIORITY
+from topologies.testbed import CPUS
 
 BRIDGE = "rtvnic-cal"
 LANE = "rtv-cal"

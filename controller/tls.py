@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,31 @@ def rest_context(files: TlsFiles | None) -> ssl.SSLContext | bool:
     if files is None:
         return True
     return _loaded(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), files)
+
+
+def require_usable(files: TlsFiles) -> None:
+    """Raises CannotRun with the file that is damaged, or not to be read, or the key of another certificate."""
+    server_context(files)
+
+
+def expires_s(files: TlsFiles) -> float:
+    """When the certificate of `files` expires, in s since the epoch.
+
+    Raises CannotRun: `require_usable` would, or who trusts their authority refuses the certificate.
+    """
+    asking, showing = server_context(files), peer_context(files)
+    showing.verify_mode = ssl.CERT_NONE
+    asked, told = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asker, shower = asking.wrap_bio(told, asked, server_side=True), showing.wrap_bio(asked, told)
+    try:
+        for side in (shower, asker) * 2:
+            with suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    except ssl.SSLCertVerificationError as error:
+        what = f"{files.certificate} is refused by who trusts {files.authority}: {error.verify_message}"
+        raise CannotRun(what, "make the files anew: rtvnic pki FILE --renew") from None
+    ends = (asker.getpeercert() or {})["notAfter"]
+    return ssl.cert_time_to_seconds(str(ends))
 
 
 def _context(protocol: int, files: TlsFiles) -> ssl.SSLContext:

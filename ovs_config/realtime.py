@@ -8,6 +8,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+VSWITCHD_PRIORITY = 40
+"""SCHED_FIFO, below the shim's 50: a busy Open vSwitch must not hold up what it has already handed over."""
+
 MOST_DATA_PLANE_CPUS = 4
 _ANY_CPU = range(8192)
 """More than any kernel counts."""

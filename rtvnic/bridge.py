@@ -21,6 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from controller.run_lock import held
     from controller.runtime import RUN_DIR
     from controller.store.remotes import require
     from controller.topology_file.load import load_for
@@ -28,7 +29,6 @@ def run(args: argparse.Namespace) -> int:
     from ovs_config.openvswitch import of_system
     from ovs_config.ovsdb import connect
     from ovs_config.plan import plan_bridge
-    from topologies.run_lock import held
 
     network = load_for(args.domain, args.file)
     with held(RUN_DIR):

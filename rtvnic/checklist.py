@@ -59,6 +59,12 @@ def show(lines: Sequence[Line], as_json: bool) -> int:
     if as_json:
         print(json.dumps([asdict(line) for line in lines], indent=2))
     else:
-        rows = [(line.what, line.state, line.found, line.cure or None) for line in lines]
-        print(aligned(("check", "state", "found", "cure"), rows))
+        print(aligned(("check", "state", "found"), [row for line in lines for row in _rows(line)]))
     return int(any(line.state is State.LACKING for line in lines))
+
+
+def _rows(line: Line) -> Iterator[tuple[str, str, str]]:
+    """The cure has one of its own, for both may be long."""
+    yield line.what, line.state, line.found
+    if line.cure:
+        yield "", "", f"cure: {line.cure}"

@@ -256,8 +256,8 @@ def clock(what: str) -> Iterator[Line]:
     if found.error_ns is not None:
         yield Line(what, State.FINE, f"set by {found.source}, wrong by {ms(found.error_ns)} ms at most")
     elif TIMESYNCD.exists():
-        said = "set by systemd-timesyncd, which does not say how well: between machines no miss is certain; use chrony"
-        yield Line(what, State.FINE, said)
+        said = "set by systemd-timesyncd, which does not say how well: between machines no miss is certain"
+        yield Line(what, State.POOR, said, "for two machines: apt install chrony, which takes its place")
     else:
         said = f"same host only: it {found.why}; that matters as soon as a channel leads to another machine"
         yield Line(what, State.POOR, said, "for two machines: apt install chrony, and let it start")

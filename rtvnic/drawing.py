@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def save_plot(file: Path, draw: Callable[[Figure], None]) -> None:
-    """Have `draw` fill an empty plot, and save it. Raises CannotRun if the file cannot be written."""
+def save_plot(file: Path, draw: Callable[[Figure], None], size: tuple[float, float] = (8, 5)) -> None:
+    """Have `draw` fill an empty plot of `size` inches, and save it. Raises CannotRun if the file cannot be written."""
     from matplotlib.figure import Figure  # slow to import, and most runs draw nothing
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     draw(figure)
     try:
         figure.savefig(file, format="png", dpi=150)

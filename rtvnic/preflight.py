@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +18,11 @@ from controller.handlers.webhooks import read_key
 from controller.listeners import listen_at
 from controller.model import Network, Scheduler, TlsFiles
 from controller.network.wiring import PortRole, ports_of
+from controller.rest.token_file import read_tokens
 from controller.runtime import RUN_DIR, rest_socket, shim_socket
+from controller.store.client import Store
 from controller.store.remotes import require
+from controller.tls import expires_s
 from ovs_config.links import index_of
 from ovs_config.openvswitch import local_db_socket
 from ovs_config.ovsdb import TAG, connect
@@ -27,15 +31,20 @@ from rtvnic.checklist import Check, Line, State, tried
 from rtvnic.connection import local, why_silent
 
 TIMEOUT_S = 2.0
+VALID_FOR = timedelta(days=30)
+"""A certificate that is not so for longer is to be renewed."""
+
 MADE_BY_BRIDGE = (PortRole.EDF, PortRole.LIVENESS)
 
 
 @dataclass(frozen=True)
 class Preflight:
-    """The checks for the controller of `domain` in `network`, each by its name."""
+    """The checks for the controller of `domain` in `network`, each by its name; `store` and `tokens` as it is given."""
 
     network: Network
     domain: str
+    store: str = ""
+    tokens: Path | None = None
 
     def checks(self) -> dict[str, Check]:
         endpoint = self.network.hypervisors[self.domain].controller
@@ -44,6 +53,8 @@ class Preflight:
             "REST": partial(self.address, port=endpoint.rest_port),
             "peering": partial(self.address, port=endpoint.peering_port),
             **{what: partial(self.certificate, of=files) for what, files in self._certificates().items()},
+            **({"tokens": partial(self.token_file, of=self.tokens)} if self.tokens else {}),
+            **({"store": self.channel_store} if self.store else {}),
             "interfaces": self.interfaces,
             "Open vSwitch": self.open_vswitch,
             "bridge": self.bridge,
@@ -80,7 +91,21 @@ class Preflight:
         return {what: each for what, each in files.items() if each}
 
     def certificate(self, what: str, of: TlsFiles) -> Iterator[Line]:
-        yield Line(what, State.FINE, f"{require(of).certificate}, with its key")
+        ends = datetime.fromtimestamp(expires_s(require(of)), UTC)
+        found = f"{of.certificate} is valid until {ends:%Y-%m-%d}"
+        if ends - datetime.now(UTC) < VALID_FOR:
+            yield Line(what, State.POOR, found, "make the files anew in time: rtvnic pki FILE --renew")
+        else:
+            yield Line(what, State.FINE, found)
+
+    def token_file(self, what: str, of: Path) -> Iterator[Line]:
+        yield Line(what, State.FINE, f"{of} has {len(read_tokens(of))}")
+
+    def channel_store(self, what: str) -> Iterator[Line]:
+        tls = self.network.controller_tls(self.domain)
+        with Store(self.store, self.network.classes, tls, TIMEOUT_S) as store:
+            store.read()
+        yield Line(what, State.FINE, f"answers at {self.store}")
 
     def interfaces(self, what: str) -> Iterator[Line]:
         """Those that others make: the uplink and the VMs' ports."""
@@ -134,7 +159,9 @@ class Preflight:
                 yield Line(what, State.FINE, f"{secret} has the secret for {url}")
 
 
-def preflight(read: Callable[[], Network], file: Path, domain: str) -> list[Line]:
+def preflight(
+    read: Callable[[], Network], file: Path, domain: str, store: str = "", tokens: Path | None = None
+) -> list[Line]:
     """The whole checklist for the network that `read` finds in `file`; only its first line if that is no good."""
     what = "topology file"
     try:
@@ -146,6 +173,6 @@ def preflight(read: Callable[[], Network], file: Path, domain: str) -> list[Line
     except CannotRun as error:
         return [Line(what, State.LACKING, error.what, error.cure)]
     lines = [Line(what, State.FINE, f"{file} is valid and admitted, with {len(network.channels)} channels")]
-    for what, check in Preflight(network, domain).checks().items():
+    for what, check in Preflight(network, domain, store, tokens).checks().items():
         lines += tried(what, check)
     return lines

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import astuple, dataclass
 from itertools import chain, groupby, pairwise
@@ -26,7 +26,7 @@ from controller.errors import CannotRun
 from controller.runtime import RUN_DIR
 from ovs_config.openvswitch import of_system
 from ovs_config.plan import LABELLED_MTU
-from ovs_config.realtime import data_plane_cpus, usable_cpus
+from ovs_config.realtime import VSWITCHD_PRIORITY, data_plane_cpus, usable_cpus
 from rtvnic.arguments import processors
 from rtvnic.shim import PRIORITY
 from rtvnic.table import aligned
@@ -241,16 +241,15 @@ def interrupts(cpus: tuple[int, ...]) -> Iterator[Change]:
 
 
 def vswitchd(cpus: tuple[int, ...]) -> Iterator[Change]:
-    """Gives the system's ovs-vswitchd `cpus` and a real-time priority, if it runs and there are any."""
-    system = of_system() if cpus else None
+    """Gives the system's ovs-vswitchd `cpus`, if there are any, and a real-time priority."""
+    system = of_system()
     if system is None:
         return
-    from topologies.testbed import VSWITCHD_PRIORITY
-
     with suppress(FileNotFoundError, ProcessLookupError):
         process = system.vswitchd_pid, started(system.vswitchd_pid)
         scheduling = Scheduling(*process)
-        yield _pinned("ovs-vswitchd", Processors(*process), cpus)
+        if cpus:
+            yield _pinned("ovs-vswitchd", Processors(*process), cpus)
         why = "ovs-vswitchd runs before all that has no deadline"
         yield Change(scheduling, scheduling.read(), f"fifo {VSWITCHD_PRIORITY}", why)
 
@@ -351,7 +350,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    cpus = data_plane_cpus(usable_cpus())
+    usable = usable_cpus()
+    cpus = data_plane_cpus(usable)
     done, refused = _undo() if args.undo else _tune(_wanted(cpus, args.uplink))
     rows = [(str(change.setting), change.was, change.wanted, change.why) for change in done]
     if args.json:
@@ -360,13 +360,37 @@ def run(args: argparse.Namespace) -> int:
         print(aligned(HEADERS, [(setting, _short(was), _short(now), why) for setting, was, now, why in rows]))
     elif not refused:
         print("nothing to undo" if args.undo else "all is as it should be")
-    if cpus and not args.undo and _runs("irqbalance"):
-        banned = f"IRQBALANCE_BANNED_CPULIST={span(cpus)} in /etc/default/irqbalance"
-        print(f"hint: irqbalance runs; keep it off the data plane's processors: {banned}", file=sys.stderr)
+    for hint in _hints(usable, args.uplink) if cpus and not args.undo else ():
+        print(f"hint: {hint}", file=sys.stderr)
     if refused:
         what = "; ".join(f"{change.setting} to {change.wanted}: {why}" for change, why in refused.items())
         raise CannotRun(f"cannot set {what}", "run it as root, outside a container")
     return 0
+
+
+def _hints(usable: Collection[int], uplinks: Iterable[str]) -> Iterator[str]:
+    """What else would keep interrupts off the data plane's processors, of those `usable`; for people to do."""
+    cpus = data_plane_cpus(usable)
+    if _runs("irqbalance"):
+        banned = f"IRQBALANCE_BANNED_CPULIST={span(cpus)} in /etc/default/irqbalance"
+        yield f"irqbalance runs; keep it off the data plane's processors: {banned}"
+    for interface in uplinks:
+        if found := [irq for irq in _irqs(interface) if _affinity(irq) & _mask(cpus)]:
+            what = f"interrupts of {interface} may come to the data plane's processors {span(cpus)}; keep them off"
+            rest = span(tuple(sorted(set(usable) - set(cpus))))
+            yield f"{what}: echo {rest} > /proc/irq/N/smp_affinity_list, N being {', '.join(map(str, found))}"
+
+
+def _irqs(interface: str) -> list[int]:
+    """The message-signalled interrupts of an interface; a virtio device's are those of what it is on."""
+    device = (SYS / "class/net" / interface / "device").resolve()
+    owner = device.parent if device.name.startswith("virtio") else device
+    return sorted(int(entry.name) for entry in (owner / "msi_irqs").glob("*"))
+
+
+def _affinity(irq: int) -> int:
+    """The processors that an interrupt may come to, as a mask."""
+    return sum(int(mask.replace(",", ""), 16) for _, mask in _files(PROC, f"irq/{irq}/smp_affinity"))
 
 
 def _wanted(cpus: tuple[int, ...], uplinks: Iterable[str]) -> Iterator[Change]:

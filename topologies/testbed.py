@@ -24,6 +24,7 @@ from controller.errors import CannotRun
 from controller.logs import LogFormat
 from controller.model import Endpoint, Network, Scheduler, SwitchKind
 from controller.network.wiring import PortRole, ports_of, shim_interface
+from controller.run_lock import held
 from controller.runtime import RUN_DIR, STORE_SOCKET, shim_socket
 from dataplane.state import remove_states
 from ovs_config.apply import apply, remove_all
@@ -31,16 +32,12 @@ from ovs_config.links import mark, remove_links
 from ovs_config.openvswitch import DAEMONS, VSWITCHD, ensure_running, of_system, stop_leftover
 from ovs_config.ovsdb import Ovsdb, connect, lasting_bridges
 from ovs_config.plan import DatapathType, plan_bridge
-from ovs_config.realtime import data_plane_cpus, make_real_time, real_time, usable_cpus
+from ovs_config.realtime import VSWITCHD_PRIORITY, data_plane_cpus, make_real_time, real_time, usable_cpus
 from topologies import cables
 from topologies.interruption import uninterrupted
 from topologies.processes import Child, stop
-from topologies.run_lock import held
 from topologies.supervision import Supervisor
 from topologies.vms import Vms
-
-VSWITCHD_PRIORITY = 40
-"""SCHED_FIFO, below the shim's 50: a busy Open vSwitch must not hold up what it has already handed over."""
 
 CPUS = data_plane_cpus(usable_cpus())
 """Of Open vSwitch and the shims; all of them if there are too few to share out."""

@@ -17,18 +17,18 @@ left. All else stays as it was, and is taken over from the guarantees before.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from heapq import nsmallest
 from itertools import chain
 from operator import attrgetter
 
 from controller.admission.bundle import Bundle
-from controller.admission.condition import Demand, Shortage, are_kept, delay_bounds_ns, shortage
+from controller.admission.condition import Demand, Shortage, are_kept, asked_bits, delay_bounds_ns, shortage
 from controller.admission.paths import Paths, Port, Server, Way
-from controller.admission.queues import class_bounds_ns
+from controller.admission.queues import class_bounds_ns, come_bits
 from controller.admission.traffic import Traffic
 from controller.model import FULL_FRAME_BYTES, FULL_LABELLED_FRAME_BYTES, Channel, Network
 from controller.units import DURATION, NS_PER_S, RATE
@@ -66,11 +66,13 @@ class Guarantee:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What cannot be kept `at` a port, or for the channel of that name. `heaviest` weigh most there."""
+    """What cannot be kept `at` a port, or for the channel of that name. `heaviest` weigh most there; `cure` would help
+    them all."""
 
     at: Port | str
     what: str
     heaviest: tuple[str, ...]
+    cure: str = "a faster link"
 
 
 Bounds = Mapping[str, int | None]
@@ -141,6 +143,18 @@ class Guarantees:
         """What the channels that leave by `port` ask of its shim, save those that have no time left there; by name."""
         left = chain.from_iterable(bundle.left(taken_ns) for bundle, taken_ns in self._begun(port))
         return sorted(left, key=attrgetter("name"))
+
+    def asked_bits(self, port: Port) -> Callable[[int], int]:
+        """By t in ns, what `port` may have to send within t of the worst moment, with the frame that has just begun.
+
+        At a shim that is what is due by then; elsewhere what may have come by then, and waits if it is too much.
+        """
+        server = self.paths.server(port)
+        if server is Server.EDF:
+            return partial(asked_bits, self.paths.edf_link(port), self.demands(port))
+        if server is Server.QUEUES:
+            return partial(come_bits, self.traffic.asked(port).values())
+        return partial(plain_come_bits, self._sources(port))
 
     def downstream_ns(self, channel: Channel) -> int:
         """What of the channel's deadline hops without a shim take: the same for all of a class between two ends."""
@@ -234,7 +248,8 @@ class Guarantees:
             asked_bps = sum(bundle.rate_bps for bundle in bundles)
             if limit_bps is not None and asked_bps > limit_bps:
                 asked, allowed = RATE.format(asked_bps), RATE.format(limit_bps)
-                yield Refusal(port, f"{what} ask for {asked} on the wire; their limit is {allowed}", _by_rate(bundles))
+                over = f"{what} ask for {asked} on the wire; their limit is {allowed}"
+                yield Refusal(port, over, _by_rate(bundles), cure="a higher limit")
 
     def _limits(self, port: Port) -> Iterator[tuple[str, int | None, Collection[Bundle]]]:
         bundles = self.traffic.at(port)
@@ -265,7 +280,7 @@ class Guarantees:
             yield Refusal(name, f"its deadline is used up{when}: {spent}", (name,))
 
     def _spent(self, bundle: Bundle) -> str:
-        spent = [f"{DURATION.format(self.paths.allowance_ns(bundle.way))} for the host"]
+        spent = [f"{DURATION.format(self.paths.allowance_ns(bundle.way))} for {bundle.way[0].node}'s allowance"]
         if stamp_ns := self.paths.stamp_ns(bundle.way):
             spent.append(f"{DURATION.format(stamp_ns)} for the stamp")
         for port, bound_ns in self._without_shims(bundle.way, bundle.class_name):
@@ -301,6 +316,11 @@ class Source:
         queued_bits = 8 * self.burst_bytes - self.begins_bits
         return Fraction(queued_bits * NS_PER_S, max(1, self.link_bps - self.rate_bps))
 
+    def come_bits(self, t_ns: int) -> int:
+        """What of it may be there after `t_ns`; rounded up."""
+        by_link_bits = self.begins_bits - (-self.link_bps * t_ns // NS_PER_S)
+        return min(by_link_bits, 8 * self.burst_bytes - (-self.rate_bps * t_ns // NS_PER_S))
+
 
 def plain_bound_ns(rate_bps: int, sources: Sequence[Source]) -> int | None:
     """The longest that a packet takes through a port with one queue for all real-time traffic, which goes first.
@@ -320,6 +340,11 @@ def plain_bound_ns(rate_bps: int, sources: Sequence[Source]) -> int | None:
         coming_bps -= max(0, source.link_bps - source.rate_bps)
         last_ns = source.bend_ns
     return -(-queued_bits.numerator * NS_PER_S // (queued_bits.denominator * rate_bps))
+
+
+def plain_come_bits(sources: Iterable[Source], t_ns: int) -> int:
+    """What may have come to such a port within `t_ns` of the worst moment, with the frame that has just begun."""
+    return 8 * FULL_FRAME_BYTES + sum(source.come_bits(t_ns) for source in sources)
 
 
 def _by_rate(bundles: Iterable[Bundle]) -> tuple[str, ...]:

@@ -98,6 +98,15 @@ def class_bounds_ns(
     return bounds
 
 
+def come_bits(asked: Iterable[Asked], t_ns: int) -> int:
+    """What may have come within `t_ns` of the worst moment, with the frame that has just begun; rounded up."""
+    at_once_bits, rate_bps = 8 * FULL_LABELLED_FRAME_BYTES, 0
+    for each in asked:
+        at_once_bits += 8 * each.arriving_bytes
+        rate_bps += each.rate_bps
+    return at_once_bits - (-rate_bps * t_ns // NS_PER_S)
+
+
 def _before_each(rate_bps: int, classes: Sequence[DeadlineClass], asked: Mapping[str, Asked]) -> dict[str, Before]:
     """By class of `asked`, the highest priority first."""
     found = {}

@@ -216,10 +216,10 @@ class Store:
             raise self._silent() from error
 
     def _silent(self, consequence: str = "") -> CannotRun:
-        return CannotRun(
-            f"the store at {self._remotes} did not answer within {self._timeout_s:g} s{consequence}",
-            "is it running? `rtvnic store` starts one",
-        )
+        cure = "is it running? `rtvnic store` starts one"
+        if "ssl:" in self._remotes:
+            cure += "; or a certificate does not fit, or has expired"
+        return CannotRun(f"the store at {self._remotes} did not answer within {self._timeout_s:g} s{consequence}", cure)
 
 
 class _Write(command.BaseCommand):  # type: ignore[misc]

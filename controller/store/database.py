@@ -13,6 +13,7 @@ from typing import Any
 from controller.model import DeadlineClass, TlsFiles
 from controller.store.records import STANDING_COLUMNS, Record, Snapshot, record_of, snapshot_of
 from controller.store.remotes import parse
+from controller.tls import require_usable
 from controller.without_eventlet import without_eventlet
 
 with without_eventlet():
@@ -95,10 +96,13 @@ def open_database(
 ) -> Database:
     """The tables and columns that `columns` names (no column: all of a table). It connects when it is first run.
 
-    Writers speak to a cluster's leader only; readers to any member.
+    Writers speak to a cluster's leader only; readers to any member. Raises CannotRun for files that cannot be used:
+    `ovs` would only find that no server answers.
     """
     kinds = {remote.kind for remote in parse(remotes, tls)}
-    if tls is not None and "ssl" in kinds:  # `ovs` has these files once for a process
+    if tls is not None and "ssl" in kinds:
+        require_usable(tls)
+        # `ovs` has these files once for a process
         Stream.ssl_set_private_key_file(str(tls.key))
         Stream.ssl_set_certificate_file(str(tls.certificate))
         Stream.ssl_set_ca_cert_file(str(tls.authority))

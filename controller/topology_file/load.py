@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain, islice
 from pathlib import Path
 
 from controller.admission.advice import with_slacks
-from controller.errors import PROBLEMS_MAX, CannotRun, InvalidFile
+from controller.errors import PROBLEMS_MAX, CannotRun, InvalidFile, Problem
 from controller.model import Network
 from controller.topology_file.build import network
 from controller.topology_file.rules import ADMISSION_RULES, FORM_RULES, NETWORK_RULES, Draft
@@ -19,13 +20,7 @@ def load(file: Path, is_admission_asked: bool = True) -> Network:
 
     A file that asks for more than its links can keep is a problem too, where admission is asked.
     """
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise CannotRun(f"cannot read {file}: {reason}", "give the path of a topology file") from None
-    return parse(content, file, is_admission_asked)
+    return parse(_content(file), file, is_admission_asked)
 
 
 def load_for(domain: str, file: Path, is_admission_asked: bool = True) -> Network:
@@ -37,8 +32,35 @@ def load_for(domain: str, file: Path, is_admission_asked: bool = True) -> Networ
     return network
 
 
+def load_with_refusals(file: Path) -> tuple[Network, Sequence[Problem]]:
+    """The network in `file`, and what of it the links cannot keep. Raises as `load` does."""
+    source, network = _valid(_content(file), file)
+    try:
+        _require_admitted(network, source, file)
+    except InvalidFile as error:
+        return network, error.problems
+    return network, ()
+
+
 def parse(content: bytes, file: Path, is_admission_asked: bool = True) -> Network:
     """The network in `content`, whatever bytes it is. `file` is its name in messages. Raises InvalidFile."""
+    source, result = _valid(content, file)
+    if is_admission_asked:
+        _require_admitted(result, source, file)
+    return result
+
+
+def _content(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise CannotRun(f"cannot read {file}: {reason}", "give the path of a topology file") from None
+
+
+def _valid(content: bytes, file: Path) -> tuple[Source, Network]:
+    """The network, which may ask for more than its links can keep. Raises InvalidFile."""
     source = read(content, str(file))
     form, findings = validate(source.data)
     draft = Draft(form, source.data)
@@ -46,10 +68,11 @@ def parse(content: bytes, file: Path, is_admission_asked: bool = True) -> Networ
     _stop_if_any(findings, source, file)
     result = network(form, file)
     _stop_if_any([finding for rule in NETWORK_RULES for finding in rule(result)], source, file)
-    result = with_slacks(result)
-    if is_admission_asked:
-        _stop_if_any([finding for rule in ADMISSION_RULES for finding in rule(result)], source, file)
-    return result
+    return source, with_slacks(result)
+
+
+def _require_admitted(found: Network, source: Source, file: Path) -> None:
+    _stop_if_any([finding for rule in ADMISSION_RULES for finding in rule(found)], source, file)
 
 
 def _stop_if_any(findings: list[Finding], source: Source, file: Path) -> None:

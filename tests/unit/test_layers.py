@@ -67,6 +67,7 @@ LEVELS = {
     "controller.peering.transport": 3,
     "controller.private_file": 3,
     "controller.rest": 3,
+    "controller.run_lock": 3,
     "controller.runtime": 3,
     "controller.shim_link": 3,
     "controller.store.client": 3,
@@ -103,6 +104,10 @@ STRANGERS = {
     "dataplane": {"controller", "ovs_config"},
 }
 
+LABORATORY = {"bench", "topologies"}
+LABORATORY_VERBS = {"rtvnic.bench", "rtvnic.calibrate", "rtvnic.doctor", "rtvnic.down", "rtvnic.up"}
+"""These make networks of their own; all others do their work where there is no Mininet."""
+
 
 def modules(package: str) -> dict[str, Path]:
     """Every module of a top-level package, by its dotted name."""
@@ -112,7 +117,8 @@ def modules(package: str) -> dict[str, Path]:
 
 GUEST = modules("guest")
 LEVELLED = modules("controller") | modules("ovs_config") | modules("topologies") | GUEST
-ALL = LEVELLED | modules("dataplane")
+VERBS = modules("rtvnic")
+ALL = LEVELLED | modules("dataplane") | VERBS
 
 
 def level(module: str) -> int | None:
@@ -161,6 +167,11 @@ def test_does_no_input_or_output(module: str) -> None:
 def test_the_controller_and_the_data_plane_are_strangers(module: str) -> None:
     strangers = STRANGERS.get(module.split(".")[0], set())
     assert {name.split(".")[0] for name in imports(module)} & strangers == set()
+
+
+@pytest.mark.parametrize("module", [name for name in VERBS if name not in LABORATORY_VERBS])
+def test_what_serves_real_machines_needs_no_test_bed(module: str) -> None:
+    assert {name.split(".")[0] for name in imports(module)} & LABORATORY == set()
 
 
 @pytest.mark.parametrize("module", [name for name in LEVELLED if name not in GUEST])

@@ -15,12 +15,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from support.openflow_switch import PATIENCE_S, OpenFlowSwitch, Type
 
 from bench.openflow_frames import GENUINE, message
 from controller.errors import CannotRun
 from controller.model import TlsFiles
-from controller.tls import SharedTls, datapath_name, rest_context, server_context
+from controller.tls import SharedTls, datapath_name, expires_s, rest_context, server_context
 from rtvnic import authority
 from rtvnic.authority import Authority, Holder, Use
 
@@ -173,6 +174,19 @@ def test_a_damaged_file_is_one_message_for_rest_too(pki: Path, tmp_path: Path, p
     used = {**whole, part: damaged}
     with pytest.raises(CannotRun, match=r"no use of .* or its key: .*; make the files with: rtvnic pki"):
         rest_context(TlsFiles(used["authority"], used["cert"], used["key"]))
+
+
+@pytest.mark.parametrize("name", ["controller", "left"])
+def test_a_certificate_that_others_accept_has_a_day_on_which_it_ends(pki: Path, name: str) -> None:
+    certificate = x509.load_pem_x509_certificate((pki / f"{name}-cert.pem").read_bytes())
+    assert expires_s(TlsFiles.of(pki, name)) == certificate.not_valid_after_utc.timestamp()
+
+
+def test_a_certificate_that_others_refuse_is_named_with_the_reason(pki: Path, foreign: Path) -> None:
+    with pytest.raises(CannotRun, match=r"expired-cert.pem is refused .*: certificate has expired; .*--renew"):
+        expires_s(TlsFiles.of(pki, "expired"))
+    with pytest.raises(CannotRun, match=r"left-cert.pem is refused by who trusts .*ca-cert.pem: unable to get local"):
+        expires_s(TlsFiles.of(foreign, "left"))
 
 
 def test_both_directions_at_once_lose_nothing(pki: Path) -> None:

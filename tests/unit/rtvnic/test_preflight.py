@@ -11,6 +11,7 @@ import pytest
 from support.fake_shim import FakeShim
 from support.http_server import FakeRest, unused_port
 from support.miss_handlers import secret_file
+from support.stores import running
 
 from controller import runtime
 from controller.model import Scheduler
@@ -47,8 +48,10 @@ def nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OVS_RUNDIR", str(tmp_path / "no-ovs"))
 
 
-def line(file: Path, what: str, scheduler: Scheduler = Scheduler.EDF) -> Line:
-    (found,) = tried(what, Preflight(load(file).with_scheduler(scheduler), "left").checks()[what])
+def line(
+    file: Path, what: str, scheduler: Scheduler = Scheduler.EDF, store: str = "", tokens: Path | None = None
+) -> Line:
+    (found,) = tried(what, Preflight(load(file).with_scheduler(scheduler), "left", store, tokens).checks()[what])
     assert (found.cure == "") == (found.state is State.FINE), "a cure where there is something to cure"
     return found
 
@@ -84,9 +87,10 @@ def test_a_file_that_is_no_good_is_the_only_line(
     if text is not None:
         file.write_text(text)
     assert main(["controller", str(file), "--domain", domain, "--check"]) == 1
-    headers, only = capsys.readouterr().out.splitlines()
-    assert headers.split() == ["check", "state", "found", "cure"]
+    headers, only, cure = capsys.readouterr().out.splitlines()
+    assert headers.split() == ["check", "state", "found"]
     assert only.startswith("topology file  lacking  ") and found in only
+    assert cure.strip().startswith("cure: ")
 
 
 @pytest.fixture
@@ -127,6 +131,79 @@ def test_a_certificate_that_is_missing_is_named(tmp_path: Path, name: str) -> No
     assert line(file, what).state is State.FINE
     key.unlink()
     assert line(file, what).found == f"{key} does not exist"
+
+
+@pytest.mark.parametrize(("days", "state"), [(29, State.POOR), (31, State.FINE)])
+def test_a_certificate_that_is_about_to_expire_is_poor(tmp_path: Path, days: int, state: State) -> None:
+    file = written(tmp_path)
+    file.write_text(file.read_text() + "tls: pki\n")
+    main(["pki", str(file), "--days", str(days)])
+    found = line(file, "controller's certificate")
+    assert found.state is state
+    assert found.found.startswith(f"{tmp_path / 'pki'}/controller-left-cert.pem is valid until 20")
+
+
+@pytest.mark.parametrize("what", ["controller", "bridge"])
+def test_a_certificate_of_another_authority_is_lacking(tmp_path: Path, what: str) -> None:
+    file = written(tmp_path)
+    file.write_text(file.read_text() + "tls: pki\n")
+    main(["pki", str(file)])
+    main(["pki", str(file), "--into", str(tmp_path / "other")])
+    (tmp_path / "other/ca-cert.pem").replace(tmp_path / "pki/ca-cert.pem")
+    found = line(file, f"{what}'s certificate")
+    assert found.state is State.LACKING and "is refused by who trusts" in found.found
+
+
+def test_the_tokens_are_read(tmp_path: Path) -> None:
+    file, tokens = written(tmp_path), tmp_path / "tokens"
+    assert line(file, "tokens", tokens=tokens).cure == f"make it: rtvnic token add {tokens} NAME"
+    main(["token", "add", str(tokens), "me"])
+    assert line(file, "tokens", tokens=tokens) == Line("tokens", State.FINE, f"{tokens} has 1")
+    tokens.chmod(0o644)
+    assert line(file, "tokens", tokens=tokens).cure == f"make it private: chmod 600 {tokens}"
+    tokens.chmod(0o600)
+    tokens.write_text("junk\n")
+    assert "is not a token file" in line(file, "tokens", tokens=tokens).found
+
+
+@pytest.mark.parametrize(
+    ("store", "found"),
+    [
+        ("no address", "'no address' is no address of a store"),
+        ("ssl:127.0.0.1:6641", "'ssl:127.0.0.1:6641' needs certificates"),
+        ("unix:/none.sock", "the store at unix:/none.sock did not answer within 0.2 s"),
+    ],
+)
+def test_a_store_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, found: str) -> None:
+    monkeypatch.setattr(preflight, "TIMEOUT_S", 0.2)
+    lacks = line(written(tmp_path), "store", store=store)
+    assert (lacks.state, lacks.found) == (State.LACKING, found)
+
+
+@pytest.mark.parametrize("part", ["certificate", "key", "authority"])
+def test_a_store_that_cannot_be_had_for_a_damaged_file(tmp_path: Path, part: str) -> None:
+    file = written(tmp_path)
+    file.write_text(file.read_text() + "tls: pki\n")
+    main(["pki", str(file)])
+    files = load(file).controller_tls("left")
+    assert files is not None
+    getattr(files, part).write_text("junk")
+    named = files.authority if part == "authority" else files.certificate
+    assert line(file, "store", store="ssl:127.0.0.1:6641").found.startswith(f"no use of {named} or its key: ")
+
+
+def test_a_store_that_answers(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        assert line(written(tmp_path), "store", store=server.remote) == (
+            Line("store", State.FINE, f"answers at {server.remote}")
+        )
+
+
+def test_what_a_start_is_given_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--store", "no address", "--tokens", str(tmp_path / "none")]
+    main(["controller", str(written(tmp_path)), "--domain", "left", "--check", "--json", *given])
+    found = {each["what"]: each["state"] for each in json.loads(capsys.readouterr().out)}
+    assert (found["store"], found["tokens"]) == ("lacking", "lacking")
 
 
 def test_interfaces_that_are_not_there_are_named(tmp_path: Path) -> None:

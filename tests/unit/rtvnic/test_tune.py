@@ -272,6 +272,34 @@ def test_irqbalance_is_a_hint_where_it_would_interfere(
     assert "IRQBALANCE_BANNED_CPULIST=2-3" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("device", "interrupts"),
+    [("pci/0000:03:00.0", "pci/0000:03:00.0/msi_irqs"), ("pci/0000:03:00.0/virtio2", "pci/0000:03:00.0/msi_irqs")],
+)
+def test_interrupts_of_an_uplink_on_the_data_plane_are_a_hint(
+    machine: Path,
+    ethtool: type[Ethtool],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    device: str,
+    interrupts: str,
+) -> None:
+    (machine / "sys" / device).mkdir(parents=True)
+    (machine / "sys/class/net/eth7/device").symlink_to(machine / "sys" / device)
+    for irq, mask in ((24, "3"), (25, "4"), (26, "00000000,0000000f"), (27, "2")):
+        put(machine, f"sys/{interrupts}/{irq}", "msix\n")
+        put(machine, f"proc/irq/{irq}/smp_affinity", f"{mask}\n")
+    put(machine, "proc/irq/28/smp_affinity", "f\n")
+    main(["tune", "--uplink", "eth7"])
+    assert capsys.readouterr().err == "", "two processors are too few to keep any free"
+    monkeypatch.setattr(tune, "usable_cpus", lambda: range(4))
+    main(["tune", "--uplink", "eth7"])
+    assert capsys.readouterr().err == (
+        "hint: interrupts of eth7 may come to the data plane's processors 2-3; keep them off: "
+        "echo 0-1 > /proc/irq/N/smp_affinity_list, N being 25, 26\n"
+    )
+
+
 def test_an_uplink_is_tuned_and_given_back(machine: Path, ethtool: type[Ethtool]) -> None:
     before = dict(ethtool.features)
     assert main(["tune", "--uplink", "eth7"]) == 0
@@ -346,11 +374,11 @@ def test_another_process_with_the_same_pid_is_not_touched(
     assert os.sched_getscheduler(pid) == os.SCHED_OTHER
 
 
-def test_open_vswitch_gets_the_processors_of_the_data_plane(
+def test_open_vswitch_gets_a_priority_and_the_processors_of_the_data_plane_if_there_are_any(
     process: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tune, "of_system", lambda: SimpleNamespace(vswitchd_pid=process[0]))
-    assert list(tune.vswitchd(())) == []
+    assert [str(each.setting) for each in tune.vswitchd(())] == [f"scheduling of process {process[0]}"]
     processors, scheduling = tune.vswitchd((2, 3))
     assert processors.wanted == "c" and "2-3" in processors.why
     assert (scheduling.was, scheduling.wanted) == ("other 0", "fifo 40")

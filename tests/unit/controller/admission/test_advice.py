@@ -318,7 +318,7 @@ def test_a_refusal_at_a_port_says_where_what_who_and_the_cure() -> None:
 
 def test_a_refusal_of_a_channel_names_it_once() -> None:
     (text,) = texts(REFUSED["used up"][0])
-    assert text.startswith("channel 'c': its deadline is used up before its shim has any: 200us for the host, ")
+    assert text.startswith("channel 'c': its deadline is used up before its shim has any: 200us for left's allowance, ")
     assert "most of it" not in text
     assert "; one of these would do: deadline: " in text
 
@@ -338,6 +338,15 @@ def test_where_no_change_of_one_thing_helps_it_says_so() -> None:
     base = network(rate="200Mbps")
     both = replace(base, channels={**base.channels, "d": replace(base.channels["d"], rate_bps=200 * MBPS)})
     assert all(text.endswith("; take channels away, or a faster link") for text in texts(both))
+
+
+@pytest.mark.parametrize("parts", [{"left": "{rate: 100Mbps, limit: 3Mbps}"}, {"limit": ", limit: 3Mbps"}])
+def test_where_no_change_of_one_channel_helps_against_a_limit_a_higher_one_is_named(parts: dict[str, str]) -> None:
+    """Any two of the three are more than the limit."""
+    base = network(**parts, deadline="10ms")
+    alike = {name: replace(base.channels["c"], name=name) for name in ("c", "d", "e")}
+    found = texts(replace(base, channels=alike))
+    assert found and all(text.endswith("; take channels away, or a higher limit") for text in found)
 
 
 def test_a_refusal_elsewhere_does_not_hide_the_remedy_of_this_one() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.fifo_simulator import Bucket, longest_delay
 
 from controller.admission.condition import Demand, delay_bounds_ns
-from controller.admission.guarantee import Guarantees, Refusal, Source, plain_bound_ns
+from controller.admission.guarantee import Guarantees, Refusal, Source, plain_bound_ns, plain_come_bits
 from controller.admission.paths import Port, Server
 from controller.admission.queues import Asked, class_bounds_ns
 from controller.model import Channel, Network, Scheduler, SwitchKind
@@ -155,6 +155,15 @@ def test_the_burst_that_ends_last_may_be_the_worst() -> None:
     assert plain_bound_ns(100 * MBPS, [first, second, lasting]) == 3_204_080 - 2 * NS_PER_MS
 
 
+@pytest.mark.parametrize("link_bps", [10 * MBPS, 100 * MBPS, 1000 * MBPS])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_the_bound_is_what_has_come_and_not_gone_where_that_is_most(link_bps: int, count: int) -> None:
+    sources = [Source(link_bps, each * MBPS, 2000 * each) for each in range(1, count + 1)]
+    times_ns = {0, *(int(source.bend_ns) for source in sources)}
+    most_bits = max(plain_come_bits(sources, t_ns) - 100 * MBPS * t_ns // NS_PER_S for t_ns in times_ns)
+    assert plain_bound_ns(100 * MBPS, sources) == pytest.approx(10 * most_bits, abs=10 * (count + 1))
+
+
 def test_nothing_limits_the_delay_where_the_rates_fill_the_port() -> None:
     half = replace(STEEP, rate_bps=50 * MBPS)
     assert plain_bound_ns(100 * MBPS, [half, half]) is None
@@ -287,7 +296,7 @@ def test_what_is_kept_is_not_refused() -> None:
 def test_more_than_the_uplink_may_carry() -> None:
     base = with_uplink(network(), "left", limit_bps=2 * MBPS)
     what = "all channels together ask for 2.101Mbps on the wire; their limit is 2Mbps"
-    assert refusals(base) == [Refusal(UPLINK, what, ("c",))]
+    assert refusals(base) == [Refusal(UPLINK, what, ("c",), "a higher limit")]
     assert refusals(with_uplink(base, "left", limit_bps=2_100_544)) == []
 
 
@@ -301,7 +310,7 @@ def test_more_than_a_class_may_carry() -> None:
     channels = [like(replace(base, classes=tuple(limited)), "c"), like(base, "slower", 10 * NS_PER_MS)]
     what = "the channels of class '8ms' ask for 2.101Mbps on the wire; their limit is 2Mbps"
     found = refusals(with_channels(replace(base, classes=tuple(limited)), channels))
-    assert found == [Refusal(port, what, ("c",)) for port in (UPLINK, TRUNK, LAST)]
+    assert found == [Refusal(port, what, ("c",), "a higher limit") for port in (UPLINK, TRUNK, LAST)]
 
 
 @pytest.mark.parametrize("kind", SwitchKind)
@@ -326,7 +335,7 @@ def test_a_deadline_that_is_used_up_on_the_way() -> None:
     assert found.at == "c"
     assert found.what == (
         "its deadline is used up before its shim has any: "
-        "200us for the host, 10us for the stamp, "
+        "200us for left's allowance, 10us for the stamp, "
         "504.2us at the port of near to far, 246.7us at the port of far to right"
     )
     assert found.heaviest == ("c",)
@@ -338,7 +347,7 @@ def test_a_deadline_that_class_queues_alone_use_up() -> None:
     base = with_uplink(network(), "left", scheduler=Scheduler.QUEUES)
     (found,) = refusals(with_channels(base, [like(base, "c", 500_000)]))
     assert found.at == "c"
-    assert found.what.startswith("its deadline is used up: 200us for the host, 247.4us at the uplink of left, ")
+    assert found.what.startswith("its deadline is used up: 200us for left's allowance, 247.4us at the uplink of left, ")
 
 
 @pytest.mark.parametrize(("scheduler", "refused"), [(Scheduler.QUEUES, []), (Scheduler.EDF, ["c"])])

@@ -1,4 +1,4 @@
-"""One test bed at a time."""
+"""One at a time has the marks of a machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller.errors import CannotRun
-from topologies.run_lock import held
+from controller.run_lock import held
 
 
 def test_the_holder_is_named_to_the_next(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One test bed at a time: whoever holds the lock of the run directory owns all that bears RTvNIC's marks there."""
+"""One at a time: whoever holds the lock of the run directory owns all of this machine that bears RTvNIC's marks."""
 
 from __future__ import annotations
 
