@@ -6,13 +6,17 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from controller.errors import CannotRun
+from ovs_config import openvswitch
 from rtvnic.drawing import save_plot
 from rtvnic.table import aligned
 
@@ -47,9 +51,15 @@ class Report:
         verdicts = [f"{'yes' if verdict.holds else 'NO '}  {verdict.text}" for verdict in self.verdicts]
         return "\n".join([aligned(self.headers, self.rows), "", *verdicts])
 
-    def as_json(self) -> str:
-        verdicts = [{"text": verdict.text, "holds": verdict.holds} for verdict in self.verdicts]
-        content = {"experiment": self.experiment, "machine": machine(), "figures": self.figures, "verdicts": verdicts}
+    def as_json(self, args: argparse.Namespace) -> str:
+        """All figures, and what a reader needs to find them again: `args` are those of the experiment."""
+        content = {
+            "experiment": self.experiment,
+            "run": _run(args),
+            "machine": _machine(),
+            "figures": self.figures,
+            "verdicts": [{"text": verdict.text, "holds": verdict.holds} for verdict in self.verdicts],
+        }
         return json.dumps(content, indent=2) + "\n"
 
 
@@ -64,9 +74,9 @@ def publish(report: Report, args: argparse.Namespace) -> int:
     print(report.text(), file=sys.stderr if args.json == "-" else sys.stdout)
     try:
         if args.json == "-":
-            sys.stdout.write(report.as_json())
+            sys.stdout.write(report.as_json(args))
         elif args.json:
-            Path(args.json).write_text(report.as_json())
+            Path(args.json).write_text(report.as_json(args))
     except OSError as error:
         raise CannotRun(f"cannot write {error.filename}: {error.strerror}", "choose another file") from error
     if args.plot:
@@ -74,6 +84,29 @@ def publish(report: Report, args: argparse.Namespace) -> int:
     return 0 if report.holds else 1
 
 
-def machine() -> dict[str, object]:
-    """What a reader must know of the machine to judge the figures."""
-    return {"kernel": platform.release(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
+def _run(args: argparse.Namespace) -> dict[str, object]:
+    """What was run, and when it ended, in UTC. `seed` is None where the experiment has none to choose."""
+    return {
+        "rtvnic": version("rtvnic"),
+        "command": shlex.join(["rtvnic", *sys.argv[1:]]),
+        "seed": getattr(args, "seed", None),
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _machine() -> dict[str, object]:
+    """What a reader must know of the machine to judge the figures. `load` is the mean of the last minute."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "kernel": platform.release(),
+        "openvswitch": openvswitch.installed(),
+    }
+
+
+def _cpu_model() -> str:
+    """The kernel's name for it; the architecture where it has none."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.machine())
