@@ -51,11 +51,11 @@ class Report:
         verdicts = [f"{'yes' if verdict.holds else 'NO '}  {verdict.text}" for verdict in self.verdicts]
         return "\n".join([aligned(self.headers, self.rows), "", *verdicts])
 
-    def as_json(self, args: argparse.Namespace) -> str:
-        """All figures, and what a reader needs to find them again: `args` are those of the experiment."""
+    def as_json(self, seed: int | None = None) -> str:
+        """All figures, and what a reader needs to find them again. `seed`: what was chosen by, if it could be."""
         content = {
             "experiment": self.experiment,
-            "run": _run(args),
+            "run": _run(seed),
             "machine": _machine(),
             "figures": self.figures,
             "verdicts": [{"text": verdict.text, "holds": verdict.holds} for verdict in self.verdicts],
@@ -71,12 +71,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def publish(report: Report, args: argparse.Namespace) -> int:
     """Prints the table and writes what `args` asks for. Returns the exit code: 0 if all verdicts hold, else 1."""
+    content = report.as_json(getattr(args, "seed", None))
     print(report.text(), file=sys.stderr if args.json == "-" else sys.stdout)
     try:
         if args.json == "-":
-            sys.stdout.write(report.as_json(args))
+            sys.stdout.write(content)
         elif args.json:
-            Path(args.json).write_text(report.as_json(args))
+            Path(args.json).write_text(content)
     except OSError as error:
         raise CannotRun(f"cannot write {error.filename}: {error.strerror}", "choose another file") from error
     if args.plot:
@@ -84,12 +85,12 @@ def publish(report: Report, args: argparse.Namespace) -> int:
     return 0 if report.holds else 1
 
 
-def _run(args: argparse.Namespace) -> dict[str, object]:
-    """What was run, and when it ended, in UTC. `seed` is None where the experiment has none to choose."""
+def _run(seed: int | None) -> dict[str, object]:
+    """What was run, and when it ended, in UTC."""
     return {
         "rtvnic": version("rtvnic"),
         "command": shlex.join(["rtvnic", *sys.argv[1:]]),
-        "seed": getattr(args, "seed", None),
+        "seed": seed,
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
