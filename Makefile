@@ -25,13 +25,8 @@ check: install ## the gate for a change: formatting, types, warnings, sanitizers
 	@$(MAKE) -s -C tests/native
 	@$(PYTHON) -m pytest -q tests/unit --cov=controller --cov-branch --cov-report=term:skip-covered
 
-bench: install ## the benchmarks of the README, with their plots, into out/
-	@mkdir -p out
-	@verdict=0; for name in scheduler admission experiment2 isolation overload failover hitless hostile misses adapt guests admitted store; do \
-		echo "== $$name"; \
-		$(PYTHON) -m rtvnic bench $$name --json out/$$name.json --plot out/$$name.png || verdict=$$?; \
-		[ $$verdict -le 1 ] || break; \
-	done; exit $$verdict
+bench: install ## the commands of docs/results.md, with figures and plots into out/
+	@scripts/bench
 
 install: packages $(CORE_BUILT)
 

@@ -1,1 +1,1 @@
-"""Experiments: the paper's, the scheduler alone, repeated start and stop. Every figure in the README is from here."""
+"""Experiments: the paper's, the scheduler alone, repeated start and stop. All of docs/results.md is from here."""

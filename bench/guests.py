@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.askers import AskingVm
 from bench.forged_misses import LATE_NS, frame
-from bench.hostile import percentile_ms
+from bench.hostile import percentile_ms, times_row
 from bench.report import Report, Verdict, publish
 from bench.streams import network_of, result
 from controller.units import NS_PER_MS
@@ -178,9 +178,9 @@ def ask(testbed: Testbed, what: str) -> Any:
 
 def report(outcome: Outcome) -> Report:
     rows = [
-        _row("request to installed, alone", outcome.alone_ns),
-        _row("beside the flood", outcome.beside_ns),
-        _row("late packet to call-up", outcome.call_ups_ns),
+        times_row("request to installed, alone", outcome.alone_ns),
+        times_row("beside the flood", outcome.beside_ns),
+        times_row("late packet to call-up", outcome.call_ups_ns),
     ]
     return Report(
         experiment="guests",
@@ -190,11 +190,6 @@ def report(outcome: Outcome) -> Report:
         verdicts=verdicts(outcome),
         draw=lambda figure: draw(figure, outcome),
     )
-
-
-def _row(name: str, times_ns: Sequence[int]) -> tuple[object, ...]:
-    longest_ms = max(times_ns, default=0) / NS_PER_MS
-    return (name, len(times_ns), *(f"{percentile_ms(times_ns, each):.2f}" for each in (50, 99)), f"{longest_ms:.2f}")
 
 
 def verdicts(outcome: Outcome) -> list[Verdict]:

@@ -287,21 +287,22 @@ def percentile_ms(times_ns: Sequence[int], percent: int) -> float:
     return statistics.quantiles(times_ns, n=100, method="inclusive")[percent - 1] / NS_PER_MS
 
 
+def times_row(name: str, times_ns: Sequence[int]) -> tuple[object, ...]:
+    """For the columns count, p50 ms, p99 ms, max ms."""
+    longest_ms = max(times_ns, default=0) / NS_PER_MS
+    return (name, f"{len(times_ns):,}", *(f"{percentile_ms(times_ns, each):.2f}" for each in (50, 99)),
+            f"{longest_ms:.2f}")  # fmt: skip
+
+
 def report(outcome: Outcome) -> Report:
     return Report(
         experiment="hostile",
         headers=("echo of another switch", "count", "p50 ms", "p99 ms", "max ms"),
-        rows=[_row("before", outcome.quiet_ns), _row("under attack", outcome.echoes_ns)],
+        rows=[times_row("before", outcome.quiet_ns), times_row("under attack", outcome.echoes_ns)],
         figures=figures(outcome),
         verdicts=verdicts(outcome),
         draw=lambda figure: draw(figure, outcome),
     )
-
-
-def _row(name: str, times_ns: Sequence[int]) -> tuple[object, ...]:
-    longest_ms = max(times_ns, default=0) / NS_PER_MS
-    return (name, f"{len(times_ns):,}", *(f"{percentile_ms(times_ns, each):.2f}" for each in (50, 99)),
-            f"{longest_ms:.2f}")  # fmt: skip
 
 
 def verdicts(outcome: Outcome) -> list[Verdict]:

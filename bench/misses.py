@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.hostile import Switch, percentile_ms, state
+from bench.hostile import Switch, percentile_ms, state, times_row
 from bench.report import Report, Verdict, publish
 from bench.streams import Offer, acquaint, network_of, result, start_receivers, start_sources, topology, watch
 from controller.handlers.declared import LOG
@@ -215,18 +215,13 @@ def report(outcome: Outcome) -> Report:
         experiment="misses",
         headers=("", "count", "p50 ms", "p99 ms", "max ms"),
         rows=[
-            *(_row(f"late packet to {ENDS[end]}", times_ns) for end, times_ns in outcome.delays_ns.items()),
-            _row("echo under the flood", outcome.echoes_ns),
+            *(times_row(f"late packet to {ENDS[end]}", times_ns) for end, times_ns in outcome.delays_ns.items()),
+            times_row("echo under the flood", outcome.echoes_ns),
         ],
         figures=figures(outcome),
         verdicts=verdicts(outcome),
         draw=lambda figure: draw(figure, outcome),
     )
-
-
-def _row(name: str, times_ns: Sequence[int]) -> tuple[object, ...]:
-    longest_ms = max(times_ns, default=0) / NS_PER_MS
-    return (name, len(times_ns), *(f"{percentile_ms(times_ns, each):.2f}" for each in (50, 99)), f"{longest_ms:.2f}")
 
 
 def verdicts(outcome: Outcome) -> list[Verdict]:

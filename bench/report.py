@@ -6,13 +6,17 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from controller.errors import CannotRun
+from ovs_config import openvswitch
 from rtvnic.drawing import save_plot
 from rtvnic.table import aligned
 
@@ -47,9 +51,15 @@ class Report:
         verdicts = [f"{'yes' if verdict.holds else 'NO '}  {verdict.text}" for verdict in self.verdicts]
         return "\n".join([aligned(self.headers, self.rows), "", *verdicts])
 
-    def as_json(self) -> str:
-        verdicts = [{"text": verdict.text, "holds": verdict.holds} for verdict in self.verdicts]
-        content = {"experiment": self.experiment, "machine": machine(), "figures": self.figures, "verdicts": verdicts}
+    def as_json(self, seed: int | None = None) -> str:
+        """All figures, and what a reader needs to find them again. `seed`: what was chosen by, if it could be."""
+        content = {
+            "experiment": self.experiment,
+            "run": _run(seed),
+            "machine": _machine(),
+            "figures": self.figures,
+            "verdicts": [{"text": verdict.text, "holds": verdict.holds} for verdict in self.verdicts],
+        }
         return json.dumps(content, indent=2) + "\n"
 
 
@@ -61,12 +71,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def publish(report: Report, args: argparse.Namespace) -> int:
     """Prints the table and writes what `args` asks for. Returns the exit code: 0 if all verdicts hold, else 1."""
+    content = report.as_json(getattr(args, "seed", None))
     print(report.text(), file=sys.stderr if args.json == "-" else sys.stdout)
     try:
         if args.json == "-":
-            sys.stdout.write(report.as_json())
+            sys.stdout.write(content)
         elif args.json:
-            Path(args.json).write_text(report.as_json())
+            Path(args.json).write_text(content)
     except OSError as error:
         raise CannotRun(f"cannot write {error.filename}: {error.strerror}", "choose another file") from error
     if args.plot:
@@ -74,6 +85,29 @@ def publish(report: Report, args: argparse.Namespace) -> int:
     return 0 if report.holds else 1
 
 
-def machine() -> dict[str, object]:
-    """What a reader must know of the machine to judge the figures."""
-    return {"kernel": platform.release(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
+def _run(seed: int | None) -> dict[str, object]:
+    """What was run, and when it ended, in UTC."""
+    return {
+        "rtvnic": version("rtvnic"),
+        "command": shlex.join(["rtvnic", *sys.argv[1:]]),
+        "seed": seed,
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _machine() -> dict[str, object]:
+    """What a reader must know of the machine to judge the figures. `load` is the mean of the last minute."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "kernel": platform.release(),
+        "openvswitch": openvswitch.installed(),
+    }
+
+
+def _cpu_model() -> str:
+    """The kernel's name for it; the architecture where it has none."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.machine())

@@ -143,6 +143,13 @@ def lacks() -> Iterator[CannotRun]:
         yield CannotRun(f"Open vSwitch {_version()} is too old; 2.17 is the oldest that works", INSTALL)
 
 
+def installed() -> Mapping[str, str] | None:
+    """`version` and `datapath` that a test bed uses here; None where Open vSwitch is not installed."""
+    if shutil.which("ovs-vswitchd") is None:
+        return None
+    return {"version": _version(), "datapath": str(_datapath_type())}
+
+
 def _check_machine() -> None:
     """Raises CannotRun for the first thing that the machine lacks."""
     for lack in lacks():

@@ -292,13 +292,11 @@ def _qos(edit: _Edit, owner: str, name: str, plan: QosPlan) -> Any:
         type="linux-htb",
         other_config={"max-rate": str(plan.max_rate_bps)},
         external_ids={TAG: owner},
-        queues={
-            queue.queue_id: _queue(edit, queues.get(queue.queue_id), owner, name, queue, plan) for queue in plan.queues
-        },
+        queues={queue.queue_id: _queue(edit, queues.get(queue.queue_id), owner, name, queue) for queue in plan.queues},
     )
 
 
-def _queue(edit: _Edit, found: Any, owner: str, name: str, queue: QueuePlan, qos: QosPlan) -> Any:
+def _queue(edit: _Edit, found: Any, owner: str, name: str, queue: QueuePlan) -> Any:
     return edit.ensure(
         "Queue",
         found,

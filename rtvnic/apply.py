@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from controller.runtime import STORE_SOCKET
 from controller.units import DURATION, RATE, SIZE
+from rtvnic.connection import CERTIFICATE
 from rtvnic.table import aligned
 
 if TYPE_CHECKING:
     from controller.model import Channel
     from controller.store.decisions import Differences
 
-CERTIFICATE = "store"
 UNITS: Mapping[str, Callable[[int], str]] = {
     "deadline_ns": DURATION.format,
     "rate_bps": RATE.format,

@@ -1,4 +1,4 @@
-"""The verb `bench`: runs one experiment by name. Every table and plot of the README comes from here."""
+"""The verb `bench`: runs one experiment by name. Every figure of docs/results.md comes from here."""
 
 from __future__ import annotations
 

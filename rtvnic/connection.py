@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import httpx
 
 CERTIFICATE = "store"
+"""What a verb shows of `tls` files, to the store and over REST; the store shows it too."""
+
 UNIX = "unix:"
 LOCAL_URL = "http://localhost"
 PROBE_TIMEOUT_S = 2.0

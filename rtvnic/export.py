@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rtvnic.apply import CERTIFICATE, store_arguments
+from rtvnic.apply import store_arguments
+from rtvnic.connection import CERTIFICATE
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

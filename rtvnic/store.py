@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from controller.errors import CannotRun
 from controller.runtime import STATE_DIR, STORE_SOCKET
+from rtvnic.connection import CERTIFICATE
 
 if TYPE_CHECKING:
     from controller.store.remotes import Remote
@@ -31,7 +32,6 @@ cluster: the same command starts the member again.
 Prints `ready` when it answers. Exit code: 0 when stopped by SIGINT or SIGTERM, 2 when it could not run.
 """
 
-CERTIFICATE = "store"
 READY_TIMEOUT_S = 30.0
 POLL_S = 0.02
 

@@ -16,31 +16,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from controller.backoff import Backoff
 from controller.errors import CannotRun
 
 READY = "ready\n"
 READY_TIMEOUT_S = 30.0
-BACKOFF_S = 0.1
-BACKOFF_MOST_S = 5.0
-LASTING_S = 10.0
-"""A child that ran so long starts again at once when it dies; one that dies sooner waits longer each time."""
-
 STOP_TIMEOUT_S = 10.0
-
-
-class Backoff:
-    """How long to wait before something that has died is started again."""
-
-    def __init__(self) -> None:
-        self._pause_s = BACKOFF_S
-
-    def pause_s(self, lasted_s: float) -> float:
-        """After it has lived for `lasted_s`."""
-        if lasted_s >= LASTING_S:
-            self._pause_s = BACKOFF_S
-            return 0.0
-        pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, BACKOFF_MOST_S)
-        return pause_s
 
 
 class Child:

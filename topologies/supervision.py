@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from controller.backoff import Backoff
 from controller.errors import CannotRun
 from ovs_config.openvswitch import DAEMONS, OpenVSwitch
-from topologies.processes import Backoff
 
 POLL_S = 0.5
 

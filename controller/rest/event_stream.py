@@ -193,7 +193,7 @@ class EventResponse(Response):
         del self.headers["content-length"]
         self._stream, self._last_id, self._limit, self._life_s = stream, last_id, limit, life_s
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         try:
             with self._stream.reader(self._last_id) as reader:
                 await self._serve(reader, receive, send)

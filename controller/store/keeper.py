@@ -19,15 +19,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from controller import notify
+from controller.backoff import Backoff
 
 LOG = logging.getLogger(__name__)
 
 LOCK = "store.lock"
-BACKOFF_S = 0.1
-BACKOFF_MOST_S = 5.0
-LASTING_S = 10.0
-"""A store that ran so long starts again at once when it dies; one that dies sooner waits longer each time."""
-
 STOP_TIMEOUT_S = 5.0
 RETRY_S = 1.0
 
@@ -87,18 +83,15 @@ class StoreKeeper:
             os.close(descriptor)  # the former holder has removed the file between our opening and locking it
 
     def _keep(self) -> None:
-        backoff_s = BACKOFF_S
+        backoff = Backoff()
         while not self._is_stopping.is_set():
             started_s = time.monotonic()
             try:
                 self._serve()
             except OSError as error:
                 LOG.warning("the store cannot be started: %s", error)
-            if time.monotonic() - started_s >= LASTING_S:
-                backoff_s = BACKOFF_S
-            if not self._is_stopping.wait(backoff_s):
+            if not self._is_stopping.wait(backoff.pause_s(time.monotonic() - started_s)):
                 LOG.warning("the store has died and is started again")
-                backoff_s = min(2 * backoff_s, BACKOFF_MOST_S)
 
     def _serve(self) -> None:
         """Run a store until it ends. Raises OSError if it cannot be started."""

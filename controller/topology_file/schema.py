@@ -423,7 +423,7 @@ def _form(place: Place) -> type[Form]:
 class _SchemaWriter(GenerateJsonSchema):
     """Leaves out what tells an editor nothing: titles made from keys, and defaults that are none."""
 
-    def field_title_should_be_set(self, schema: Any) -> bool:
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
         return False
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:

@@ -131,8 +131,19 @@ def test_a_controller_that_comes_back_has_nothing_to_send(testbed: Testbed, chan
         (VSWITCHD, OVSDB_SERVER),
         (CONTROLLER, VSWITCHD),
         (CONTROLLER, STORE_SERVER),
+        (PEER, SHIM),
+        (OVSDB_SERVER, STORE_SERVER),
     ],
-    ids=["vswitchd", "ovsdb", "shim", "vswitchd+ovsdb", "controller+vswitchd", "controller+store"],
+    ids=[
+        "vswitchd",
+        "ovsdb",
+        "shim",
+        "vswitchd+ovsdb",
+        "controller+vswitchd",
+        "controller+store",
+        "peer+shim",
+        "ovsdb+store",
+    ],
 )
 def test_all_is_installed_again_by_itself(testbed: Testbed, channel: Channel, killed: tuple[str, ...]) -> None:
     """Packets flow again, filters and queues are there, and no count is smaller than it was."""

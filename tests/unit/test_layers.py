@@ -30,6 +30,7 @@ LEVELS = {
     "guest.messages": 0,
     "guest.units": 0,
     "controller.admission": 1,
+    "controller.backoff": 1,
     "controller.clocks": 1,
     "controller.network": 1,
     "controller.rest.access": 1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 
@@ -22,6 +23,13 @@ def test_the_network_is_admitted() -> None:
 
 def test_every_case_has_a_name_of_its_own() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
+
+
+def test_each_pair_of_processes_is_killed_together() -> None:
+    together = {frozenset(case.victims) for case in CASES}
+    processes = [case.victims[0] for case in CASES if len(case.victims) == 1]
+    assert len(processes) == 6
+    assert {frozenset(pair) for pair in combinations(processes, 2)} <= together
 
 
 def test_the_longest_gap_is_between_arrivals_whatever_their_order() -> None:

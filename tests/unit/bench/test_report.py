@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from datetime import datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +50,24 @@ def test_json_on_standard_output_stands_alone(capsys: pytest.CaptureFixture[str]
     assert content["figures"] == {"speed": 12}
     assert content["verdicts"] == [{"text": "fast", "holds": True}]
     assert "speed" in printed.err
+
+
+def test_json_says_what_was_run_and_on_what(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["__main__.py", "bench", "trial", "--seed", "7"])
+    publish(report(), argparse.Namespace(json="-", plot=None, seed=7))
+    content = json.loads(capsys.readouterr().out)
+    assert content["run"]["command"] == "rtvnic bench trial --seed 7" and content["run"]["seed"] == 7
+    assert content["run"]["rtvnic"] == version("rtvnic")
+    assert datetime.fromisoformat(content["run"]["ended"]).utcoffset() == timedelta(0)
+    assert set(content["machine"]) == {"cpu", "cores", "load", "kernel", "openvswitch"}
+    assert content["machine"]["cpu"]
+
+
+def test_what_an_experiment_without_a_seed_says_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    publish(report(), options("--json", "-"))
+    assert json.loads(capsys.readouterr().out)["run"]["seed"] is None
 
 
 def test_writes_json_and_plot(tmp_path: Path) -> None:

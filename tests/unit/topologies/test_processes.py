@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.waiting import wait_until
 
+from controller import backoff
 from controller.errors import CannotRun
 from topologies import processes
 from topologies.processes import Child, stop
@@ -32,7 +33,7 @@ def behave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Behave:
     program.chmod(0o700)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "executable", str(program))
-    monkeypatch.setattr(processes, "BACKOFF_S", 0.01)
+    monkeypatch.setattr(backoff, "BACKOFF_S", 0.01)
     (tmp_path / "log").mkdir()
 
     def say(script: str) -> None:

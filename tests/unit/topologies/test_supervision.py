@@ -12,7 +12,6 @@ from pyroute2.netlink.exceptions import NetlinkError
 from support.waiting import wait_until
 
 from controller.errors import CannotRun
-from topologies.processes import BACKOFF_MOST_S, BACKOFF_S, LASTING_S, Backoff
 from topologies.supervision import Supervisor
 
 DAEMONS = ("ovs-vswitchd", "ovsdb-server")
@@ -131,11 +130,3 @@ def test_after_the_end_nothing_is_started(
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: openvswitch.pid_of("ovs-vswitchd") is None)
     assert heard == []
-
-
-def test_what_has_lasted_starts_at_once_and_what_dies_soon_later_each_time() -> None:
-    backoff = Backoff()
-    assert [backoff.pause_s(0.0) for _ in range(3)] == [BACKOFF_S, 2 * BACKOFF_S, 4 * BACKOFF_S]
-    assert [backoff.pause_s(1.0) for _ in range(6)][-1] == BACKOFF_MOST_S
-    assert backoff.pause_s(LASTING_S) == 0.0
-    assert backoff.pause_s(0.0) == BACKOFF_S
