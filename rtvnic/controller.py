@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         from rtvnic.checklist import show
         from rtvnic.preflight import preflight
 
-        return show(preflight(lambda: _network(args), args.file, args.domain), args.json)
+        return show(preflight(lambda: _network(args), args.file, args.domain, args.store), args.json)
     network = _network(args)
     start_log(args.log_level, args.log_format, args.domain)
     listeners = Listeners.of(network, args.domain)  # before the rest, of which it takes long to import

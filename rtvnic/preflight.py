@@ -36,6 +36,7 @@ class Preflight:
 
     network: Network
     domain: str
+    store: str = ""
 
     def checks(self) -> dict[str, Check]:
         endpoint = self.network.hypervisors[self.domain].controller
@@ -44,6 +45,7 @@ class Preflight:
             "REST": partial(self.address, port=endpoint.rest_port),
             "peering": partial(self.address, port=endpoint.peering_port),
             **{what: partial(self.certificate, of=files) for what, files in self._certificates().items()},
+            "one store for all": self.one_store,
             "interfaces": self.interfaces,
             "Open vSwitch": self.open_vswitch,
             "bridge": self.bridge,
@@ -81,6 +83,13 @@ class Preflight:
 
     def certificate(self, what: str, of: TlsFiles) -> Iterator[Line]:
         yield Line(what, State.FINE, f"{require(of).certificate}, with its key")
+
+    def one_store(self, what: str) -> Iterator[Line]:
+        """Nothing to say where the controllers of other machines can have the same."""
+        others = self.network.beyond_machine(self.domain)
+        if others and not self.store:
+            found = f"this machine's own: the controllers of other machines ({', '.join(others)}) know nothing of it"
+            yield Line(what, State.LACKING, found, "run one store, and give it to all controllers: --store ssl:IP:6641")
 
     def interfaces(self, what: str) -> Iterator[Line]:
         """Those that others make: the uplink and the VMs' ports."""
@@ -134,7 +143,7 @@ class Preflight:
                 yield Line(what, State.FINE, f"{secret} has the secret for {url}")
 
 
-def preflight(read: Callable[[], Network], file: Path, domain: str) -> list[Line]:
+def preflight(read: Callable[[], Network], file: Path, domain: str, store: str = "") -> list[Line]:
     """The whole checklist for the network that `read` finds in `file`; only its first line if that is no good."""
     what = "topology file"
     try:
@@ -146,6 +155,6 @@ def preflight(read: Callable[[], Network], file: Path, domain: str) -> list[Line
     except CannotRun as error:
         return [Line(what, State.LACKING, error.what, error.cure)]
     lines = [Line(what, State.FINE, f"{file} is valid and admitted, with {len(network.channels)} channels")]
-    for what, check in Preflight(network, domain).checks().items():
+    for what, check in Preflight(network, domain, store).checks().items():
         lines += tried(what, check)
     return lines

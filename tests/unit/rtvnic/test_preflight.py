@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,16 @@ def test_a_certificate_that_is_missing_is_named(tmp_path: Path, name: str) -> No
     assert line(file, what).state is State.FINE
     key.unlink()
     assert line(file, what).found == f"{key} does not exist"
+
+
+@pytest.mark.parametrize(("store", "is_lacking"), [("", True), ("ssl:192.0.2.1:6641", False)])
+def test_a_store_that_other_machines_do_not_know_is_lacking(store: str, is_lacking: bool, tmp_path: Path) -> None:
+    network = load(written(tmp_path))
+    left = network.hypervisors["left"]
+    right = replace(left, name="right", controller=replace(left.controller, address="192.0.2.2"))
+    both = replace(network, hypervisors={"left": left, "right": right})
+    found = tried("one store for all", Preflight(both, "left", store).checks()["one store for all"])
+    assert [(each.state, "--store" in each.cure) for each in found] == [(State.LACKING, True)] * is_lacking
 
 
 def test_interfaces_that_are_not_there_are_named(tmp_path: Path) -> None:
