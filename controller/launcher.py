@@ -42,7 +42,7 @@ from controller.errors import Conflict, RtvnicError
 from controller.guests.link import GuestLink
 from controller.handlers.threads import Handlers
 from controller.listeners import Listeners
-from controller.model import Channel, Network
+from controller.model import Channel, Network, Quota
 from controller.openflow import app
 from controller.openflow.counts_file import CountsFile
 from controller.openflow.switches import Switches
@@ -100,6 +100,7 @@ def run(
     controller = Controller(network, name, store, make_queues, listeners.peering)
     servers = _rest_servers(controller, network, name, listeners, tokens)
     if keeper is not None:
+        _warn_of_separate_stores(network, name)
         keeper.start()
     controller.start()
     app.start(controller.switches)
@@ -179,7 +180,7 @@ class Controller:
         """Have the store take the channels of the network that `read` returns; the log says what came of it."""
         try:
             network = read()
-            self._require_handlers(network)
+            self._require_sameness(network)
             before = self.store.read()
             self.store.change(Clerk(network, self._is_admission_asked).apply(network.channels))
         except RtvnicError as error:
@@ -189,10 +190,17 @@ class Controller:
         counts = len(found.added), len(found.changed), len(found.removed)
         LOG.info("%s was applied: %d channels added, %d changed, %d removed", network.file, *counts)
 
-    def _require_handlers(self, network: Network) -> None:
-        """Those of a controller that runs stay what they are, so that no channel names one that it does not have."""
-        if network.handlers != self._network.handlers:
-            raise Conflict("the handlers of misses have changed; restart the controller")
+    def _require_sameness(self, network: Network) -> None:
+        """What a controller that runs has read of its file besides channels stays what it is. The rest of the topology
+        is the store's to compare."""
+        before = self._network
+        parts = {
+            "the handlers of misses": (before.handlers, network.handlers),
+            "quotas of VMs": (_quotas(before), _quotas(network)),
+            "tls": (before.tls_directory, network.tls_directory),
+        }
+        if changed := [what for what, (was, wanted) in parts.items() if was != wanted]:
+            raise Conflict(f"{network.file} differs in {', '.join(changed)}; restart the controller")
 
     def _perform(self, command: Command) -> None:
         match command:
@@ -226,6 +234,19 @@ class Controller:
                 self.stream.publish(notices)
             case Tell(what, is_trouble):
                 LOG.log(logging.WARNING if is_trouble else logging.INFO, "%s", what)
+
+
+def _quotas(network: Network) -> Mapping[str, Quota | None]:
+    return {name: vm.quota for name, vm in network.vms.items()}
+
+
+def _warn_of_separate_stores(network: Network, name: str) -> None:
+    if others := network.beyond_machine(name):
+        LOG.warning(
+            "the channel store is this machine's own, and the controllers of other machines (%s) know nothing of it; "
+            "give all controllers one, with --store",
+            ", ".join(others),
+        )
 
 
 def end_process() -> None:

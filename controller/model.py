@@ -308,6 +308,12 @@ class Network:
     def vms_of(self, hypervisor: str) -> tuple[Vm, ...]:
         return tuple(vm for vm in self.vms.values() if vm.hypervisor == hypervisor)
 
+    def beyond_machine(self, domain: str) -> tuple[str, ...]:
+        """The domains whose controllers are on other machines than that of `domain`, as their addresses say."""
+        address = self.hypervisors[domain].controller.address
+        endpoints = {name: each.controller for name, each in self.hypervisors.items()}
+        return tuple(name for name, each in endpoints.items() if each.is_distant and each.address != address)
+
     def bridges_of(self, domain: str) -> tuple[str, ...]:
         """The OVS bridges that the controller of `domain` programs, its hypervisor's first."""
         return (domain, *(switch.name for switch in self.switches.values() if switch.domain == domain))

@@ -18,8 +18,8 @@ from controller.errors import RtvnicError
 VERBS = {
     "check": "validate a topology file, or print its JSON Schema",
     "plan": "say whether the links can keep all deadlines, and what else they could keep",
-    "apply": "make the channels of a running network those of a topology file",
-    "export": "print a topology file with the channels of a running network",
+    "apply": "bring a topology file's channels to a running network, all or none",
+    "export": "print a topology file with a running network's channels, save those of guests",
     "channel": "add, change or remove a channel of a running network",
     "up": "run a topology file in Mininet until Ctrl-C",
     "controller": "run the controller of one domain",

@@ -1,4 +1,7 @@
-"""`rtvnic apply`: makes the channels of a running network those of a topology file, all or none."""
+"""`rtvnic apply`: makes the channels that a running network has of a topology file those of the file now, all or none.
+
+Channels that were asked for over REST or by guests stay.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from rtvnic.connection import CERTIFICATE
 from rtvnic.table import aligned
 
 if TYPE_CHECKING:
-    from controller.model import Channel
+    from controller.model import Channel, Network, TlsFiles
     from controller.store.decisions import Differences
 
 UNITS: Mapping[str, Callable[[int], str]] = {
@@ -29,11 +32,16 @@ NAMES = {"deadline_ns": "deadline", "rate_bps": "min_rate", "burst_bytes": "burs
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "Exit code: 0 if the channels are those of the file now, 1 if they are refused, 2 without a store."
+    parser.epilog = (
+        "Channels of REST and of guests stay; one of the file that REST has made already, and just so, stays REST's. "
+        "Exit code: 0 if the file's channels are those of the file now, 1 if they are refused, 2 without a store."
+    )
     parser.add_argument("file", metavar="FILE", type=Path, help="the topology file (YAML)")
     parser.add_argument(
         "--dry-run", action="store_true", help="only say what would change, and whether it would be accepted"
     )
+    parser.add_argument("--new-topology", action="store_true",
+        help="also if hypervisors, switches, VMs or classes differ; then restart the controllers with it")  # fmt: skip
     store_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the differences as JSON")
 
@@ -44,16 +52,23 @@ def store_arguments(parser: argparse.ArgumentParser) -> None:
         help="unix:PATH, or ssl:IP:PORT,... with FILE's certificates (default: %(default)s)")  # fmt: skip
 
 
+def store_tls(network: Network, remotes: str) -> TlsFiles | None:
+    """What a verb shows to the store at `remotes`: nothing where it is reached without TLS. Raises CannotRun."""
+    from controller.store.remotes import tls_files
+
+    if network.tls_directory is None or "ssl:" not in remotes:
+        return None
+    return tls_files(network.tls_directory, CERTIFICATE)
+
+
 def run(args: argparse.Namespace) -> int:
     from controller.store.client import Store
     from controller.store.decisions import Clerk, differences
-    from controller.store.remotes import tls_files
     from controller.topology_file.load import load
 
     network = load(args.file)
-    tls = tls_files(network.tls_directory, CERTIFICATE) if network.tls_directory else None
-    decision = Clerk(network).apply(network.channels)
-    with Store(args.store, network.classes, tls) as store:
+    decision = Clerk(network).apply(network.channels, args.new_topology)
+    with Store(args.store, network.classes, store_tls(network, args.store)) as store:
         before = store.read()
         if args.dry_run:
             decision(before)  # raises what it would be refused for

@@ -59,6 +59,11 @@ class Authority:
             if self.is_new:
                 self._make()
             self._certificate = _read(self._files.certificate)
+            if not self._files.key.exists():
+                raise CannotRun(
+                    f"{self._files.key} does not exist: the authority's key is on another machine",
+                    "run it there, and copy the files",
+                )
             self._key = _read_key(self._files.key)
             if self._certificate.public_key() != self._key.public_key():
                 raise ValueError(f"{self._files.key} is not the key of {self._files.certificate}")

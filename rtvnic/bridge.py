@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from ovs_config.ovsdb import connect
     from ovs_config.plan import plan_bridge
 
-    network = load_for(args.domain, args.file)
+    network = load_for(args.domain, args.file, is_admission_asked=not args.remove)
     with held(RUN_DIR):
         system = of_system()
         if system is None:

@@ -54,7 +54,7 @@ class Preflight:
             "peering": partial(self.address, port=endpoint.peering_port),
             **{what: partial(self.certificate, of=files) for what, files in self._certificates().items()},
             **({"tokens": partial(self.token_file, of=self.tokens)} if self.tokens else {}),
-            **({"store": self.channel_store} if self.store else {}),
+            **({"store": self.channel_store} if self.store else {"one store for all": self.one_store}),
             "interfaces": self.interfaces,
             "Open vSwitch": self.open_vswitch,
             "bridge": self.bridge,
@@ -106,6 +106,13 @@ class Preflight:
         with Store(self.store, self.network.classes, tls, TIMEOUT_S) as store:
             store.read()
         yield Line(what, State.FINE, f"answers at {self.store}")
+
+    def one_store(self, what: str) -> Iterator[Line]:
+        """Nothing to say where the controllers of other machines can have the same."""
+        others = self.network.beyond_machine(self.domain)
+        if others:
+            found = f"this machine's own: the controllers of other machines ({', '.join(others)}) know nothing of it"
+            yield Line(what, State.LACKING, found, "run one store, and give it to all controllers: --store ssl:IP:6641")
 
     def interfaces(self, what: str) -> Iterator[Line]:
         """Those that others make: the uplink and the VMs' ports."""

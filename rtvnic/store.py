@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from controller.store.remotes import Remote
 
 EPILOG = """\
-Without options: a database for the controllers of this machine, in a file of its own, at a Unix socket. For several
-machines, one member on each of three:
+Without options: a database for the controllers of this machine, in a file of its own, at a Unix socket. For two
+machines, on one of them:
+
+  rtvnic store --tls DIR --listen ssl:10.0.0.1:6641
+
+For more, one member on each of three:
 
   rtvnic store --tls DIR --listen ssl:10.0.0.1:6641 --cluster ssl:10.0.0.1:6642                               # first
   rtvnic store --tls DIR --listen ssl:10.0.0.2:6641 --cluster ssl:10.0.0.2:6642 --join ssl:10.0.0.1:6642      # others

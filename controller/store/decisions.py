@@ -8,8 +8,9 @@ at once, so two that ask for the last room cannot both have it.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 from controller.admission.advice import refusal_texts, with_slacks
@@ -17,7 +18,7 @@ from controller.admission.guarantee import Guarantees
 from controller.admission.paths import Way
 from controller.admission.tolerance import leniency_ns, lenient
 from controller.errors import CannotRun, Conflict, NotAdmitted, Outdated
-from controller.model import AUTO_SLACK_NS, CHANNELS_MAX, Channel, Network
+from controller.model import AUTO_SLACK_NS, CHANNELS_MAX, Channel, Host, Network, Vm
 from controller.network.labels import free_label
 from controller.network.selectors import clashes, selector
 from controller.store.records import NO_JITTER_NS, Change, Owner, Record, Snapshot
@@ -46,16 +47,19 @@ class Clerk:
         self._is_admission_asked = is_admission_asked
         self._known: dict[int | None, Guarantees] = {}
 
-    def apply(self, channels: Mapping[str, Channel]) -> Decision:
-        """The file's channels are to be exactly `channels`. Those of other owners stay."""
+    def apply(self, channels: Mapping[str, Channel], may_change_topology: bool = False) -> Decision:
+        """The file's channels are to be exactly `channels`. Those of other owners stay, also where they are the same.
+
+        A store of another topology gets this one only if that is asked for, and if all that stays has a place in it.
+        """
 
         def decide(before: Snapshot) -> Change:
             kept = {name: record for name, record in before.records.items() if record.owner is not Owner.FILE}
             for name in channels.keys() & kept.keys():
-                raise Conflict(f"channel '{name}' is there already, made by {kept[name].owner}; give another name")
-            return self._change(
-                before, {**kept, **{name: _record(each, Owner.FILE) for name, each in channels.items()}}
-            )
+                if _fields(kept[name].channel, channels[name]):
+                    raise Conflict(f"channel '{name}' is there already, made by {kept[name].owner}; give another name")
+            wanted = {**{name: _record(each, Owner.FILE) for name, each in channels.items()}, **kept}
+            return self._change(before, wanted, may_change_topology=may_change_topology)
 
         return decide
 
@@ -86,15 +90,23 @@ class Clerk:
 
         return decide
 
-    def _change(self, before: Snapshot, wanted: Mapping[str, Record], refuse: Refuse = _advised) -> Change:
-        """From `before` to `wanted`, if that is admitted. What only takes channels away is."""
-        self._require_topology(before)
+    def _change(
+        self,
+        before: Snapshot,
+        wanted: Mapping[str, Record],
+        refuse: Refuse = _advised,
+        may_change_topology: bool = False,
+    ) -> Change:
+        """From `before` to `wanted`, if that is admitted. What only takes channels away is, in the same topology."""
+        is_other = before.topology not in ("", self._topology)
+        if is_other:
+            self._require_move(wanted, may_change_topology)
         _require_room(before, wanted)
         labelled = _labelled(before, wanted)
         _refuse_double_meanings(record.channel for record in labelled.values())
         network = self._whole(labelled)
         guarantees = self._guarantees(None, network)
-        if self._is_admission_asked and guarantees.refusals and not _only_removes(before, wanted):
+        if self._is_admission_asked and guarantees.refusals and (is_other or not _only_removes(before, wanted)):
             raise refuse(guarantees)
         jitter_ns = leniency_ns(network, self._guarantees)
         held = self._guarantees(jitter_ns, lenient(network, jitter_ns))
@@ -109,11 +121,17 @@ class Clerk:
             topology=self._topology,
         )
 
-    def _require_topology(self, before: Snapshot) -> None:
-        if before.topology not in ("", self._topology):
+    def _require_move(self, wanted: Mapping[str, Record], may_change_topology: bool) -> None:
+        if not may_change_topology:
             raise Conflict(
-                "the store belongs to another topology: hypervisors, switches, VMs or classes differ; start the "
-                "controllers with this file and an empty store, or apply the file that they were started with"
+                "the store belongs to another topology: hypervisors, switches, VMs or classes differ; bring it this "
+                "one with `rtvnic apply FILE --new-topology`, or apply the file that the controllers were started with"
+            )
+        reasons = {name: _homelessness(self._network, record.channel) for name, record in wanted.items()}
+        if found := [f"'{name}' of {wanted[name].owner} ({why})" for name, why in reasons.items() if why]:
+            raise Conflict(
+                f"the new topology has no place for {', '.join(found)}; remove them first, with `rtvnic channel "
+                "remove NAME` at a controller of the former file"
             )
 
     def _whole(self, records: Mapping[str, Record]) -> Network:
@@ -139,7 +157,14 @@ def digest(network: Network) -> str:
     }
     vms = {name: replace(vm, quota=None) for name, vm in network.vms.items()}
     bare = replace(network, file=Path(), channels={}, hypervisors=hypervisors, vms=vms, tls_directory=None, handlers={})
-    return hashlib.sha256(repr(bare).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(bare, default=_said, sort_keys=True).encode()).hexdigest()
+
+
+def _said(part: object) -> object:
+    """`part` of a network for JSON. A field at its default says nothing: one that is new leaves digests as they are."""
+    if not is_dataclass(part):
+        return str(part)
+    return {each.name: found for each in fields(part) if (found := getattr(part, each.name)) != each.default}
 
 
 @dataclass(frozen=True)
@@ -156,8 +181,13 @@ class Differences:
 
 
 def differences(before: Snapshot, channels: Mapping[str, Channel]) -> Differences:
-    """Between the file's channels in the store and `channels`. Labels are the store's own."""
-    stored = {name: record.channel for name, record in before.records.items() if record.owner is Owner.FILE}
+    """Between the file's channels in the store, with others of the same names, and `channels`. Labels are the store's
+    own."""
+    stored = {
+        name: record.channel
+        for name, record in before.records.items()
+        if record.owner is Owner.FILE or name in channels
+    }
     changed = {name: _fields(stored[name], channels[name]) for name in channels if name in stored}
     return Differences(
         added=tuple(name for name in channels if name not in stored),
@@ -187,6 +217,22 @@ def domains_of(network: Network, ways: Mapping[str, Way], channel: Channel) -> t
     nodes = [port.node for port in ways.get(channel.name, ()) if port.node in network.switches]
     crossed = {network.switches[node].domain for node in nodes} - {""}
     return tuple(sorted({*network.domains(channel), *crossed}))
+
+
+def _homelessness(network: Network, channel: Channel) -> str:
+    """Why `channel` cannot be one of `network`; empty if it can."""
+    listeners: Mapping[str, Vm | Host] = {**network.vms, **network.hosts}
+    ends = (
+        (channel.talker, network.vms.get(channel.talker), channel.source),
+        (channel.listener, listeners.get(channel.listener), channel.destination),
+    )
+    for name, node, address in ends:
+        if node is None:
+            return f"there is no '{name}'"
+        if address not in [each.ip for each in node.addresses]:
+            return f"'{name}' does not have {address}"
+    is_taken = any(each.takes(channel.deadline_ns) for each in network.classes)
+    return "" if is_taken else "no class takes its deadline"
 
 
 def _only_removes(before: Snapshot, wanted: Mapping[str, Record]) -> bool:

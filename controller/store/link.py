@@ -30,7 +30,10 @@ from controller.store.records import (
 LOG = logging.getLogger(__name__)
 RETRY_S = 0.5
 
-ANOTHER_TOPOLOGY = "it belongs to another topology; start all controllers with the file that it was made for"
+ANOTHER_TOPOLOGY = (
+    "it belongs to another topology; bring it this one with `rtvnic apply FILE --new-topology`, or start all "
+    "controllers with the file that it was made for"
+)
 
 
 class StoreLink:

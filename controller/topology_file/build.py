@@ -104,7 +104,7 @@ def channel(name: str, label: int, form: ChannelForm, file: File, classes: tuple
         rate_bps=form.min_rate,
         burst_bytes=form.burst or default_burst_bytes(form.min_rate),
         deadline_class=next(entry for entry in classes if entry.takes(form.deadline)),
-        packet_bytes=form.packet or VM_MTU - UDP_BYTES[addresses[0].version],
+        packet_bytes=form.packet or default_packet_bytes(addresses[0].version),
         on_miss=tuple(form.on_miss),
         excess=form.excess,
         late=form.late,
@@ -199,6 +199,11 @@ def _handler(name: str, form: HandlerForm) -> Handler:
         assert form.webhook is not None and form.secret is not None, "checked by the form"
         action = Webhook(form.webhook, Path(form.secret))
     return Handler(name, action, form.every, form.timeout)
+
+
+def default_packet_bytes(version: int) -> int:
+    """The payload that fills a VM's packet of an IP version."""
+    return VM_MTU - UDP_BYTES[version]
 
 
 def default_burst_bytes(rate_bps: int) -> int:

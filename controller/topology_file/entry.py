@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from controller.errors import PROBLEMS_MAX, InvalidChannel
-from controller.model import Channel, Network
+from controller.model import Bypass, Channel, Excess, Late, Network, Vm
 from controller.topology_file import build
 from controller.topology_file.rules import CHANNEL_RULES, Draft
 from controller.topology_file.schema import File, validate
@@ -61,6 +61,26 @@ def entry_of(channel: Channel) -> dict[str, Any]:
         **({"src_port": channel.src_port} if channel.src_port else {}),
         **({"dst_port": channel.dst_port} if channel.dst_port else {}),
     }
+
+
+def short_entry_of(channel: Channel, network: Network) -> dict[str, Any]:
+    """What declares `channel` in `network` in few words: what is so by default is left out."""
+    defaults = {
+        "burst": f"{build.default_burst_bytes(channel.rate_bps)}B",
+        "packet": f"{build.default_packet_bytes(channel.source.version)}B",
+        "excess": Excess.POSTPONE,
+        "late": Late.DEMOTE,
+        "on_bypass": Bypass.PASS,
+        "ip_version": _only_version(network.vms.get(channel.talker)),
+        "on_miss": ["log"],
+    }
+    return {key: value for key, value in entry_of(channel).items() if key not in defaults or value != defaults[key]}
+
+
+def _only_version(talker: Vm | None) -> int | None:
+    """Of the IP addresses that a talker has; None where there are two, and an entry has to say which."""
+    versions = {address.version for address in talker.addresses} if talker else set()
+    return versions.pop() if len(versions) == 1 else None
 
 
 def merged(entry: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:

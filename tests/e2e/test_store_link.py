@@ -15,6 +15,7 @@ from support.waiting import Mailbox, wait_until
 from controller.domain.events import ChannelsTold, Standing
 from controller.domain.lifecycle import State
 from controller.domain.reports import Role
+from controller.errors import Conflict
 from controller.model import Network, Protocol, SwitchKind
 from controller.store.client import Store
 from controller.store.decisions import Clerk
@@ -132,6 +133,24 @@ def test_a_store_of_another_topology_is_trouble_and_tells_no_channels(server: St
     assert mailbox.next() != StoreGone(ANOTHER_TOPOLOGY)
     server.start()
     assert mailbox.next() == StoreGone(ANOTHER_TOPOLOGY), "it is that of another still"
+
+
+def test_a_topology_that_is_brought_to_the_store_is_that_of_controllers_started_with_it(
+    server: StoreServer, mailbox: Mailbox
+) -> None:
+    """One that runs, with the former file, leaves all as it is."""
+    other = replace(NETWORK, classes=(replace(NETWORK.classes[0], dscp=1), NETWORK.classes[1]))
+    former = linked(server, mailbox)
+    assert isinstance(mailbox.next(), ChannelsTold)
+    with Store(server.remote, other.classes) as store:
+        store.change(Clerk(other).apply(other.channels, may_change_topology=True))
+    assert mailbox.next() == StoreGone(ANOTHER_TOPOLOGY)
+    with pytest.raises(Conflict, match="--new-topology"):
+        former.change(former.clerk.put(NEW, Owner.REST))
+    later = Mailbox()
+    linked(server, later, of=other)
+    assert set(later.next().channels) == {"audio", "video"}
+    later.close()
 
 
 def test_a_store_that_dies_is_gone_and_comes_back_without_a_change(server: StoreServer, mailbox: Mailbox) -> None:

@@ -13,14 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.networks import two_hypervisors
 from support.stores import CLASSES, creating, running
 from support.waiting import PATIENCE_S, Mailbox, wait_until
 
+from controller.domain.events import ChannelsTold
 from controller.errors import CannotRun
+from controller.model import Channel, Network, Protocol, SwitchKind
 from controller.store import database, server
 from controller.store.client import Store, Watch
 from controller.store.keeper import StoreKeeper
-from controller.store.records import ChannelsRead
+from controller.store.link import StoreLink
+from controller.store.records import ChannelsRead, Owner, StoreBack, StoreGone
 from controller.store.remotes import Remote, tls_files
 
 ROOT = Path(__file__).parents[2]
@@ -155,17 +159,69 @@ def tls_cluster(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
     try:
         for number, (remote, raft) in enumerate(zip(REMOTES, RAFT, strict=True)):
-            words = ["--file", f"{tmp_path}/{number}.db", "--listen", remote, "--tls", str(tmp_path), "--cluster", raft]
-            words += ["--join", RAFT[0]] if number else []
-            command = [sys.executable, "-m", "rtvnic", "store", *words]
-            process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            started.append(process)
-            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            words = ["--cluster", raft, *(["--join", RAFT[0]] if number else [])]
+            started.append(tls_member(tmp_path, f"{number}.db", remote, *words))
         yield started
     finally:
         for process in started:
-            process.kill()
-            process.communicate()
+            ended(process)
+
+
+def tls_member(directory: Path, file: str, remote: str, *words: str) -> subprocess.Popen[str]:
+    """The verb with certificates and its file in `directory`, once it answers at `remote`."""
+    files = ["--file", str(directory / file), "--listen", remote, "--tls", str(directory)]
+    command = [sys.executable, "-m", "rtvnic", "store", *files, *words]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    return process
+
+
+def ended(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def test_controllers_of_two_machines_share_one_store_with_tls(tmp_path: Path) -> None:
+    """A member of no cluster. What one has it take the other is told, and both get over its restart."""
+    make_certificates(tmp_path)
+    network, new = network_by_port()
+    mailboxes = {domain: Mailbox() for domain in ("left", "right")}
+    process = tls_member(tmp_path, "store.db", REMOTES[0])
+    try:
+        links = {
+            domain: StoreLink(network, domain, REMOTES[0], box.post, tls_files(tmp_path, f"controller-{domain}"))
+            for domain, box in mailboxes.items()
+        }
+        for domain, link in links.items():
+            link.start()
+            assert set(mailboxes[domain].next_of(ChannelsTold).channels) == {"audio", "video"}
+        links["left"].change(links["left"].clerk.put(new, Owner.REST))
+        told = [box.next_of(ChannelsTold) for box in mailboxes.values()]
+        assert set(told[0].channels) == {"audio", "new", "video"} and told[0] == told[1]
+        ended(process)
+        for box in mailboxes.values():
+            box.next_of(StoreGone)
+        process = tls_member(tmp_path, "store.db", REMOTES[0])
+        for box in mailboxes.values():
+            box.next_of(StoreBack)
+        links["right"].change(links["right"].clerk.remove("new", Owner.REST))
+        for box in mailboxes.values():
+            while set(box.next_of(ChannelsTold).channels) != {"audio", "video"}:
+                pass
+    finally:
+        ended(process)
+        for box in mailboxes.values():
+            box.close()
+
+
+def network_by_port() -> tuple[Network, Channel]:
+    """A network whose channels differ by their ports, and one more."""
+    base = two_hypervisors(kind=SwitchKind.PLAIN)
+    udp = {
+        name: replace(each, protocol=Protocol.UDP, dst_port=port)
+        for port, (name, each) in enumerate(base.channels.items(), start=1)
+    }
+    return replace(base, channels=udp), replace(udp["video"], name="new", dst_port=7000)
 
 
 def test_a_cluster_with_tls_survives_its_leader(tmp_path: Path, tls_cluster: list[subprocess.Popen[str]]) -> None:

@@ -26,9 +26,9 @@ from support.waiting import PATIENCE_S, wait_until
 
 from controller import runtime
 from controller.domain.events import AskShim, ChannelsTold, MissesReported
-from controller.launcher import Controller, StoreAddress
+from controller.launcher import Controller, StoreAddress, _warn_of_separate_stores
 from controller.model import Channel, Endpoint, Scheduler
-from controller.topology_file.load import load
+from controller.topology_file.load import load, parse
 
 # isort: split
 from os_ken.ofproto import ofproto_v1_3_parser as parser
@@ -229,6 +229,25 @@ def test_a_domain_that_the_file_does_not_have(tmp_path: Path) -> None:
     assert err.endswith("net.yaml has no hypervisor 'middle'; give one of: left\n")
 
 
+DISTANT = """
+version: 1
+hypervisors:
+  left: {uplink: 100Mbps, controller: {address: 192.0.2.1}}
+  right: {uplink: 100Mbps, controller: {address: ADDRESS}}
+vms: {a: {hypervisor: left, ip: 10.0.0.1}, b: {hypervisor: right, ip: 10.0.0.2}}
+tls: pki
+"""
+
+
+@pytest.mark.parametrize(("address", "is_beyond"), [("192.0.2.1", False), ("192.0.2.2", True)])
+def test_a_store_of_one_machine_among_several_is_warned_of(
+    address: str, is_beyond: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    _warn_of_separate_stores(parse(DISTANT.replace("ADDRESS", address).encode(), Path("net.yaml")), "left")
+    assert ("the controllers of other machines (right) know nothing of it" in caplog.text) is is_beyond
+    assert ("--store" in caplog.text) is is_beyond
+
+
 def test_systemd_hears_how_it_stands(tmp_path: Path) -> None:
     with (
         NotifySocket(str(tmp_path / "notify")) as heard,
@@ -273,8 +292,14 @@ def test_a_hangup_takes_over_the_channels_of_the_file(tmp_path: Path) -> None:
         (
             "vms:",
             "handlers: {pager: {exec: [/bin/true]}}\nvms:",
-            "handlers of misses have changed; restart",
+            "differs in the handlers of misses; restart",
         ),
+        (
+            "ip: 10.0.0.1}",
+            "ip: 10.0.0.1, quota: {channels: 2, rate: 1Mbps}}",
+            "differs in quotas of VMs; restart",
+        ),
+        ("version: 1", "version: 1\ntls: pki", "differs in tls; restart"),
     ],
 )
 def test_a_hangup_changes_nothing_where_the_file_is_no_good(tmp_path: Path, old: str, new: str, complaint: str) -> None:

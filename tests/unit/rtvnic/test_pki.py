@@ -176,3 +176,14 @@ def test_a_file_without_tls_needs_a_directory(file: Path, capsys: pytest.Capture
     assert "add 'tls: pki'" in capsys.readouterr().err
     assert main(["pki", str(file), "--into", str(tmp_path / "deep" / "down")]) == 0
     assert (tmp_path / "deep" / "down" / "ca-cert.pem").exists()
+
+
+def test_where_the_key_of_the_authority_is_not_nothing_is_made(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["pki", str(file)])
+    (file.parent / "pki" / "ca-key.pem").unlink()
+    before = contents(file.parent / "pki")
+    capsys.readouterr()
+    assert main(["pki", str(file), "--renew"]) == 2
+    err = capsys.readouterr().err
+    assert "the authority's key is on another machine" in err and "run it there, and copy the files" in err
+    assert contents(file.parent / "pki") == before

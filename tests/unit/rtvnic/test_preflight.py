@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,16 @@ def test_what_a_start_is_given_is_checked(tmp_path: Path, capsys: pytest.Capture
     main(["controller", str(written(tmp_path)), "--domain", "left", "--check", "--json", *given])
     found = {each["what"]: each["state"] for each in json.loads(capsys.readouterr().out)}
     assert (found["store"], found["tokens"]) == ("lacking", "lacking")
+
+
+def test_a_store_that_other_machines_do_not_know_is_lacking(tmp_path: Path) -> None:
+    network = load(written(tmp_path))
+    left = network.hypervisors["left"]
+    right = replace(left, name="right", controller=replace(left.controller, address="192.0.2.2"))
+    both = replace(network, hypervisors={"left": left, "right": right})
+    (found,) = tried("one store for all", Preflight(both, "left").checks()["one store for all"])
+    assert found.state is State.LACKING and "--store" in found.cure
+    assert "one store for all" not in Preflight(both, "left", "ssl:192.0.2.1:6641").checks()
 
 
 def test_interfaces_that_are_not_there_are_named(tmp_path: Path) -> None:

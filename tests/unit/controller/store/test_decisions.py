@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from controller.admission.guarantee import Guarantees
 from controller.admission.tolerance import JITTERS_NS
 from controller.errors import CannotRun, Conflict, NotAdmitted, Outdated
 from controller.handlers.declared import Handler, Program
-from controller.model import AUTO_SLACK_NS, Channel, Network, Protocol, SwitchKind
+from controller.model import AUTO_SLACK_NS, Channel, Network, Protocol, SwitchKind, Vm
 from controller.network.labels import TICK_NS
 from controller.store.decisions import Clerk, Decision, Differences, differences, digest, domains_of
 from controller.store.records import Change, Owner, Record, Snapshot, effective
@@ -101,6 +101,15 @@ def test_a_file_takes_its_own_channels_away_and_no_others() -> None:
     both = after(FILLED, CLERK.put(new(), Owner.REST))
     assert set(both.records) == {"video", "audio", "new"}
     assert set(after(both, CLERK.apply({})).records) == {"new"}
+
+
+def test_what_others_have_made_just_so_stays_theirs() -> None:
+    """So what was exported can be applied to the store that it is from."""
+    both = after(FILLED, CLERK.put(new(), Owner.REST))
+    exported = {**distinct(), "new": new()}
+    assert after(both, CLERK.apply(exported)) is both
+    assert differences(both, exported).is_empty
+    assert after(EMPTY, CLERK.apply(exported)).records["new"].owner is Owner.FILE
 
 
 def test_a_file_cannot_have_a_name_that_somebody_else_has() -> None:
@@ -207,6 +216,60 @@ def test_a_store_of_another_topology_is_not_touched() -> None:
     other = replace(NETWORK, vms={"vm1": VM1, "vm2": VM2, "vm3": replace(VM2, name="vm3", mac="02:00:00:00:00:77")})
     with pytest.raises(Conflict, match="belongs to another topology"):
         Clerk(other).apply(distinct())(FILLED)
+
+
+VM3 = replace(VM2, name="vm3", mac="02:00:00:00:00:77")
+OTHER = replace(NETWORK, vms={"vm1": VM1, "vm2": VM2, "vm3": VM3})
+
+
+def test_a_store_gets_another_topology_where_that_is_asked_for() -> None:
+    before = after(FILLED, CLERK.put(new(), Owner.REST))
+    moved = after(before, Clerk(OTHER).apply(distinct(), may_change_topology=True))
+    assert moved.topology == digest(OTHER) != before.topology
+    assert moved.records == before.records
+    with pytest.raises(Conflict, match="apply FILE --new-topology"):
+        CLERK.put(new(rate_bps=5000), Owner.REST)(moved)
+    assert after(moved, Clerk(OTHER).put(new(rate_bps=5000), Owner.REST)).revision == moved.revision + 1
+    assert after(moved, Clerk(OTHER).apply(distinct(), may_change_topology=True)) is moved
+
+
+@pytest.mark.parametrize(
+    ("network", "why"),
+    [
+        (replace(NETWORK, vms={"vm1": VM1, "vm3": VM3}), "there is no 'vm2'"),
+        (
+            replace(NETWORK, vms={"vm1": VM1, "vm2": replace(VM2, addresses=VM1.addresses)}),
+            "'vm2' does not have 10.0.0.2",
+        ),
+        (replace(NETWORK, classes=NETWORK.classes[1:]), "no class takes its deadline"),
+    ],
+)
+def test_a_topology_without_a_place_for_what_stays_is_refused_by_name(network: Network, why: str) -> None:
+    before = after(after(FILLED, CLERK.put(new(), Owner.REST)), CLERK.put(new("other", port=7001), Owner.GUEST))
+    with pytest.raises(Conflict) as refusal:
+        Clerk(network).apply({}, may_change_topology=True)(before)
+    assert f"'new' of rest ({why}), 'other' of guest ({why})" in str(refusal.value)
+
+
+def test_a_topology_that_cannot_keep_what_stays_is_refused() -> None:
+    before = after(FILLED, CLERK.put(new(rate_bps=40_000_000), Owner.REST))
+    left = NETWORK.hypervisors["left"]
+    slow = replace(left, uplink=replace(left.uplink, rate_bps=20_000_000))
+    clerk = Clerk(replace(NETWORK, hypervisors={**NETWORK.hypervisors, "left": slow}))
+    with pytest.raises(NotAdmitted, match="'new'"):
+        clerk.apply({}, may_change_topology=True)(before)
+
+
+def test_a_field_that_is_new_and_at_its_default_leaves_a_topology_as_it_was() -> None:
+    @dataclass(frozen=True)
+    class LaterVm(Vm):
+        colour: str = "grey"
+
+    def with_vm1(**more: str) -> Network:
+        named = {each.name: getattr(VM1, each.name) for each in fields(Vm)}
+        return replace(NETWORK, vms={"vm1": LaterVm(**named, **more), "vm2": VM2})
+
+    assert digest(with_vm1()) == digest(NETWORK) != digest(with_vm1(colour="red"))
 
 
 def test_a_topology_is_the_same_whatever_its_channels_and_its_file() -> None:

@@ -10,7 +10,8 @@ from support.examples import FILES, example
 
 from controller.errors import InvalidChannel
 from controller.handlers.declared import Handler, Program
-from controller.topology_file.entry import NO_LABEL, ChannelReader, entry_of, merged
+from controller.model import Late
+from controller.topology_file.entry import NO_LABEL, ChannelReader, entry_of, merged, short_entry_of
 
 NETWORK = example("two_hypervisors")
 ENTRY = {"from": "camera", "to": "screen", "deadline": "5ms", "min_rate": "2Mbps"}
@@ -28,6 +29,25 @@ def test_every_channel_of_an_example_is_what_its_entry_says(file: Any) -> None:
     reader = ChannelReader(network)
     for channel in network.channels.values():
         assert reader.channel(channel.name, entry_of(channel)) == replace(channel, label=NO_LABEL)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_short_entry_says_the_same(file: Any) -> None:
+    network = example(file.stem)
+    reader = ChannelReader(network)
+    for channel in network.channels.values():
+        entry = short_entry_of(channel, network)
+        assert reader.channel(channel.name, entry) == replace(channel, label=NO_LABEL)
+
+
+def test_a_short_entry_leaves_defaults_out() -> None:
+    channel = ChannelReader(NETWORK).channel("new", ENTRY)
+    wanted = {"from": "camera", "to": "screen", "deadline": "5000000ns", "min_rate": "2000000bps"}
+    assert {key: short_entry_of(channel, NETWORK)[key] for key in wanted} == wanted
+    assert short_entry_of(channel, NETWORK).keys() - wanted.keys() <= {"ip_version"}
+    special = replace(channel, burst_bytes=9000, packet_bytes=99, late=Late.DROP, on_miss=("adapt", "log"))
+    more = {"burst": "9000B", "packet": "99B", "late": "drop", "on_miss": ["adapt", "log"]}
+    assert short_entry_of(special, NETWORK).items() >= more.items()
 
 
 def test_defaults_are_those_of_a_file() -> None:
