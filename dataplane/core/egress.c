@@ -243,24 +243,6 @@ release_held(struct egress *egress, int64_t now_ns)
     }
 }
 
-/* Takes in the first 'count' of 'arrivals', which have all come by 'now'.  Those that came before the wall clock was set
- * count as just come, until the ring has been found empty. */
-static void
-accept_arrivals(struct egress *egress, uint32_t count, const struct moment *now)
-{
-    bool has_stepped = wall_clock_follow(&egress->kept->clock, now);
-
-    counter_add(&egress->kept->counters.clock_steps, has_stepped);
-    egress->are_ages_known = egress->are_ages_known && !has_stepped;
-    egress->kept->starts += edf_queue_is_empty(&egress->queue) && edf_queue_is_empty(&egress->held);
-    for (uint32_t i = 0; i < count; i++) {
-        const struct ring_frame *frame = &egress->arrivals[i];
-        accept_frame(egress, frame, arrived_ns(egress, frame->stamp_ns, now->mono_ns), now->mono_ns);
-    }
-    ring_release(&egress->labelled);
-    egress->are_ages_known |= !has_stepped && count < EGRESS_TURN_MAX;
-}
-
 static bool
 source_is_empty(const struct egress *egress, enum source source)
 {
@@ -279,6 +261,31 @@ next_source(const struct egress *egress)
         return has_control ? SOURCE_CONTROL : SOURCES;
     }
     return has_control && egress->last_source != SOURCE_CONTROL ? SOURCE_CONTROL : rest;
+}
+
+/* Returns true if no frame waits, of whatever kind. */
+static bool
+is_idle(const struct egress *egress)
+{
+    return edf_queue_is_empty(&egress->queue) && edf_queue_is_empty(&egress->held) && next_source(egress) == SOURCES;
+}
+
+/* Takes in the first 'count' of 'arrivals', which have all come by 'now'.  Those that came before the wall clock was set
+ * count as just come, until the ring has been found empty. */
+static void
+accept_arrivals(struct egress *egress, uint32_t count, const struct moment *now)
+{
+    bool has_stepped = wall_clock_follow(&egress->kept->clock, now);
+
+    counter_add(&egress->kept->counters.clock_steps, has_stepped);
+    egress->are_ages_known = egress->are_ages_known && !has_stepped;
+    egress->kept->starts += is_idle(egress);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct ring_frame *frame = &egress->arrivals[i];
+        accept_frame(egress, frame, arrived_ns(egress, frame->stamp_ns, now->mono_ns), now->mono_ns);
+    }
+    ring_release(&egress->labelled);
+    egress->are_ages_known |= !has_stepped && count < EGRESS_TURN_MAX;
 }
 
 /* Puts a frame into the batch. */

@@ -1,7 +1,7 @@
 /* The order of a channel's packets, which stays that of their arrival while its terms change: a packet is never due, nor
  * may go, before those of its channel that still wait.
  *
- * It begins afresh whenever no real-time packet waits, as contracts do (contract.h).  Pure. */
+ * It begins afresh whenever no packet waits, as contracts do (contract.h).  Pure. */
 
 #ifndef ORDER_H
 #define ORDER_H 1
