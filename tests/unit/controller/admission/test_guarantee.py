@@ -359,7 +359,7 @@ def test_a_shim_that_cannot_keep_all_deadlines() -> None:
     (found,) = refusals(base)
     assert found == Refusal(
         UPLINK,
-        "not all deadlines can be kept: in the worst 200us it is asked for 4,672 bits more than it sends",
+        "not all deadlines can be kept: in the worst 200us it is asked for 4,736 bits more than it sends",
         ("c",),
     )
 
