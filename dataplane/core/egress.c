@@ -175,6 +175,19 @@ await_turn(struct egress *egress, uint32_t index, struct channel *channel, int64
     }
 }
 
+/* Returns true if a packet of 'channel' (may be NULL) may wait.  No channel has more that wait than there are free
+ * packets, so that others always have some (dynamic threshold); what is of no channel takes no more than half. */
+static bool
+has_room(const struct egress *egress, const struct channel *channel)
+{
+    const struct packet_pool *pool = &egress->pool;
+
+    if (!channel) {
+        return pool->free_count && !packet_pool_is_scarce(pool);
+    }
+    return order_waiting(&channel->order, egress->kept->starts) < pool->free_count;
+}
+
 /* Queues a copy of 'frame', with 'labels' and come at 'arrival_ns', or drops and counts it.  Only what has room counts
  * towards its contract. */
 static void
@@ -183,19 +196,19 @@ enqueue(struct egress *egress, const struct ring_frame *frame, const struct labe
 {
     struct channel *channel = channel_table_find(egress->channels, labels->channel);
     struct terms terms = channel_terms(channel);
-    uint32_t index = packet_pool_take(&egress->pool);
     struct packet *packet;
     int64_t postponed_ns;
+    uint32_t index;
 
-    if (index == PACKET_POOL_NONE) {
+    if (!has_room(egress, channel)) {
         counter_add(&egress->kept->counters.queue_full, 1);
         return;
     }
     postponed_ns = police(egress, channel, &terms, labels, frame->length, arrival_ns);
     if (postponed_ns < 0) {
-        packet_pool_give(&egress->pool, index);
         return;
     }
+    index = packet_pool_take(&egress->pool);
     packet = &egress->pool.packets[index];
     packet->arrival_ns = arrival_ns;
     packet->channel = labels->channel;

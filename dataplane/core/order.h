@@ -16,6 +16,13 @@ struct order {
     uint32_t waiting;
 };
 
+/* Returns how many packets of the channel wait; one that was demoted waits no more in this order. */
+static inline uint32_t
+order_waiting(const struct order *order, uint64_t start)
+{
+    return order->start == start ? order->waiting : 0;
+}
+
 /* Counts in a packet that would be due at 'due_ns'.  Returns when it is due. */
 static inline int64_t
 order_enter(struct order *order, uint64_t start, int64_t due_ns)

@@ -47,7 +47,7 @@ struct egress_counters {
     struct excess excess;
     uint64_t ring_dropped_real_time;        /* The loop did not run for too long. */
     uint64_t ring_dropped_best_effort;
-    uint64_t queue_full;                    /* Real-time dropped: more waited than the queue holds. */
+    uint64_t queue_full;                    /* Real-time dropped: of its channel more waited than there was room left. */
     uint64_t too_long;                      /* Dropped: larger than the shim carries. */
     struct malformed malformed;
     uint64_t unknown_channel;               /* Sent all the same. */
