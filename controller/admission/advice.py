@@ -130,6 +130,8 @@ def plain_texts(found: Guarantees) -> list[str]:
 
 def refusal_text(found: Guarantees, refusal: Refusal) -> str:
     """`refusal`, one of those of `found`, in words, with what would be accepted instead."""
+    if refusal.remedy:
+        return f"{_what(refusal)}; {refusal.remedy}"
     others = {_key(each) for each in found.refusals} - {_key(refusal)}
     heaviest = refusal.heaviest[0]
 

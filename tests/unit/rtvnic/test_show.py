@@ -111,7 +111,7 @@ def test_channels_are_one_table_each_once(urls: dict[str, str], capsys: pytest.C
         "-",
         "installed",
         "5ms",
-        "3.593ms",
+        "3.594ms",
         "-",
         "fast",
         "100",
