@@ -33,7 +33,7 @@ _HELLO = struct.Struct(">Q")
 _BEAT = struct.Struct(">Q?")
 _PART = struct.Struct(">HHH")
 _COUNT = struct.Struct(">H")
-_END = struct.Struct(">BBqq12Q")
+_END = struct.Struct(">BBqq13Q")
 _DISTRIBUTION = struct.Struct(">7q")
 _REPORT = struct.Struct(">QQqqQQQQ")
 _CLOCK = struct.Struct(">Bq")
@@ -265,7 +265,7 @@ def _end(end: EndReport) -> bytes:
     head = _END.pack(
         *(_ROLES.index(end.role), _STATES.index(end.state), _number(end.version), _number(end.clock_error_ns)),
         *(end.since_ns, end.packets, end.bytes, end.missed, end.within_clock_error, end.unjudged, end.bypassed),
-        *(excess.postponed, excess.excess_dropped, excess.demoted, excess.late_dropped),
+        *(excess.postponed, excess.excess_dropped, excess.demoted, excess.late_dropped, excess.queue_full),
         delay.count,
     )
     quantiles = (getattr(delay, name) for name in _QUANTILES)

@@ -94,6 +94,7 @@ class ChannelView(Model):
     excess_dropped: int
     demoted: int
     late_dropped: int
+    queue_full: int
     queueing_delay: Summary
     lateness: Summary
 
@@ -137,6 +138,7 @@ class ClassView(Model):
     excess_dropped: int
     demoted: int
     late_dropped: int
+    queue_full: int
     queueing_delay: Summary
     lateness: Summary
 

@@ -201,7 +201,7 @@ enqueue(struct egress *egress, const struct ring_frame *frame, const struct labe
     uint32_t index;
 
     if (!has_room(egress, channel)) {
-        counter_add(&egress->kept->counters.queue_full, 1);
+        COUNT_EXCESS(egress, channel, labels->tc, queue_full);
         return;
     }
     postponed_ns = police(egress, channel, &terms, labels, frame->length, arrival_ns);

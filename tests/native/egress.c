@@ -82,13 +82,15 @@ check_no_room(void)
     contracted = channel_table_find(&sending.table, CONTRACTED);
     offer(&sending, CONTRACTED, BURST);
     CHECK(sending.state->egress.queued == ROOM / 2);
-    CHECK(sending.state->egress.counters.queue_full == BURST - ROOM / 2);
+    CHECK(sending.state->egress.counters.excess.queue_full == BURST - ROOM / 2);
+    CHECK(contracted->sent.excess.queue_full == BURST - ROOM / 2);
     full_ns = contracted->bucket.full_ns;
     offer(&sending, FREE, ROOM / 4);
     CHECK(sending.state->egress.queued == ROOM / 2 + ROOM / 4);
     offer(&sending, CONTRACTED, 1);
-    CHECK(sending.state->egress.counters.queue_full == BURST - ROOM / 2 + 1);
+    CHECK(sending.state->egress.counters.excess.queue_full == BURST - ROOM / 2 + 1);
     CHECK(contracted->bucket.full_ns == full_ns);
+    CHECK(!channel_table_find(&sending.table, FREE)->sent.excess.queue_full);
     lab_close_sending(&sending);
 }
 
@@ -100,7 +102,7 @@ check_room_of_strangers(void)
 
     open_blocked(&sending);
     offer(&sending, UNKNOWN, ROOM);
-    CHECK(sending.state->egress.counters.queue_full == ROOM - (ROOM / 2 + 1));
+    CHECK(sending.state->egress.counters.excess.queue_full == ROOM - (ROOM / 2 + 1));
     offer(&sending, CONTRACTED, 2);
     CHECK(sending.state->egress.queued == ROOM / 2 + 3);
     lab_close_sending(&sending);
