@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip
 from pathlib import Path
 
 from controller.handlers.declared import Handler
+from controller.units import NS_PER_S
 
 IpAddress = IPv4Address | IPv6Address
 IpInterface = IPv4Interface | IPv6Interface
@@ -276,6 +277,13 @@ class Channel:
     def wire_burst_bytes(self) -> int:
         """What it may send of a link at once: a full packet at least."""
         return max(self.burst_bytes, FULL_LABELLED_FRAME_BYTES)
+
+    @cached_property
+    def waiting_packets(self) -> int:
+        """How many packets of its size may wait at once: its burst, and what comes until they are due; rounded up."""
+        wire_bits = 8 * (self.frame_bytes + LABEL_STACK_BYTES + WIRE_OVERHEAD_BYTES)
+        waiting_bits = 8 * self.wire_burst_bytes + self.wire_rate_bps * self.deadline_ns // NS_PER_S
+        return -(-waiting_bits // wire_bits)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class ShimConfig:
     uplink: str
     rate_bps: int
     be_slack_ns: int
-    queue_capacity: int = 8192
+    queue_capacity: int = 16_384
     priority: int = 50
     bypass_qdisc: bool = False
     liveness: str = ""

@@ -66,9 +66,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--queue",
         type=integer(range(1, 1_000_001)),
-        default=8192,
+        default=16_384,
         metavar="N",
-        help="real-time frames that may wait (default: 8192)",
+        help="real-time frames that may wait (default: 16384)",
     )
     add("--qdisc-bypass", action="store_true", help="send past the uplink's queueing discipline")
     add("--report", type=seconds, metavar="SECONDS", default=0,

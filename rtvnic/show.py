@@ -225,7 +225,7 @@ def _instant(at_ns: int) -> str:
 
 def _excess(counted: Json) -> str | None:
     """What became of packets beyond contract or deadline, by cause."""
-    return _counted(counted, ("postponed", "excess_dropped", "demoted", "late_dropped"))
+    return _counted(counted, ("postponed", "excess_dropped", "demoted", "late_dropped", "queue_full"))
 
 
 def _counted(counted: Json, names: Sequence[str]) -> str | None:

@@ -143,7 +143,7 @@ def refusal_text(found: Guarantees, refusal: Refusal) -> str:
         remedies.append(f"min_rate: {RATE.format(rate_bps)} or less for '{heaviest}'")
     if (larger_ns := _larger_slack_ns(found, refusal, passes)) is not None:
         remedies.append(f"be_slack: {DURATION.format(larger_ns)} or more")
-    advice = f"one of these would do: {'; '.join(remedies)}" if remedies else f"take channels away, or {refusal.cure}"
+    advice = f"one of these would do: {'; '.join(remedies)}" if remedies else refusal.cure
     return f"{_what(refusal)}; {advice}"
 
 

@@ -17,6 +17,9 @@ from controller.model import Channel
 from controller.network.labels import TICK_NS
 from controller.units import NS_PER_S
 
+ROOM_PACKETS = 8192
+"""What a shim holds of one channel at most: half of its room."""
+
 _by_deadline = attrgetter("deadline_ns")
 
 
@@ -26,7 +29,7 @@ class Bundle:
     ones, the shortest first.
 
     `burst_bytes` is that of the contracts. At a port behind the first `arriving_bytes` may come at once: packets have
-    waited for up to their deadline.
+    waited for up to their deadline. `crowding` are the names of those of which more packets may wait than a shim holds.
     """
 
     way: Way
@@ -35,6 +38,7 @@ class Bundle:
     rate_bps: int = 0
     burst_bytes: int = 0
     arriving_bytes: int = 0
+    crowding: frozenset[str] = frozenset()
 
     def changed(self, gone: Collection[Channel], come: Collection[Channel]) -> Bundle:
         """The same without the channels that are `gone`, with those that `come`."""
@@ -47,6 +51,7 @@ class Bundle:
             rate_bps=self.rate_bps + _difference(more, less, lambda each: each.rate_bps),
             burst_bytes=self.burst_bytes + _difference(more, less, lambda each: each.burst_bytes),
             arriving_bytes=self.arriving_bytes + _difference(more, less, _arriving_bytes),
+            crowding=self.crowding - names | {each.name for each in come if each.waiting_packets > ROOM_PACKETS},
         )
 
     @property

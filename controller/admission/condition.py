@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from heapq import nsmallest
 from operator import attrgetter, itemgetter
 
-from controller.model import FULL_FRAME_BYTES, FULL_LABELLED_FRAME_BYTES
+from controller.model import FULL_LABELLED_FRAME_BYTES
 from controller.network.labels import MAX_DEADLINE_NS
 from controller.units import NS_PER_S
 
@@ -43,12 +43,16 @@ class Demand:
 
 @dataclass(frozen=True)
 class EdfLink:
-    """A link that a shim schedules. `be_frame_bytes` is the largest frame of best effort."""
+    """A link that a shim schedules.
+
+    `be_frame_bytes` is the largest frame that goes when nothing is urgent. That is not only best effort's: a postponed
+    one of a channel is due later than its deadline says, and a late one gives way as best effort does.
+    """
 
     name: str
     rate_bps: int
     be_slack_ns: int
-    be_frame_bytes: int = FULL_FRAME_BYTES
+    be_frame_bytes: int = FULL_LABELLED_FRAME_BYTES
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from heapq import nsmallest
 from itertools import chain
 from operator import attrgetter
 
-from controller.admission.bundle import Bundle
+from controller.admission.bundle import ROOM_PACKETS, Bundle
 from controller.admission.condition import Demand, Shortage, are_kept, asked_bits, delay_bounds_ns, shortage
 from controller.admission.paths import Paths, Port, Server, Way
 from controller.admission.queues import class_bounds_ns, come_bits
@@ -66,13 +66,15 @@ class Guarantee:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What cannot be kept `at` a port, or for the channel of that name. `heaviest` weigh most there; `cure` would help
-    them all."""
+    """What cannot be kept `at` a port, or for the channel of that name. `heaviest` weigh most there.
+
+    `cure`: what helps where neither another deadline nor another rate of the first of them does.
+    """
 
     at: Port | str
     what: str
     heaviest: tuple[str, ...]
-    cure: str = "a faster link"
+    cure: str = "take channels away, or a faster link"
 
 
 Bounds = Mapping[str, int | None]
@@ -241,6 +243,7 @@ class Guarantees:
         if port.is_uplink:
             begun = self._begun(port)
             yield from self._used_up(port, begun)
+            yield from self._crowded(port)
             yield from self._short(port, begun)
 
     def _over_limits(self, port: Port) -> Iterator[Refusal]:
@@ -249,7 +252,7 @@ class Guarantees:
             if limit_bps is not None and asked_bps > limit_bps:
                 asked, allowed = RATE.format(asked_bps), RATE.format(limit_bps)
                 over = f"{what} ask for {asked} on the wire; their limit is {allowed}"
-                yield Refusal(port, over, _by_rate(bundles), cure="a higher limit")
+                yield Refusal(port, over, _by_rate(bundles), cure="take channels away, or a higher limit")
 
     def _limits(self, port: Port) -> Iterator[tuple[str, int | None, Collection[Bundle]]]:
         bundles = self.traffic.at(port)
@@ -286,6 +289,14 @@ class Guarantees:
         for port, bound_ns in self._without_shims(bundle.way, bundle.class_name):
             spent.append(f"{DURATION.format(bound_ns or 0)} at {port}")
         return ", ".join(spent)
+
+    def _crowded(self, port: Port) -> Iterator[Refusal]:
+        """Channels that a shim has no room for, by name."""
+        if self.paths.server(port) is Server.EDF:
+            for name in sorted(chain.from_iterable(bundle.crowding for bundle in self.traffic.at(port))):
+                count = self.network.channels[name].waiting_packets
+                what = f"{count:,} of its packets may wait at its shim, which holds {ROOM_PACKETS:,} of one channel"
+                yield Refusal(name, what, (name,), "a smaller burst, larger packets or a shorter deadline would do")
 
     def _short(self, port: Port, begun: Iterable[tuple[Bundle, int]]) -> Iterator[Refusal]:
         """Where a shim cannot keep all deadlines."""

@@ -39,17 +39,19 @@ class Summary(Model):
 
 
 class Excess(Model):
-    """Packets for which the contract, or the time, was not enough. All zero when all is well.
+    """Packets for which the contract, the time, or the room was not enough. All zero when all is well.
 
     `postponed`: due later, for they were more than the contract allows. `excess_dropped`: far more than that, or
     beyond the meter of a channel that wants it so. `demoted`: given way to others, for they could no longer be on time.
-    `late_dropped`: dropped for the same reason.
+    `late_dropped`: dropped for the same reason. `queue_full`: dropped, for more of the channel waited than the shim had
+    room left.
     """
 
     postponed: int = 0
     excess_dropped: int = 0
     demoted: int = 0
     late_dropped: int = 0
+    queue_full: int = 0
 
 
 class EndReport(Model):

@@ -246,6 +246,7 @@ _COUNTERS = {
     "excess_dropped": ("Too far beyond the contract.", Role.TALKER),
     "demoted": ("Too late to be on time, and given way to others.", Role.TALKER),
     "late_dropped": ("Too late to be on time, and dropped.", Role.TALKER),
+    "queue_full": ("Dropped: more of the channel waited than the shim had room left.", Role.TALKER),
 }
 """Packets, by the names of REST."""
 

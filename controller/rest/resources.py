@@ -95,6 +95,7 @@ class ChannelView(Model):
     excess_dropped: int | None
     demoted: int | None
     late_dropped: int | None
+    queue_full: int | None
     queueing_delay: Summary
     lateness: Summary
 
@@ -138,6 +139,7 @@ class ClassView(Model):
     excess_dropped: int | None
     demoted: int | None
     late_dropped: int | None
+    queue_full: int | None
     queueing_delay: Summary
     lateness: Summary
 

@@ -4,7 +4,8 @@
  * postponement, as in the Constant Bandwidth Server of Abeni and Buttazzo, 1998).  So what is due never exceeds the
  * contract, whatever is sent, and nobody else's deadline depends on it.
  *
- * All contracts start afresh whenever no real-time packet waits: what has left by then cannot delay what comes later.
+ * All contracts start afresh whenever no packet waits: what has left by then cannot delay what comes later, and was
+ * taken from nobody.  Best effort that waits has a right to what contracts do not allow.
  * Not so those of shaped channels, whose excess waits in earnest: what has left may delay others further on.
  *
  * Pure; bytes are counted on the wire. */

@@ -175,6 +175,19 @@ await_turn(struct egress *egress, uint32_t index, struct channel *channel, int64
     }
 }
 
+/* Returns true if a packet of 'channel' (may be NULL) may wait.  No channel has more that wait than there are free
+ * packets, so that others always have some (dynamic threshold); what is of no channel takes no more than half. */
+static bool
+has_room(const struct egress *egress, const struct channel *channel)
+{
+    const struct packet_pool *pool = &egress->pool;
+
+    if (!channel) {
+        return pool->free_count && !packet_pool_is_scarce(pool);
+    }
+    return order_waiting(&channel->order, egress->kept->starts) < pool->free_count;
+}
+
 /* Queues a copy of 'frame', with 'labels' and come at 'arrival_ns', or drops and counts it.  Only what has room counts
  * towards its contract. */
 static void
@@ -183,19 +196,19 @@ enqueue(struct egress *egress, const struct ring_frame *frame, const struct labe
 {
     struct channel *channel = channel_table_find(egress->channels, labels->channel);
     struct terms terms = channel_terms(channel);
-    uint32_t index = packet_pool_take(&egress->pool);
     struct packet *packet;
     int64_t postponed_ns;
+    uint32_t index;
 
-    if (index == PACKET_POOL_NONE) {
-        counter_add(&egress->kept->counters.queue_full, 1);
+    if (!has_room(egress, channel)) {
+        COUNT_EXCESS(egress, channel, labels->tc, queue_full);
         return;
     }
     postponed_ns = police(egress, channel, &terms, labels, frame->length, arrival_ns);
     if (postponed_ns < 0) {
-        packet_pool_give(&egress->pool, index);
         return;
     }
+    index = packet_pool_take(&egress->pool);
     packet = &egress->pool.packets[index];
     packet->arrival_ns = arrival_ns;
     packet->channel = labels->channel;
@@ -243,24 +256,6 @@ release_held(struct egress *egress, int64_t now_ns)
     }
 }
 
-/* Takes in the first 'count' of 'arrivals', which have all come by 'now'.  Those that came before the wall clock was set
- * count as just come, until the ring has been found empty. */
-static void
-accept_arrivals(struct egress *egress, uint32_t count, const struct moment *now)
-{
-    bool has_stepped = wall_clock_follow(&egress->kept->clock, now);
-
-    counter_add(&egress->kept->counters.clock_steps, has_stepped);
-    egress->are_ages_known = egress->are_ages_known && !has_stepped;
-    egress->kept->starts += edf_queue_is_empty(&egress->queue) && edf_queue_is_empty(&egress->held);
-    for (uint32_t i = 0; i < count; i++) {
-        const struct ring_frame *frame = &egress->arrivals[i];
-        accept_frame(egress, frame, arrived_ns(egress, frame->stamp_ns, now->mono_ns), now->mono_ns);
-    }
-    ring_release(&egress->labelled);
-    egress->are_ages_known |= !has_stepped && count < EGRESS_TURN_MAX;
-}
-
 static bool
 source_is_empty(const struct egress *egress, enum source source)
 {
@@ -279,6 +274,31 @@ next_source(const struct egress *egress)
         return has_control ? SOURCE_CONTROL : SOURCES;
     }
     return has_control && egress->last_source != SOURCE_CONTROL ? SOURCE_CONTROL : rest;
+}
+
+/* Returns true if no frame waits, of whatever kind. */
+static bool
+is_idle(const struct egress *egress)
+{
+    return edf_queue_is_empty(&egress->queue) && edf_queue_is_empty(&egress->held) && next_source(egress) == SOURCES;
+}
+
+/* Takes in the first 'count' of 'arrivals', which have all come by 'now'.  Those that came before the wall clock was set
+ * count as just come, until the ring has been found empty. */
+static void
+accept_arrivals(struct egress *egress, uint32_t count, const struct moment *now)
+{
+    bool has_stepped = wall_clock_follow(&egress->kept->clock, now);
+
+    counter_add(&egress->kept->counters.clock_steps, has_stepped);
+    egress->are_ages_known = egress->are_ages_known && !has_stepped;
+    egress->kept->starts += is_idle(egress);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct ring_frame *frame = &egress->arrivals[i];
+        accept_frame(egress, frame, arrived_ns(egress, frame->stamp_ns, now->mono_ns), now->mono_ns);
+    }
+    ring_release(&egress->labelled);
+    egress->are_ages_known |= !has_stepped && count < EGRESS_TURN_MAX;
 }
 
 /* Puts a frame into the batch. */

@@ -36,7 +36,7 @@ struct egress_kept {
     uint64_t rate_bps;              /* Atomic: what the other thread asks for. */
     int64_t be_slack_ns;
     int64_t allowance_ns;           /* What the host may take of a deadline. */
-    uint64_t starts;                /* How often no labelled frame was waiting: contracts start afresh then. */
+    uint64_t starts;                /* How often no frame was waiting: contracts start afresh then. */
     uint64_t queued;                /* Labelled frames that wait, those that are held too. */
     struct egress_counters counters;
     struct sent_books classes[LABELS_TC_COUNT];

@@ -1,7 +1,7 @@
 /* The order of a channel's packets, which stays that of their arrival while its terms change: a packet is never due, nor
  * may go, before those of its channel that still wait.
  *
- * It begins afresh whenever no real-time packet waits, as contracts do (contract.h).  Pure. */
+ * It begins afresh whenever no packet waits, as contracts do (contract.h).  Pure. */
 
 #ifndef ORDER_H
 #define ORDER_H 1
@@ -15,6 +15,13 @@ struct order {
     int64_t release_ns;         /* When the last of them may go. */
     uint32_t waiting;
 };
+
+/* Returns how many packets of the channel wait; one that was demoted waits no more in this order. */
+static inline uint32_t
+order_waiting(const struct order *order, uint64_t start)
+{
+    return order->start == start ? order->waiting : 0;
+}
 
 /* Counts in a packet that would be due at 'due_ns'.  Returns when it is due. */
 static inline int64_t

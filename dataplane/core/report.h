@@ -22,13 +22,14 @@ struct malformed {
     uint64_t many_labels;       /* More than two. */
 };
 
-/* What became of packets for which a channel's contract, or the time, was not enough.  All should be zero: a talker
+/* What became of packets for which a channel's contract, the time, or the room was not enough.  All should be zero: a talker
  * sends more than it asked for, or the link has more to keep than it can. */
 struct excess {
     uint64_t postponed;         /* Beyond rate and burst: sent, and due as if they had waited for the contract. */
     uint64_t excess_dropped;    /* Too far beyond for waiting to make sense. */
     uint64_t demoted;           /* Too late to be on time: given way to all that can be, yet before best effort. */
     uint64_t late_dropped;      /* Too late to be on time, and dropped for it. */
+    uint64_t queue_full;        /* Dropped: of its channel more waited than there was room left. */
 };
 
 /* What became of what a former process of this shim has left. */
@@ -47,7 +48,6 @@ struct egress_counters {
     struct excess excess;
     uint64_t ring_dropped_real_time;        /* The loop did not run for too long. */
     uint64_t ring_dropped_best_effort;
-    uint64_t queue_full;                    /* Real-time dropped: more waited than the queue holds. */
     uint64_t too_long;                      /* Dropped: larger than the shim carries. */
     struct malformed malformed;
     uint64_t unknown_channel;               /* Sent all the same. */

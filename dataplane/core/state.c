@@ -108,8 +108,8 @@ state_end_change(struct state *state)
     __atomic_store_n(&state->is_changing, false, __ATOMIC_RELEASE);
 }
 
-/* Takes over what was going on when the former process ended: what was queued is lost, and settings that were half
- * changed must be given again. */
+/* Takes over what was going on when the former process ended: what was queued is lost, so that contracts start afresh,
+ * and settings that were half changed must be given again. */
 static void
 settle(struct state *state)
 {
@@ -117,6 +117,7 @@ settle(struct state *state)
     state_end_change(state);
     counter_add(&state->egress.counters.lost_at_end, state->egress.queued);
     state->egress.queued = 0;
+    state->egress.starts++;
 }
 
 static int

@@ -115,7 +115,7 @@ open_lab(bool is_same_host)
     lab->sender = &lab->machines[0];
     lab->receiver = &lab->machines[!is_same_host];
     lab->state->egress.rate_bps = RATE_BPS;
-    lab_open_egress(&lab->egress, lab->state, &lab->table, lab->wire[0], event_fd, LAB_SLOTS);
+    lab_open_egress(&lab->egress, lab->state, &lab->table, lab->wire[0], event_fd, 2 * LAB_SLOTS);
     CHECK(!loop_init(&lab->ingress.loop, "ingress", ingress_body, &lab->ingress, event_fd));
     lab->ingress.kept = &lab->state->ingress;
     lab->ingress.channels = &lab->table;

@@ -13,10 +13,11 @@
 enum {
     CONTRACTED = 4711,
     FREE = 4712,
+    UNKNOWN = 4713,
     SHORT_BYTES = LABELS_ETHERNET_BYTES + LABELS_STACK_BYTES + 28,      /* An empty UDP datagram. */
     SHORT_WIRE_BYTES = 84,
     BURST = 10,                         /* Short frames that the contract allows at once. */
-    ROOM = 4,
+    ROOM = 12,
     PACKETS = 4096,
 };
 
@@ -60,19 +61,64 @@ check_short_frames(void)
     lab_close_sending(&sending);
 }
 
-/* A packet that is dropped because there is no room is not charged. */
+/* Has the wire taken, for ever, and all that comes from now on wait. */
+static void
+open_blocked(struct sending *sending)
+{
+    open_sending(sending, 1, ROOM);
+    offer(sending, FREE, 1);
+    CHECK(!sending->state->egress.queued);
+}
+
+/* A channel has no more packets that wait than are free; what it sends beyond that is its own loss, and not charged. */
 static void
 check_no_room(void)
 {
     static struct sending sending;
+    struct channel *contracted;
+    int64_t full_ns;
 
-    open_sending(&sending, 1, ROOM);
-    offer(&sending, FREE, ROOM);
-    offer(&sending, FREE, 1);           /* The first one is on the wire, for ever. */
-    CHECK(!sending.state->egress.counters.queue_full);
+    open_blocked(&sending);
+    contracted = channel_table_find(&sending.table, CONTRACTED);
     offer(&sending, CONTRACTED, BURST);
-    CHECK(sending.state->egress.counters.queue_full == BURST);
-    CHECK(!channel_table_find(&sending.table, CONTRACTED)->bucket.full_ns);
+    CHECK(sending.state->egress.queued == ROOM / 2);
+    CHECK(sending.state->egress.counters.excess.queue_full == BURST - ROOM / 2);
+    CHECK(contracted->sent.excess.queue_full == BURST - ROOM / 2);
+    full_ns = contracted->bucket.full_ns;
+    offer(&sending, FREE, ROOM / 4);
+    CHECK(sending.state->egress.queued == ROOM / 2 + ROOM / 4);
+    offer(&sending, CONTRACTED, 1);
+    CHECK(sending.state->egress.counters.excess.queue_full == BURST - ROOM / 2 + 1);
+    CHECK(contracted->bucket.full_ns == full_ns);
+    CHECK(!channel_table_find(&sending.table, FREE)->sent.excess.queue_full);
+    lab_close_sending(&sending);
+}
+
+/* What is of no channel leaves half of the room to those that have one. */
+static void
+check_room_of_strangers(void)
+{
+    static struct sending sending;
+
+    open_blocked(&sending);
+    offer(&sending, UNKNOWN, ROOM);
+    CHECK(sending.state->egress.counters.excess.queue_full == ROOM - (ROOM / 2 + 1));
+    offer(&sending, CONTRACTED, 2);
+    CHECK(sending.state->egress.queued == ROOM / 2 + 3);
+    lab_close_sending(&sending);
+}
+
+/* What waited in a former process does not count. */
+static void
+check_room_after_a_restart(void)
+{
+    static struct sending sending;
+
+    open_blocked(&sending);
+    channel_table_find(&sending.table, CONTRACTED)->order.waiting = ROOM;
+    sending.state->egress.starts++;
+    offer(&sending, CONTRACTED, 1);
+    CHECK(sending.state->egress.queued == 1);
     lab_close_sending(&sending);
 }
 
@@ -127,6 +173,8 @@ main(void)
 {
     check_short_frames();
     check_no_room();
+    check_room_of_strangers();
+    check_room_after_a_restart();
     check_fork();
     printf("egress passed\n");
     return 0;

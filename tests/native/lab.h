@@ -88,6 +88,7 @@ struct sending {
     int wire[2];                /* What has left is read from the second. */
     int event_fd;
     uint32_t offered;           /* Labelled frames so far. */
+    uint32_t offered_best_effort;
 };
 
 /* Opens 'sending', without channels, with room for 'capacity' packets. */

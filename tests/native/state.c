@@ -99,6 +99,7 @@ check_adoption(void)
         CHECK(adopt(fd, IDENTITY, &state, &table) == ADOPTION_DONE);
         CHECK(state->is_ready && state->egress.counters.send_errors == 3);
         CHECK(state->egress.counters.lost_at_end == 4);     /* Counted once. */
+        CHECK(state->egress.starts == (uint64_t) round + 1);
         CHECK(table.free_count == CHANNELS_MAX - 2 && channel_table_find(&table, 30) && !channel_table_find(&table, 40));
         CHECK(are_whole(&channel_table_find(&table, 20)->terms) && channel_table_find(&table, 20)->terms.rate_bps == 7);
         histogram_summarize(&channel_table_find(&table, 20)->sent.queueing_delay, &delay);

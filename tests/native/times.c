@@ -68,7 +68,7 @@ offer_best_effort(struct sending *sending)
     uint8_t frame[FRAME_BYTES] = { 0 };
 
     memcpy(frame + SEQUENCE_AT, &sequence, sizeof sequence);
-    lab_arrive(&sending->egress.best_effort[1], 0, frame, sizeof frame, now_ns);
+    lab_arrive(&sending->egress.best_effort[1], sending->offered_best_effort++, frame, sizeof frame, now_ns);
 }
 
 /* Returns the sequence number of the next frame that has left, or NOTHING. */
@@ -206,6 +206,67 @@ check_fresh_starts(bool is_shaped)
     lab_close_sending(&sending);
 }
 
+/* Has at least 'count' frames of best effort wait. */
+static void
+flood(struct sending *sending, uint32_t count)
+{
+    while (sending->offered_best_effort - sending->egress.best_effort[1].taken < count) {
+        offer_best_effort(sending);
+    }
+}
+
+/* Sends all bursts of 'count' frames, one in each millisecond, that fit into 'duration_ns', against a flood. */
+static void
+offer_bursts(struct sending *sending, uint32_t count, int64_t duration_ns)
+{
+    const int64_t step_ns = 50 * US;
+
+    for (int64_t passed_ns = 0; passed_ns < duration_ns; passed_ns += step_ns) {
+        for (uint32_t i = 0; i < count && passed_ns % MS == 0; i++) {
+            offer(sending, 2 * MS);
+        }
+        flood(sending, 64);
+        pass(sending, step_ns);
+        while (next_sent(sending) != NOTHING) {
+        }
+    }
+}
+
+/* While best effort waits no contract starts afresh, though no labelled frame waits: what the contract does not allow is
+ * best effort's.  On an idle link it is the talker's. */
+static void
+check_no_fresh_start_while_best_effort_waits(void)
+{
+    const struct terms terms = { .rate_bps = 1000000, .burst_bytes = 4 * 125 };
+    const struct egress_counters *counters;
+    static struct sending sending;
+    uint64_t postponed;
+
+    open_sending(&sending, &terms, MS, 0);
+    counters = &sending.state->egress.counters;
+    offer_bursts(&sending, 4, 50 * MS);
+    CHECK(counters->real_time.packets <= 4 + 50);
+    CHECK(counters->best_effort.packets >= 100 * 50 - (4 + 50));
+
+    for (int i = 0; i < 64; i++) {
+        pass(&sending, MS);
+        while (next_sent(&sending) != NOTHING) {
+        }
+    }
+    postponed = counters->excess.postponed;
+    for (int i = 0; i < 2; i++) {
+        for (int burst = 0; burst < 4; burst++) {
+            offer(&sending, 2 * MS);
+        }
+        lab_turn(&sending);
+        CHECK(next_sent(&sending) >= 0 && next_sent(&sending) >= 0 && next_sent(&sending) >= 0);
+        CHECK(next_sent(&sending) >= 0 && next_sent(&sending) == NOTHING);
+        pass(&sending, 100 * US);
+    }
+    CHECK(counters->excess.postponed == postponed);
+    lab_close_sending(&sending);
+}
+
 /* What would be held for too long is dropped; what is held is in time for its deadline, which counts from then. */
 static void
 check_limits(void)
@@ -298,6 +359,7 @@ main(void)
     check_excess_is_not_held();
     check_fresh_starts(true);
     check_fresh_starts(false);
+    check_no_fresh_start_while_best_effort_waits();
     check_limits();
     check_order_when_terms_change();
     check_order_at_random();

@@ -134,7 +134,7 @@ def test_all_columns_of_channels(urls: dict[str, str], capsys: pytest.CaptureFix
         "-",
         "installed",
         "5ms",
-        "3.593ms",
+        "3.594ms",
         *["-"] * 2,
         "fast",
         "100",

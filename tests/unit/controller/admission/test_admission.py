@@ -66,9 +66,9 @@ def alone(deadline_ns: int, burst_bytes: int = 1546) -> list[Demand]:
     return [Demand("c", deadline_ns, 10**6, burst_bytes)]
 
 
-def test_one_packet_needs_its_own_time_and_that_of_the_frame_before_it() -> None:
-    """1,538 bytes of best effort and 1,546 of its own, 8 ns each."""
-    exactly_ns = (1538 + 1546) * 8
+def test_one_packet_needs_its_own_time_and_that_of_the_labelled_frame_before_it() -> None:
+    """1,546 bytes each, 8 ns each: the one before may be a postponed one of its own channel."""
+    exactly_ns = (1546 + 1546) * 8
     assert is_admitted(LINK, alone(exactly_ns))
     assert not is_admitted(LINK, alone(exactly_ns - 1))
     assert delay_bounds_ns(LINK, alone(NS_PER_MS)) == {"c": exactly_ns}
@@ -102,7 +102,7 @@ def test_a_long_deadline_is_worth_no_more_than_the_slack() -> None:
     burst = alone(1000 * NS_PER_MS, burst_bytes=200 * 1546)
     assert not is_admitted(LINK, burst)
     slack_ns = smallest_slack_ns(LINK, burst)
-    assert slack_ns == (1538 + 200 * 1546) * 8
+    assert slack_ns == (1546 + 200 * 1546) * 8
     assert is_admitted(replace(LINK, be_slack_ns=slack_ns), burst)
 
 
@@ -111,7 +111,7 @@ def test_a_shortage_says_when_how_much_and_who_weighs_most() -> None:
     found = shortage(LINK, [small, large])
     assert found is not None
     assert (found.link, found.t_ns, found.heaviest) == ("the uplink", NS_PER_MS, ("large", "small"))
-    assert found.missing_bits == (150_000 + 1546 + 1538) * 8 - 10**6
+    assert found.missing_bits == (150_000 + 1546 + 1546) * 8 - 10**6
 
 
 def test_nothing_is_always_admitted() -> None:
@@ -174,5 +174,5 @@ def test_every_deadline_may_be_shortened_to_its_bound_in_the_simulator() -> None
 def test_what_is_asked_is_what_the_condition_compares() -> None:
     demands = alone(NS_PER_MS)
     assert asked_bits(LINK, demands, NS_PER_MS - 1) == 8 * 1546
-    assert asked_bits(LINK, demands, NS_PER_MS) == 8 * (1546 + 1538)
-    assert asked_bits(LINK, demands, 2 * NS_PER_MS) == 8 * (1546 + 1538) + 1000
+    assert asked_bits(LINK, demands, NS_PER_MS) == 8 * (1546 + 1546)
+    assert asked_bits(LINK, demands, 2 * NS_PER_MS) == 8 * (1546 + 1546) + 1000

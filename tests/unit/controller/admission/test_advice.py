@@ -238,8 +238,8 @@ def test_an_automatic_slack_that_cannot_be_is_the_usual_one() -> None:
 
 
 def test_the_smallest_slack_gives_best_effort_the_most() -> None:
-    found = Guarantees(with_slack(network(), 618_000))
-    assert slack_ns(found, UPLINK) == 618_000
+    found = Guarantees(with_slack(network(), 619_000))
+    assert slack_ns(found, UPLINK) == 619_000
     assert delay_bounds_ns(found.paths.edf_link(UPLINK), found.demands(UPLINK)).keys() == {"c", "d"}
 
 
@@ -357,7 +357,7 @@ def test_a_refusal_elsewhere_does_not_hide_the_remedy_of_this_one() -> None:
     found = Guarantees(both)
     (first,) = [each for each in found.refusals if each.at == UPLINK]
     assert isinstance(first, Refusal)
-    assert refusal_text(found, first).endswith("one of these would do: be_slack: 618us or more")
+    assert refusal_text(found, first).endswith("one of these would do: be_slack: 619us or more")
 
 
 def test_of_many_refusals_in_a_large_network_the_first_come_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

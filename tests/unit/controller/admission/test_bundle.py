@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.networks import SLOW, channel, vm
 
-from controller.admission.bundle import Bundle
+from controller.admission.bundle import ROOM_PACKETS, Bundle
 from controller.admission.condition import Demand, EdfLink, are_kept, is_admitted
 from controller.admission.paths import Port
 from controller.model import Channel
 from controller.units import NS_PER_MS
+from dataplane.shim import ShimConfig
 
 TALKER, LISTENER = vm("vm1", "left", 1), vm("vm2", "right", 2)
 EMPTY = Bundle((Port("left", "middle", True), Port("middle", "right", False)), SLOW.name)
@@ -57,6 +58,19 @@ def test_a_changed_bundle_is_as_one_made_anew(before: list[Channel], after: list
     anew = EMPTY.changed([], after)
     assert sorted(changed.demands, key=lambda each: each.name) == sorted(anew.demands, key=lambda each: each.name)
     assert replace(changed, demands=()) == replace(anew, demands=())
+
+
+def test_who_crowds_a_shim_is_known_until_it_goes() -> None:
+    """20,000,000 bytes are 12,936.6 packets."""
+    large, small = audio(1, burst=20_000_000), audio(2)
+    assert large.waiting_packets == 12_946
+    bundle = EMPTY.changed([], [large, small])
+    assert bundle.crowding == {"audio1"}
+    assert bundle.changed([large], [audio(1)]).crowding == set()
+
+
+def test_a_shim_holds_of_one_channel_half_of_all() -> None:
+    assert ShimConfig("inner", "uplink", 0, 0).queue_capacity // 2 == ROOM_PACKETS
 
 
 @given(CHANNELS, MILLISECONDS, MILLISECONDS, st.integers(10**7, 10**9))

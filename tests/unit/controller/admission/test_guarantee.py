@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fifo_simulator import Bucket, longest_delay
 
+from controller.admission.advice import refusal_text
 from controller.admission.condition import Demand, delay_bounds_ns
 from controller.admission.guarantee import Guarantees, Refusal, Source, plain_bound_ns, plain_come_bits
 from controller.admission.paths import Port, Server
@@ -363,12 +364,24 @@ def test_class_queues_may_use_up_all_of_a_deadline_but_a_shim_needs_some(
     assert [each.at for each in refusals(over)] == ["c"]
 
 
+def test_a_channel_of_which_more_packets_may_wait_than_a_shim_holds() -> None:
+    """In frames of 64 + 28 + 14 bytes, 138 on the wire, the burst alone is 14,492.8."""
+    base = network()
+    crowding = replace(base.channels["c"], packet_bytes=64, burst_bytes=2_000_000, deadline_ns=400 * NS_PER_MS)
+    (found,) = [each for each in refusals(with_channels(base, [crowding])) if each.at == "c"]
+    assert found.what.endswith("of its packets may wait at its shim, which holds 8,192 of one channel")
+    assert refusal_text(Guarantees(with_channels(base, [crowding])), found).endswith(f"; {found.remedy}")
+    assert "c" not in [each.at for each in refusals(with_channels(base, [replace(crowding, packet_bytes=1400)]))]
+    queues = with_uplink(base, "left", scheduler=Scheduler.QUEUES)
+    assert not any(each.remedy for each in refusals(with_channels(queues, [crowding])))
+
+
 def test_a_shim_that_cannot_keep_all_deadlines() -> None:
     base = with_uplink(network(), "left", be_slack_ns=200_000)
     (found,) = refusals(base)
     assert found == Refusal(
         UPLINK,
-        "not all deadlines can be kept: in the worst 200us it is asked for 4,672 bits more than it sends",
+        "not all deadlines can be kept: in the worst 200us it is asked for 4,736 bits more than it sends",
         ("c",),
     )
 

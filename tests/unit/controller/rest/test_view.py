@@ -310,15 +310,21 @@ def test_what_exceeds_the_contract_is_counted_at_the_talker_whoever_dropped_it()
     driver = Driver(replace(NETWORK, channels=NETWORK.channels | {"video": strict}), "left")
     driver.connect()
     driver.hear(peer_tells(NETWORK, "right", Role.LISTENER))
-    excess = {"postponed": 3, "excess_dropped": 2, "demoted": 1, "late_dropped": 4}
+    excess = {"postponed": 3, "excess_dropped": 2, "demoted": 1, "late_dropped": 4, "queue_full": 5}
     driver.hear(ShimReported(statistics({17: books(**excess)}, {5: class_books(**excess)})))
     driver.hear(MetersReported("left", {17: 10}))
     video = channel_of(driver, "video")
-    assert (video.postponed, video.excess_dropped, video.demoted, video.late_dropped) == (3, 12, 1, 4)
+    assert (video.postponed, video.excess_dropped, video.demoted, video.late_dropped, video.queue_full) == (
+        3,
+        12,
+        1,
+        4,
+        5,
+    )
     driver.count("left", Purpose.TALKER, 17, Traffic(100, 6000))
     assert channel_of(driver, "video").conforming == 100 - 3 - 12
     fast = next(each for each in view.classes(driver.domain) if each.name == "fast")
-    assert (fast.postponed, fast.excess_dropped, fast.demoted, fast.late_dropped) == (3, 2, 1, 4)
+    assert (fast.postponed, fast.excess_dropped, fast.demoted, fast.late_dropped, fast.queue_full) == (3, 2, 1, 4, 5)
 
 
 def test_a_class_is_proved_or_not_at_the_uplink_and_what_is_not_is_trouble(talker: Driver) -> None:

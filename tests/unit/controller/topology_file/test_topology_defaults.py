@@ -172,10 +172,10 @@ def test_class_queues_alone_may_schedule_an_uplink() -> None:
 
 
 def test_an_automatic_slack_is_the_smallest_that_keeps_all_deadlines() -> None:
-    """Two full packets, one of best effort, (2 * 1546 + 1538) * 8 bits, and what comes in 5 ms at 2,100,544 bit/s take
-    475.4 us; that is, in three digits:"""
+    """Two full packets and one before them, 3 * 1546 * 8 bits, and what comes in 5 ms at 2,100,544 bit/s take
+    476.1 us; that is, in three digits:"""
     automatic = network(SHORT.replace("left: {uplink: 100Mbps}", "left: {uplink: {rate: 100Mbps, be_slack: auto}}"))
-    assert automatic.hypervisors["left"].uplink.be_slack_ns == 476_000
+    assert automatic.hypervisors["left"].uplink.be_slack_ns == 477_000
 
 
 def test_an_automatic_slack_without_channels_is_the_usual_one() -> None:
