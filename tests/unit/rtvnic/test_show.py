@@ -106,7 +106,7 @@ def test_channels_are_one_table_each_once(urls: dict[str, str], capsys: pytest.C
     code, out, err = shown(capsys, "channels", "--at", urls["right"])
     assert (code, err) == (0, "")
     assert rows(out)[1:] == [
-        ["video", "installed", "5ms", "3.593ms", "-", "-", "100", "3", "0", "-", "0", "-"],
+        ["video", "installed", "5ms", "3.594ms", "-", "-", "100", "3", "0", "-", "0", "-"],
         ["audio", "installed", "100ms", "98.59ms", "-", "-", "0", "0", "0", "-", "0", "-"],
     ]
 

@@ -297,7 +297,7 @@ def test_what_is_kept_is_not_refused() -> None:
 def test_more_than_the_uplink_may_carry() -> None:
     base = with_uplink(network(), "left", limit_bps=2 * MBPS)
     what = "all channels together ask for 2.101Mbps on the wire; their limit is 2Mbps"
-    assert refusals(base) == [Refusal(UPLINK, what, ("c",), "a higher limit")]
+    assert refusals(base) == [Refusal(UPLINK, what, ("c",), "take channels away, or a higher limit")]
     assert refusals(with_uplink(base, "left", limit_bps=2_100_544)) == []
 
 
@@ -311,7 +311,9 @@ def test_more_than_a_class_may_carry() -> None:
     channels = [like(replace(base, classes=tuple(limited)), "c"), like(base, "slower", 10 * NS_PER_MS)]
     what = "the channels of class '8ms' ask for 2.101Mbps on the wire; their limit is 2Mbps"
     found = refusals(with_channels(replace(base, classes=tuple(limited)), channels))
-    assert found == [Refusal(port, what, ("c",), "a higher limit") for port in (UPLINK, TRUNK, LAST)]
+    assert found == [
+        Refusal(port, what, ("c",), "take channels away, or a higher limit") for port in (UPLINK, TRUNK, LAST)
+    ]
 
 
 @pytest.mark.parametrize("kind", SwitchKind)
@@ -370,10 +372,10 @@ def test_a_channel_of_which_more_packets_may_wait_than_a_shim_holds() -> None:
     crowding = replace(base.channels["c"], packet_bytes=64, burst_bytes=2_000_000, deadline_ns=400 * NS_PER_MS)
     (found,) = [each for each in refusals(with_channels(base, [crowding])) if each.at == "c"]
     assert found.what.endswith("of its packets may wait at its shim, which holds 8,192 of one channel")
-    assert refusal_text(Guarantees(with_channels(base, [crowding])), found).endswith(f"; {found.remedy}")
+    assert refusal_text(Guarantees(with_channels(base, [crowding])), found).endswith(f"; {found.cure}")
     assert "c" not in [each.at for each in refusals(with_channels(base, [replace(crowding, packet_bytes=1400)]))]
     queues = with_uplink(base, "left", scheduler=Scheduler.QUEUES)
-    assert not any(each.remedy for each in refusals(with_channels(queues, [crowding])))
+    assert not any("its shim" in each.what for each in refusals(with_channels(queues, [crowding])))
 
 
 def test_a_shim_that_cannot_keep_all_deadlines() -> None:
