@@ -37,6 +37,7 @@ from controller.domain.events import (
     Confirmed,
     Contents,
     ContentsReported,
+    Event,
     MetersReported,
     PortReported,
     QueueCount,
@@ -66,11 +67,19 @@ class Server:
     def __init__(self) -> None:
         self.mailbox = Mailbox()
         self.heard: queue.Queue[tuple[int, bytes]] = queue.Queue()
-        self.switches = Switches(NETWORK, "left", lambda event: self.mailbox.post(event), self._hear)
+        self.connected: set[str] = set()
+        self.switches = Switches(NETWORK, "left", self._post, self._hear)
         listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = listener.getsockname()[1]
         app.start(self.switches)
         app.listen(listener)
+
+    def _post(self, event: Event) -> None:
+        if isinstance(event, SwitchConnected):
+            self.connected.add(event.bridge)
+        self.mailbox.post(event)
+        if isinstance(event, SwitchGone):
+            self.connected.discard(event.bridge)
 
     def _hear(self, port: int, frame: bytes) -> None:
         self.heard.put((port, frame))
@@ -86,11 +95,12 @@ def only_server() -> Server:
 
 @pytest.fixture
 def server(only_server: Server) -> Iterator[Server]:
-    """With an empty mailbox, and after the test with no connection left."""
+    """With an empty mailbox, and after the test with no connection left, nor word of one."""
     before = set(threading.enumerate())
     only_server.mailbox = Mailbox()
     yield only_server
     wait_until(lambda: set(threading.enumerate()) <= before, "threads of a switch are left")
+    wait_until(lambda: not only_server.connected, "nobody said that a switch is gone")
 
 
 def test_a_switch_tells_which_ports_are_down_and_when_that_changes(server: Server) -> None:
