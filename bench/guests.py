@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.askers import AskingVm
 from bench.forged_misses import LATE_NS, frame
-from bench.hostile import percentile_ms, times_row
-from bench.report import Report, Verdict, publish
+from bench.report import Report, Verdict, percentile_ms, publish, times_row
 from bench.streams import network_of, result
 from controller.units import NS_PER_MS
 from guest.messages import Close, Missed, Renew, State, Status, Subscribe

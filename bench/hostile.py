@@ -8,7 +8,6 @@ import argparse
 import json
 import select
 import socket
-import statistics
 import struct
 import subprocess
 import sys
@@ -32,7 +31,7 @@ from bench.openflow_frames import (
     message,
     port,
 )
-from bench.report import Report, Verdict, publish
+from bench.report import Report, Verdict, percentile_ms, publish, times_row
 from controller.errors import CannotRun
 from controller.units import NS_PER_MS
 from rtvnic.arguments import integer
@@ -278,20 +277,6 @@ def state(pid: int) -> State:
     if "VmRSS" not in lines:
         raise CannotRun("the controller has ended", "see what it logs: rtvnic controller")
     return State(int(lines["Threads"]), int(lines["VmRSS"].split()[0]))
-
-
-def percentile_ms(times_ns: Sequence[int], percent: int) -> float:
-    """Of at least two; infinite without any, for then nothing was answered."""
-    if len(times_ns) < 2:
-        return float("inf")
-    return statistics.quantiles(times_ns, n=100, method="inclusive")[percent - 1] / NS_PER_MS
-
-
-def times_row(name: str, times_ns: Sequence[int]) -> tuple[object, ...]:
-    """For the columns count, p50 ms, p99 ms, max ms."""
-    longest_ms = max(times_ns, default=0) / NS_PER_MS
-    return (name, f"{len(times_ns):,}", *(f"{percentile_ms(times_ns, each):.2f}" for each in (50, 99)),
-            f"{longest_ms:.2f}")  # fmt: skip
 
 
 def report(outcome: Outcome) -> Report:

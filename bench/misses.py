@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.hostile import Switch, percentile_ms, state, times_row
-from bench.report import Report, Verdict, publish
+from bench.hostile import Switch, state
+from bench.report import Report, Verdict, percentile_ms, publish, times_row
 from bench.streams import Offer, acquaint, network_of, result, start_receivers, start_sources, topology, watch
 from controller.handlers.declared import LOG
 from controller.logs import LogFormat

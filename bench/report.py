@@ -1,4 +1,5 @@
-"""What all experiments share: one form of result that becomes a table, JSON, a plot and an exit code."""
+"""What all experiments share: one form of result that becomes a table, JSON, a plot and an exit code;
+and one row for how long something took."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import json
 import os
 import platform
 import shlex
+import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from controller.errors import CannotRun
+from controller.units import NS_PER_MS
 from ovs_config import openvswitch
 from rtvnic.drawing import save_plot
 from rtvnic.table import aligned
@@ -83,6 +86,20 @@ def publish(report: Report, args: argparse.Namespace) -> int:
     if args.plot:
         save_plot(args.plot, report.draw)
     return 0 if report.holds else 1
+
+
+def percentile_ms(times_ns: Sequence[int], percent: int) -> float:
+    """Of at least two; infinite without any, for then nothing was answered."""
+    if len(times_ns) < 2:
+        return float("inf")
+    return statistics.quantiles(times_ns, n=100, method="inclusive")[percent - 1] / NS_PER_MS
+
+
+def times_row(name: str, times_ns: Sequence[int]) -> tuple[object, ...]:
+    """For the columns count, p50 ms, p99 ms, max ms."""
+    longest_ms = max(times_ns, default=0) / NS_PER_MS
+    return (name, f"{len(times_ns):,}", *(f"{percentile_ms(times_ns, each):.2f}" for each in (50, 99)),
+            f"{longest_ms:.2f}")  # fmt: skip
 
 
 def _run(seed: int | None) -> dict[str, object]:

@@ -14,8 +14,9 @@ import pytest
 
 from bench import attacker
 from bench.attacker import Victim, attack, frames, mutated
-from bench.hostile import Outcome, percentile_ms, report
+from bench.hostile import Outcome, report
 from bench.openflow_frames import ECHO_REPLY, ECHO_REQUEST, HANGING, LARGE, message
+from bench.report import percentile_ms
 from controller.units import NS_PER_MS
 
 ATTACK: dict[str, Any] = {
